@@ -1,1 +1,27 @@
-//! placeholder
+//! Wire types and codecs of penpal: what travels between nodes and relays, and inside sealed envelopes.
+//!
+//! Nothing here does I/O, reads a clock or holds a long-lived secret. Every `decode` checks the outer CBOR form first
+//! ([`cbor`]) and then parses once into types that cannot be wrong, so later code never re-checks.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`ids`] | identifiers and public keys as newtypes |
+//! | [`text`] | names, addresses, relay addresses, invite codes: what people type |
+//! | [`cbor`] | the strict outer check and bounded containers |
+//! | [`wire`] | frames between node and relay |
+//! | [`sealed`] | structures that only end points ever see in the clear |
+//! | [`envelope`] | the size ladder and header of a sealed envelope |
+//! | [`limits`] | every limit with its reason |
+//!
+//! The byte layouts are described in `docs/protocol.md`; `docs/penpal.cddl` is held against the encoders by a test.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+
+pub mod cbor;
+pub mod envelope;
+pub mod hash;
+pub mod ids;
+pub mod limits;
+pub mod sealed;
+pub mod text;
+pub mod wire;

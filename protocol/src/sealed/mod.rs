@@ -1,0 +1,18 @@
+//! Structures that only end points ever see in the clear: manifests, bundles, message bodies and invites.
+//!
+//! All are CBOR maps with integer keys. Keys are never reused; the next free key of each map is in `docs/protocol.md`.
+
+mod body;
+mod content;
+mod invite;
+mod profile;
+mod signed;
+
+pub use body::{Body, BodyError, Kind, ManifestRef, OfferedKey, Order, chain_hash, identity_hash};
+pub use content::{
+    Accept, ArtifactRef, Content, Control, Letter, NeedReseal, Presence, Reach, Receipt, ReceiptBatch,
+    RoomRef, SessionEntry, SessionRef, SessionState, SessionTarget, Stage, SyncCopy,
+};
+pub use invite::{InviteAccept, InviteRecord, InviteRequest, SealedRequest};
+pub use profile::{Bundle, DeviceEntry, Manifest, ManifestVersion, PreviousKey};
+pub use signed::Signed;

@@ -1,0 +1,55 @@
+//! Crockford base32: what ids, pins and codes look like to people. Lower case out; case and look-alikes ignored in.
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Writes bytes as lower-case Crockford base32 without padding; unused low bits of the last character are zero.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().saturating_mul(8).div_ceil(5));
+    let (mut buffer, mut bits) = (0_u32, 0_u32);
+    let symbol = |value: u32| {
+        let index = usize::try_from(value & 31).unwrap_or_default();
+        char::from(ALPHABET.get(index).copied().unwrap_or(b'0'))
+    };
+    for byte in bytes {
+        buffer = (buffer << 8) | u32::from(*byte);
+        bits = bits.saturating_add(8);
+        while bits >= 5 {
+            bits = bits.saturating_sub(5);
+            out.push(symbol(buffer >> bits));
+        }
+        buffer &= 0xff;
+    }
+    if bits > 0 {
+        out.push(symbol(buffer << 5_u32.saturating_sub(bits)));
+    }
+    out
+}
+
+/// The value of one character, with `o` read as 0, `i` and `l` as 1, in either case.
+#[must_use]
+pub fn value(character: char) -> Option<u8> {
+    let lower = match character.to_ascii_lowercase() {
+        'o' => b'0',
+        'i' | 'l' => b'1',
+        other => u8::try_from(other).ok()?,
+    };
+    ALPHABET.iter().position(|symbol| *symbol == lower).and_then(|position| u8::try_from(position).ok())
+}
+
+/// Reads characters as written by [`encode`]; `None` for another character, an impossible length or set unused bits.
+#[must_use]
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len().saturating_mul(5) / 8);
+    let (mut buffer, mut bits) = (0_u32, 0_u32);
+    for character in text.chars() {
+        buffer = ((buffer & 0xff) << 5) | u32::from(value(character)?);
+        bits = bits.saturating_add(5);
+        if bits >= 8 {
+            bits = bits.saturating_sub(8);
+            out.push(u8::try_from((buffer >> bits) & 0xff).ok()?);
+        }
+    }
+    let unused = buffer & (1_u32 << bits).saturating_sub(1);
+    (bits < 5 && unused == 0).then_some(out)
+}

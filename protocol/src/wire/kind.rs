@@ -1,0 +1,152 @@
+//! The one list of frame and stream numbers.
+
+use crate::cbor::CborError;
+
+/// First byte of every stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamKind {
+    /// One request and its answer.
+    Request,
+    /// Deposits and their answers.
+    Deposits,
+    /// Relay to node: welcome, then events.
+    Delivery,
+}
+
+impl StreamKind {
+    /// The byte on the wire.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Request => 1,
+            Self::Deposits => 2,
+            Self::Delivery => 3,
+        }
+    }
+
+    /// Reads the byte.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Request, Self::Deposits, Self::Delivery].into_iter().find(|kind| kind.number() == number)
+    }
+}
+
+macro_rules! frame_kinds {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+        /// Number of a frame's structure. Numbers are never reused; `docs/protocol.md` lists the reserved ones.
+        ///
+        /// Requests stand below 64, answers from 64, events from 128. Numbers 20–31 are kept for blobs, devices, account
+        /// deletion and the key chain.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum FrameKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl FrameKind {
+            /// Every kind that this version knows, ascending.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The byte on the wire.
+            #[must_use]
+            pub const fn number(self) -> u8 {
+                match self {
+                    $(Self::$name => $number,)*
+                }
+            }
+
+            /// Reads the byte.
+            #[must_use]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+frame_kinds! {
+    /// [`super::Hello`]
+    Hello = 1,
+    /// [`super::Register`]
+    Register = 2,
+    /// [`super::Ack`]
+    Ack = 3,
+    /// [`super::PutManifest`]
+    PutManifest = 4,
+    /// [`super::PutBundle`]
+    PutBundle = 5,
+    /// [`super::GetContactState`]
+    GetContactState = 6,
+    /// [`super::EdgeCreate`]
+    EdgeCreate = 7,
+    /// [`super::EdgeLink`]
+    EdgeLink = 8,
+    /// [`super::EdgeRevoke`]
+    EdgeRevoke = 9,
+    /// [`super::InviteCreate`]
+    InviteCreate = 10,
+    /// [`super::InviteFetch`]
+    InviteFetch = 11,
+    /// [`super::InviteRedeem`]
+    InviteRedeem = 12,
+    /// [`super::InviteRevoke`]
+    InviteRevoke = 13,
+    /// [`super::Deposit`]
+    Deposit = 14,
+    /// Done; nothing to say.
+    Done = 64,
+    /// [`super::HelloAnswer`]
+    HelloAnswer = 65,
+    /// [`super::Registered`]
+    Registered = 66,
+    /// [`super::AckAnswer`]
+    AckAnswer = 67,
+    /// [`super::ContactState`]
+    ContactState = 68,
+    /// [`super::InviteAnswer`]
+    InviteAnswer = 69,
+    /// [`super::Refusal`]
+    Refusal = 70,
+    /// [`super::DepositAnswer`]
+    DepositAnswer = 71,
+    /// [`super::Welcome`]
+    Welcome = 128,
+    /// [`super::Delivery`]
+    Delivery = 129,
+    /// [`super::Redeemed`]
+    Redeemed = 130,
+    /// [`super::EdgeState`]
+    EdgeState = 131,
+    /// [`super::Ephemeral`]
+    Ephemeral = 132,
+    /// The same device connected elsewhere with another database: both stop receiving.
+    Cloned = 133,
+}
+
+/// A frame cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A number that this version does not know.
+    #[error("unknown frame kind {number}")]
+    Unknown {
+        /// The number.
+        number: u8,
+    },
+    /// A known frame in a place where it has no meaning.
+    #[error("a {kind:?} frame does not belong here")]
+    Misplaced {
+        /// The frame.
+        kind: FrameKind,
+    },
+    /// The payload is malformed.
+    #[error("malformed {kind:?} frame: {source}")]
+    Payload {
+        /// The frame.
+        kind: FrameKind,
+        /// What is wrong with it.
+        source: CborError,
+    },
+}

@@ -1,0 +1,28 @@
+//! Frames between node and relay. `docs/protocol.md` §5.
+//!
+//! ```text
+//! frame = length u32 (of what follows the kind) | kind u8 | payload (CBOR map, or nothing)
+//! ```
+//!
+//! | stream | opened by | carries |
+//! | --- | --- | --- |
+//! | request | client, bidirectional | one [`Request`], one [`Answer`] |
+//! | deposits | client, bidirectional | [`Deposit`]s, answered one by one with [`DepositAnswer`] |
+//! | delivery | relay, unidirectional | [`Welcome`](Event::Welcome) first, then [`Event`]s |
+
+mod answer;
+mod event;
+mod kind;
+mod request;
+
+pub use answer::{
+    AckAnswer, Answer, ContactState, DeviceBundles, HelloAnswer, InviteAnswer, InviteState, MAX_ANSWER_BYTES,
+    Refusal, RefusalCode, Registered, Verdict,
+};
+pub use event::{Delivery, EdgeState, Ephemeral, Event, Redeemed, Welcome};
+pub use kind::{FrameError, FrameKind, StreamKind};
+pub use request::{
+    Ack, Deposit, DepositAnswer, DepositOutcome, EdgeCreate, EdgeLink, EdgeRevoke, GetContactState, Hello,
+    InviteCreate, InviteFetch, InviteRedeem, InviteRevoke, Profile, PutBundle, PutManifest, Register,
+    Request,
+};

@@ -1,0 +1,301 @@
+//! What a client asks of a relay.
+
+use minicbor::{Decode, Encode};
+
+use super::kind::{FrameError, FrameKind};
+use crate::cbor::{self, Blob, List, Text};
+use crate::envelope::MAX_ENVELOPE_BYTES;
+use crate::ids::{
+    Capability, DepositId, EdgeId, Hash, Incarnation, InviteId, RegistrationProof, RunId, SlotId, SpoolEpoch,
+};
+use crate::limits::{MAX_ACK_GAPS, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES, MAX_PROFILE_BLOB_BYTES, MAX_RUNS};
+use crate::text::Label;
+
+macro_rules! requests {
+    ($($name:ident,)*) => {
+        /// One request on a stream of its own. Each may be sent again with the same effect.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Request {
+            $(
+                #[doc = concat!("[`", stringify!($name), "`]")]
+                $name($name),
+            )*
+        }
+
+        impl Request {
+            /// The frame number.
+            #[must_use]
+            pub fn kind(&self) -> FrameKind {
+                match self {
+                    $(Self::$name(_) => FrameKind::$name,)*
+                }
+            }
+
+            /// Encodes the payload.
+            #[must_use]
+            pub fn encode(&self) -> Vec<u8> {
+                match self {
+                    $(Self::$name(request) => cbor::encode(request),)*
+                }
+            }
+
+            /// Decodes a frame.
+            ///
+            /// # Errors
+            /// [`FrameError`] for numbers that are no requests and malformed payloads.
+            pub fn decode(number: u8, payload: &[u8]) -> Result<Self, FrameError> {
+                let kind = FrameKind::from_number(number).ok_or(FrameError::Unknown { number })?;
+                match kind {
+                    $(FrameKind::$name => cbor::decode(payload, MAX_FRAME_BYTES)
+                        .map(Self::$name)
+                        .map_err(|source| FrameError::Payload { kind, source }),)*
+                    _ => Err(FrameError::Misplaced { kind }),
+                }
+            }
+        }
+    };
+}
+
+requests! {
+    Hello, Register, Ack, PutManifest, PutBundle, GetContactState, EdgeCreate, EdgeLink, EdgeRevoke,
+    InviteCreate, InviteFetch, InviteRedeem, InviteRevoke,
+}
+
+/// Starts receiving. Only a registered device may say it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Hello {
+    /// Life of the node's database.
+    #[n(0)]
+    pub incarnation: Incarnation,
+    /// This start of the daemon, logged before it is sent.
+    #[n(1)]
+    pub run: RunId,
+    /// The last run that the relay answered, and all after it; `run` itself not included.
+    #[n(2)]
+    pub since: List<RunId, MAX_RUNS>,
+    /// Software of the node, such as `penpal 0.1.0`.
+    #[n(3)]
+    pub software: Text<64>,
+}
+
+/// Makes an account with this connection's key as its first device. The same key gets the same account again.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Register {
+    /// Wanted handle, unique at this relay.
+    #[n(0)]
+    pub handle: Label,
+    /// Token minted by the operator.
+    #[n(1)]
+    pub token: Option<Text<64>>,
+    /// Invite whose redeemer may register, with the proof from its code.
+    #[n(2)]
+    pub invite: Option<InviteId>,
+    /// The proof for `invite`.
+    #[n(3)]
+    pub proof: Option<RegistrationProof>,
+}
+
+/// Says what is durable at the node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Ack {
+    /// Life of the spool that the numbers belong to.
+    #[n(0)]
+    pub epoch: SpoolEpoch,
+    /// Everything up to here is done, but for `gaps`.
+    #[n(1)]
+    pub up_to: u64,
+    /// Rows up to `up_to` that are not done, ascending.
+    #[n(2)]
+    pub gaps: List<u64, MAX_ACK_GAPS>,
+}
+
+/// A sealed, padded manifest or bundle as the relay keeps it.
+///
+/// Two copies while some contacts still hold the earlier profile key.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Profile {
+    /// Under the present profile key.
+    #[n(0)]
+    pub current: Blob<MAX_PROFILE_BLOB_BYTES>,
+    /// Under the one before.
+    #[n(1)]
+    pub previous: Option<Blob<MAX_PROFILE_BLOB_BYTES>>,
+}
+
+/// Replaces the account's manifest when the relay holds the expected revision.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PutManifest {
+    /// Revision that the relay must hold; 0 when none.
+    #[n(0)]
+    pub expect: u64,
+    /// New revision, greater than `expect`.
+    #[n(1)]
+    pub revision: u64,
+    /// The sealed manifest.
+    #[n(2)]
+    pub profile: Profile,
+}
+
+/// Replaces the bundle of this device.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PutBundle {
+    /// The sealed bundle.
+    #[n(0)]
+    pub profile: Profile,
+}
+
+/// Asks for the sealed manifest and bundles behind an edge.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct GetContactState {
+    /// The edge.
+    #[n(0)]
+    pub edge: EdgeId,
+    /// Its capability.
+    #[n(1)]
+    pub cap: Capability,
+}
+
+/// Makes an edge on which somebody else will deposit.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EdgeCreate {
+    /// The edge.
+    #[n(0)]
+    pub edge: EdgeId,
+    /// Hash of its capability.
+    #[n(1)]
+    pub cap_hash: Hash,
+}
+
+/// Takes the other end of an edge. An unregistered key links it as *foreign*.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EdgeLink {
+    /// The edge.
+    #[n(0)]
+    pub edge: EdgeId,
+    /// Its capability.
+    #[n(1)]
+    pub cap: Capability,
+}
+
+/// Ends an edge of this account.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EdgeRevoke {
+    /// The edge.
+    #[n(0)]
+    pub edge: EdgeId,
+}
+
+/// Leaves an invite at the relay.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct InviteCreate {
+    /// The invite.
+    #[n(0)]
+    pub invite: InviteId,
+    /// Hash of the proof that lets its redeemer register.
+    #[n(1)]
+    pub proof_hash: Hash,
+    /// When it ends, Unix milliseconds.
+    #[n(2)]
+    pub expires_ms: u64,
+    /// The sealed record.
+    #[n(3)]
+    pub record: Blob<MAX_INVITE_BLOB_BYTES>,
+}
+
+/// Asks what became of an invite, and for its record while it is open.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct InviteFetch {
+    /// The invite.
+    #[n(0)]
+    pub invite: InviteId,
+}
+
+/// Uses an invite. The same request gets the same answer again, another one `used`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct InviteRedeem {
+    /// The invite.
+    #[n(0)]
+    pub invite: InviteId,
+    /// The sealed request.
+    #[n(1)]
+    pub request: Blob<MAX_INVITE_BLOB_BYTES>,
+}
+
+/// Takes an invite back, or clears a redeemed one.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct InviteRevoke {
+    /// The invite.
+    #[n(0)]
+    pub invite: InviteId,
+}
+
+/// Hands an envelope to the relay, on the deposits stream.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Deposit {
+    /// The edge.
+    #[n(0)]
+    pub edge: EdgeId,
+    /// Its capability.
+    #[n(1)]
+    pub cap: Capability,
+    /// Device of the edge's owner that it is for.
+    #[n(2)]
+    pub slot: SlotId,
+    /// Makes a repeated deposit harmless for 24 hours.
+    #[n(3)]
+    pub deposit: DepositId,
+    /// Never stored: passed on when the device is connected, else dropped.
+    #[n(4)]
+    pub ephemeral: Option<bool>,
+    /// The envelope.
+    #[n(5)]
+    pub envelope: Blob<MAX_ENVELOPE_BYTES>,
+}
+
+/// What became of a deposit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DepositAnswer {
+    /// Which deposit.
+    #[n(0)]
+    pub deposit: DepositId,
+    /// What became of it.
+    #[n(1)]
+    pub outcome: DepositOutcome,
+}
+
+/// Outcomes of a deposit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum DepositOutcome {
+    /// Durable at the relay (or, when ephemeral, taken).
+    #[n(1)]
+    Accepted,
+    /// The depositor used up what it may; try later.
+    #[n(2)]
+    Quota,
+    /// The relay's disk is full; try later.
+    #[n(3)]
+    Full,
+    /// The recipient's spool is full; try later.
+    #[n(4)]
+    RecipientFull,
+    /// Not taken; no reason is given.
+    #[n(5)]
+    No,
+}
