@@ -24,4 +24,5 @@ pub mod ids;
 pub mod limits;
 pub mod sealed;
 pub mod text;
+pub mod time;
 pub mod wire;
