@@ -4,7 +4,7 @@ use std::fmt;
 
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
-use crate::text::base32;
+use crate::text::{IdError, base32};
 
 macro_rules! fixed_bytes {
     ($($(#[$doc:meta])* $name:ident, $len:literal;)*) => {$(
@@ -34,6 +34,20 @@ macro_rules! fixed_bytes {
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
+            }
+
+            /// As people see it: lower-case Crockford base32.
+            #[must_use]
+            pub fn to_text(&self) -> String {
+                base32::encode(&self.0)
+            }
+
+            /// Reads what [`Self::to_text`] wrote; case and look-alikes are ignored.
+            ///
+            /// # Errors
+            /// See [`IdError`].
+            pub fn parse(text: &str) -> Result<Self, IdError> {
+                crate::text::parse_id(text).map(Self)
             }
         }
 
@@ -238,6 +252,8 @@ secret_bytes! {
     HalfSecret, 32;
     /// Shows a relay that an invite's holder may register; derived from the invite's secret.
     RegistrationProof, 32;
+    /// What an invite code carries and every key of the invite is derived from.
+    InviteSecret, 20;
 }
 
 impl Capability {

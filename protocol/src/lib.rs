@@ -12,6 +12,8 @@
 //! | [`sealed`] | structures that only end points ever see in the clear |
 //! | [`envelope`] | the size ladder and header of a sealed envelope |
 //! | [`limits`] | every limit with its reason |
+//! | [`version`] | protocol revisions and the ALPN name |
+//! | [`time`] | the two clocks that every machine is given |
 //!
 //! The byte layouts are described in `docs/protocol.md`; `docs/penpal.cddl` is held against the encoders by a test.
 
@@ -25,4 +27,5 @@ pub mod limits;
 pub mod sealed;
 pub mod text;
 pub mod time;
+pub mod version;
 pub mod wire;

@@ -17,6 +17,9 @@ pub const MAX_FOLDER_BYTES: usize = 128;
 /// Longest label (session, handle, contact, device, room), in ASCII characters.
 pub const MAX_LABEL_BYTES: usize = 64;
 
+/// Longest relay address, in bytes of text: the longest DNS name with scheme, port and pin makes 301.
+pub const MAX_RELAY_ADDRESS_BYTES: usize = 320;
+
 /// Longest encoded sealed body, in bytes: what fits the largest envelope beside header, encapsulation, tag and signature.
 pub const MAX_BODY_BYTES: usize = 78 * 1024;
 

@@ -7,10 +7,7 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 pub fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().saturating_mul(8).div_ceil(5));
     let (mut buffer, mut bits) = (0_u32, 0_u32);
-    let symbol = |value: u32| {
-        let index = usize::try_from(value & 31).unwrap_or_default();
-        char::from(ALPHABET.get(index).copied().unwrap_or(b'0'))
-    };
+    let symbol = |value: u32| symbol(u8::try_from(value & 31).unwrap_or_default());
     for byte in bytes {
         buffer = (buffer << 8) | u32::from(*byte);
         bits = bits.saturating_add(8);
@@ -24,6 +21,12 @@ pub fn encode(bytes: &[u8]) -> String {
         out.push(symbol(buffer << 5_u32.saturating_sub(bits)));
     }
     out
+}
+
+/// The character of a value; only its low five bits count.
+#[must_use]
+pub fn symbol(value: u8) -> char {
+    char::from(ALPHABET.get(usize::from(value & 31)).copied().unwrap_or(b'0'))
 }
 
 /// The value of one character, with `o` read as 0, `i` and `l` as 1, in either case.
