@@ -1,0 +1,96 @@
+//! The methods, in the order of the command line's table.
+
+use crate::method::{Method, MethodSchema};
+use crate::{account as a, contacts as c, daemon as d, mail as m, sessions as s, status as st};
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident $path:literal $timeout:literal $request:ty => $answer:ty;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+
+            impl Method for $name {
+                const NAME: &'static str = $path;
+                const TIMEOUT_MS: u64 = $timeout;
+                type Request = $request;
+                type Answer = $answer;
+            }
+        )*
+
+        /// Schemas of all methods.
+        #[must_use]
+        pub fn schemas() -> Vec<MethodSchema> {
+            vec![$(MethodSchema::of::<$name>()),*]
+        }
+    };
+}
+
+methods! {
+    /// Node, account, relay and counts.
+    Status "status" 10_000 st::StatusRequest => st::Status;
+    /// Checks with their repairs.
+    Doctor "doctor" 30_000 st::DoctorRequest => st::Doctor;
+    /// Makes an account at a relay.
+    Register "register" 30_000 a::RegisterRequest => a::Account;
+    /// The account.
+    AccountShow "account/show" 10_000 a::AccountRequest => a::Account;
+    /// Makes invites.
+    ContactInvite "contact/invite" 30_000 c::InviteRequest => c::Invites;
+    /// Invites and where they stand.
+    ContactInvites "contact/invites" 10_000 c::InvitesRequest => c::InviteList;
+    /// Uses a code. Registers first when there is no account.
+    ContactAdd "contact/add" 60_000 c::AddRequest => c::Added;
+    /// Accepts a request.
+    ContactAccept "contact/accept" 30_000 c::NameRequest => c::Contact;
+    /// Declines a request, or takes an own one back.
+    ContactDecline "contact/decline" 30_000 c::NameRequest => c::Contact;
+    /// Ends a contact.
+    ContactRemove "contact/remove" 30_000 c::NameRequest => c::Removed;
+    /// Stops taking a contact's mail, without telling.
+    ContactBlock "contact/block" 10_000 c::NameRequest => c::Contact;
+    /// Takes a contact's mail again.
+    ContactUnblock "contact/unblock" 10_000 c::NameRequest => c::Contact;
+    /// Renames a contact here.
+    ContactRename "contact/rename" 10_000 c::RenameRequest => c::Contact;
+    /// Shows or confirms the safety number.
+    ContactVerify "contact/verify" 10_000 c::VerifyRequest => c::Contact;
+    /// All contacts.
+    ContactList "contact/list" 10_000 c::ListRequest => c::Contacts;
+    /// Sessions of contacts.
+    ContactSessions "contact/sessions" 10_000 c::SessionsRequest => c::ContactSessions;
+    /// Sends a note, an ask or a reply.
+    Send "send" 15_000 m::SendRequest => m::Sent;
+    /// Waits for a better stage of an own message.
+    SendWait "send/wait" 10_000 m::SendWaitRequest => m::Sent;
+    /// Lists mail.
+    Inbox "inbox" 10_000 m::InboxRequest => m::Inbox;
+    /// Reads one message.
+    Read "read" 10_000 m::ReadRequest => m::ReadAnswer;
+    /// Takes unread mail of the caller's session for showing it to its model; commit or it is unread again.
+    Take "take" 10_000 m::TakeRequest => m::Taken;
+    /// Says that taken mail reached the agent.
+    Commit "commit" 10_000 m::CommitRequest => m::Committed;
+    /// Own messages.
+    Outbox "outbox" 10_000 m::OutboxRequest => m::Outbox;
+    /// What became of one message.
+    Trace "trace" 10_000 m::IdRequest => m::Trace;
+    /// Sends again now.
+    Retry "retry" 10_000 m::IdRequest => m::Sent;
+    /// Forgets a dead message.
+    Dismiss "dismiss" 10_000 m::IdRequest => m::Dismissed;
+    /// Local sessions.
+    Sessions "sessions" 10_000 s::SessionsRequest => s::Sessions;
+    /// Who the caller is; makes its session when it has none.
+    Whoami "session/whoami" 10_000 s::WhoamiRequest => s::Whoami;
+    /// Opens a session by hand.
+    SessionOpen "session/open" 10_000 s::OpenRequest => s::Session;
+    /// Closes a session that was opened by hand.
+    SessionClose "session/close" 10_000 s::NameRequest => s::Session;
+    /// Renames a session.
+    SessionRename "session/rename" 10_000 s::RenameRequest => s::Session;
+    /// Sets a session's summary.
+    SessionSummary "session/summary" 10_000 s::SummaryRequest => s::Session;
+    /// Ends the node after what is under way.
+    DaemonStop "daemon/stop" 15_000 d::StopRequest => d::Stopping;
+}
