@@ -1,1 +1,61 @@
-//! placeholder
+//! Keys, and everything that is signed, sealed, opened and verified with them.
+//!
+//! It knows bytes, never sockets. Randomness and time are arguments everywhere; the only file access is [`KeyFolder`], behind
+//! [`KeyStorage`]. Decisions that take time (which key to offer, when to delete it, whether a message is a duplicate) belong to
+//! the machines that use this crate.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `labels` | every label of every hash, signature, MAC and derivation |
+//! | `primitives` | SHA-256, HMAC, HKDF, Ed25519, ChaCha20-Poly1305 under labels; padding |
+//! | `hybrid` | X-Wing, and HPKE over it |
+//! | `keys` | secret key types |
+//! | `keyfile` | `identity.key` and `receive.keys` |
+//! | `profile` | manifests and bundles: sign, verify, seal for the relay |
+//! | `envelope` | messages: seal, and open step by step |
+//! | `invite` | the three messages of an invite |
+//!
+//! Trusted state is built from proof values only: [`VerifiedManifest`], [`VerifiedBundle`], [`VerifiedMessage`],
+//! [`VerifiedRecord`], [`VerifiedRequest`] and [`VerifiedAccept`] come from nowhere but a verification.
+//!
+//! What cannot be had here: memory that the ML-KEM and elliptic-curve code used on the stack is not wiped, and disks may keep
+//! what a rewritten key file held before.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+
+mod envelope;
+mod hybrid;
+mod invite;
+mod keyfile;
+mod keys;
+mod labels;
+mod pair;
+mod primitives;
+mod profile;
+mod safety_number;
+
+pub use envelope::{
+    Arrived, FreshBytes, FromContact, OpenError, Opened, Parsed, Recipient, SealError, Sender,
+    VerifiedMessage, VerifyError, capacity, reseal_hash, seal,
+};
+pub use hybrid::{InvalidKeyError, ReceiveKey, XWING_ENCAPSULATION_BYTES};
+pub use invite::{
+    AcceptError, InviteKeys, NewInvite, Offer, OfferError, RecordError, RequestError, SealRequestError,
+    SealedInviteRequest, SignedAccept, VerifiedAccept, VerifiedRecord, VerifiedRequest, offer, open_record,
+    open_request, seal_request, sign_accept, verify_accept,
+};
+pub use keyfile::{
+    IdentityKeys, InviteEntry, KeyFile, KeyFileError, KeyFolder, KeyStorage, MemoryKeys, ReceiveKeys,
+    SEED_POOL, StoredReceiveKeys, load_identity, store_identity,
+};
+pub use keys::{
+    AccountSecret, DeviceSigningKey, HedgeSecret, InviteSecret, PairKey, ReceiveSeed, RootKey, TransportSeed,
+};
+pub use pair::{PairHalves, boot_key, own_devices_key};
+pub use penpal_protocol::ids::{Capability, HalfSecret, ProfileKey, RegistrationProof};
+pub use primitives::SignatureError;
+pub use profile::{
+    BundleError, Continuity, MAX_BUNDLE_LIFE_MS, MAX_MANIFEST_LIFE_MS, MAX_PREVIOUS_KEY_MS, ManifestError,
+    ManifestUpdate, ProfileError, ProfileItem, VerifiedBundle, VerifiedManifest, open_profile, seal_profile,
+};
+pub use safety_number::SafetyNumber;
