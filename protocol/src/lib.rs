@@ -17,7 +17,11 @@
 //!
 //! The byte layouts are described in `docs/protocol.md`; `docs/penpal.cddl` is held against the encoders by a test.
 
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+// Tests index and count freely: a panic there is a failed test, not an outage.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
+)]
 
 pub mod cbor;
 pub mod envelope;

@@ -210,7 +210,7 @@ impl Body {
         if body.order.is_some() != body.kind.is_ordered() {
             return Err(BodyError::Order { kind: body.kind });
         }
-        let life_ms = body.expires_ms.checked_sub(body.sent_ms).unwrap_or_default();
+        let life_ms = body.expires_ms.saturating_sub(body.sent_ms);
         if life_ms == 0 || life_ms > crate::limits::MAX_MESSAGE_LIFE_MS {
             return Err(BodyError::Life { life_ms });
         }

@@ -300,7 +300,7 @@ mod tests {
 
         #[test]
         fn any_text_is_answered(text in ".{0,200}") {
-            let _ = text.parse::<Address>();
+            drop(text.parse::<Address>());
         }
     }
 }

@@ -138,6 +138,7 @@ impl FromStr for HostPort {
             Some(bracket) => {
                 text.get(bracket..).and_then(|rest| rest.find(':')).map(|colon| bracket.saturating_add(colon))
             }
+            None if text.starts_with('[') => None,
             None => text.find(':'),
         };
         let Some((host, colon_port)) = border.and_then(|border| text.split_at_checked(border)) else {

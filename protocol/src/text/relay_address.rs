@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn looks_like_this() {
         let text = address().to_string();
-        insta::assert_snapshot!(text, @"");
+        assert_eq!(text, "penpal://relay.example.com/000g4-0r40m-30e20-9185g-r38e1-w8");
         assert_eq!(text.parse::<RelayAddress>().unwrap(), address());
         let shouted = text.to_uppercase();
         assert_eq!(shouted.parse::<RelayAddress>().unwrap(), address());
@@ -221,8 +221,8 @@ mod tests {
 
         #[test]
         fn any_text_is_answered(text in ".{0,400}") {
-            let _ = text.parse::<RelayAddress>();
-            let _ = format!("penpal://{text}").parse::<RelayAddress>();
+            drop(text.parse::<RelayAddress>());
+            drop(format!("penpal://{text}").parse::<RelayAddress>());
         }
     }
 }
