@@ -138,6 +138,6 @@ impl VerifiedBundle {
 }
 
 fn check_life(bundle: &Bundle) -> Result<(), BundleError> {
-    let life_ms = bundle.expires_ms.checked_sub(bundle.issued_ms).unwrap_or_default();
+    let life_ms = bundle.expires_ms.saturating_sub(bundle.issued_ms);
     if life_ms > 0 && life_ms <= MAX_BUNDLE_LIFE_MS { Ok(()) } else { Err(BundleError::Life { life_ms }) }
 }

@@ -314,7 +314,7 @@ impl VerifiedManifest {
 
 /// Checks what a manifest alone can show.
 fn check(manifest: &Manifest) -> Result<(), ManifestError> {
-    let life_ms = manifest.expires_ms.checked_sub(manifest.issued_ms).unwrap_or_default();
+    let life_ms = manifest.expires_ms.saturating_sub(manifest.issued_ms);
     let ids: Vec<_> = manifest.devices.iter().map(|device| device.id).collect();
     let versions: Vec<_> = manifest.previous.iter().map(|earlier| earlier.version).collect();
     let distinct = |mut keys: Vec<[u8; 32]>| {

@@ -1,0 +1,2 @@
+//! Whole-crate tests of sealing.
+mod people;
