@@ -20,19 +20,29 @@ pub const MAX_LABEL_BYTES: usize = 64;
 /// Longest relay address, in bytes of text: the longest DNS name with scheme, port and pin makes 301.
 pub const MAX_RELAY_ADDRESS_BYTES: usize = 320;
 
-/// Longest encoded sealed body, in bytes: what fits the largest envelope beside header, encapsulation, tag and signature.
+/// Longest encoded sealed body, in bytes: what fits the largest envelope beside header, encapsulation, tag and signature, with
+/// 800 bytes to spare.
+///
+/// The content comes first. Receipts that ride along, then an offered key, are left out when they do not fit beside it.
 pub const MAX_BODY_BYTES: usize = 78 * 1024;
 
 /// Largest frame between node and relay, in bytes, kind byte excluded: the largest envelope and its deposit fields.
 pub const MAX_FRAME_BYTES: usize = 96 * 1024;
 
-/// Largest manifest, signed, in bytes: 16 devices with names and 32 earlier versions.
-pub const MAX_MANIFEST_BYTES: usize = 8 * 1024;
+/// Longest encoded content of a body, in bytes.
+///
+/// Leaves room in [`MAX_BODY_BYTES`] for all other fields and an offered key; a message whose text, subject and artifact
+/// references need more is refused where it is written.
+pub const MAX_CONTENT_BYTES: usize = 76 * 1024;
+
+/// Largest manifest, signed, in bytes: 16 devices with names, 32 earlier versions and 256 revoked devices make 8.4 KiB.
+pub const MAX_MANIFEST_BYTES: usize = 9 * 1024;
 
 /// Largest bundle, signed, in bytes: one X-Wing key and its fields.
 pub const MAX_BUNDLE_BYTES: usize = 2 * 1024;
 
-/// Largest profile blob (a sealed, padded manifest or bundle) that a relay stores, in bytes.
+/// Largest profile blob (a sealed, padded manifest or bundle) that a relay stores, in bytes: [`MAX_MANIFEST_BYTES`] padded to whole
+/// KiB, with salt and tag.
 pub const MAX_PROFILE_BLOB_BYTES: usize = 10 * 1024;
 
 /// Largest sealed invite record or request, in bytes: a request carries a manifest and 16 bundles.
@@ -107,6 +117,9 @@ pub const HOUR_MS: u64 = 60 * 60 * 1000;
 /// One day in milliseconds.
 pub const DAY_MS: u64 = 24 * HOUR_MS;
 
-const _: () = assert!(MAX_BODY_BYTES > MAX_TEXT_BYTES);
+const _: () = assert!(MAX_CONTENT_BYTES > MAX_TEXT_BYTES + MAX_SUBJECT_BYTES);
+const _: () = assert!(MAX_BODY_BYTES >= MAX_CONTENT_BYTES + 2 * 1024);
+// A manifest of exactly the limit is padded by one further KiB.
+const _: () = assert!(MAX_PROFILE_BLOB_BYTES >= 32 + 16 + MAX_MANIFEST_BYTES);
 const _: () = assert!(MAX_FRAME_BYTES > crate::envelope::MAX_ENVELOPE_BYTES);
 const _: () = assert!(MAX_INVITE_BLOB_BYTES < MAX_FRAME_BYTES);

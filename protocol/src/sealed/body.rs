@@ -61,7 +61,7 @@ pub struct Body {
     /// Wakes that this message may still cause.
     #[n(15)]
     pub wake_budget: u8,
-    /// A key for the recipient's next message.
+    /// A key for the recipient's next message; only in kinds 1 to 4.
     #[n(16)]
     pub next_key: Option<OfferedKey>,
     /// Receipts that ride along.
@@ -157,6 +157,12 @@ impl Kind {
         matches!(self, Self::Note | Self::Ask | Self::Reply)
     }
 
+    /// Whether messages of this kind may carry a [`OfferedKey`].
+    #[must_use]
+    pub fn may_offer_key(self) -> bool {
+        matches!(self, Self::Note | Self::Ask | Self::Reply | Self::Receipts)
+    }
+
     /// The number on the wire.
     #[must_use]
     pub fn number(self) -> u8 {
@@ -186,6 +192,15 @@ pub enum BodyError {
         /// The kind.
         kind: Kind,
     },
+    /// Counts that start at 1 are 0, or the first message names one before it.
+    #[error("ordered message or receipts with impossible count")]
+    Count,
+    /// A key in a message of a kind that never carries one.
+    #[error("a message of kind {kind:?} offers a key")]
+    Key {
+        /// The kind.
+        kind: Kind,
+    },
     /// Lives longer than 30 days, or ends before it starts.
     #[error("message life of {life_ms} ms is out of range")]
     Life {
@@ -201,7 +216,7 @@ impl Body {
         cbor::encode(self)
     }
 
-    /// Decodes and checks what needs no context: form, ordering fields, life.
+    /// Decodes and checks what needs no context: form, ordering fields, counts, offered key, life.
     ///
     /// # Errors
     /// See [`BodyError`].
@@ -209,6 +224,14 @@ impl Body {
         let body: Self = cbor::decode(bytes, MAX_BODY_BYTES)?;
         if body.order.is_some() != body.kind.is_ordered() {
             return Err(BodyError::Order { kind: body.kind });
+        }
+        if body.next_key.is_some() && !body.kind.may_offer_key() {
+            return Err(BodyError::Key { kind: body.kind });
+        }
+        let first = ShortHash::from_bytes([0; 16]);
+        let order_fits = body.order.is_none_or(|o| o.seq > 0 && (o.seq > 1 || o.prev_hash == first));
+        if !order_fits || body.receipts.as_ref().is_some_and(|batch| batch.rseq == 0) {
+            return Err(BodyError::Count);
         }
         let life_ms = body.expires_ms.saturating_sub(body.sent_ms);
         if life_ms == 0 || life_ms > crate::limits::MAX_MESSAGE_LIFE_MS {

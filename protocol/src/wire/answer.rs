@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::kind::{FrameError, FrameKind};
+use super::kind::{FrameError, FrameKind, empty};
 use super::request::Profile;
 use crate::cbor::{self, Blob, List, Text};
 use crate::ids::{AccountId, SlotId, SpoolEpoch};
@@ -229,11 +229,15 @@ impl Answer {
     ///
     /// # Errors
     /// [`FrameError`] for numbers that are no answers and malformed payloads.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other kind, also a later one, is misplaced here"
+    )]
     pub fn decode(number: u8, payload: &[u8]) -> Result<Self, FrameError> {
         let kind = FrameKind::from_number(number).ok_or(FrameError::Unknown { number })?;
         let failed = |source| FrameError::Payload { kind, source };
         Ok(match kind {
-            FrameKind::Done if payload.is_empty() => Self::Done,
+            FrameKind::Done => empty(kind, payload).map(|()| Self::Done)?,
             FrameKind::HelloAnswer => Self::Hello(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
             FrameKind::Registered => {
                 Self::Registered(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?)

@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::kind::{FrameError, FrameKind};
+use super::kind::{FrameError, FrameKind, empty};
 use crate::cbor::{self, Blob, Text};
 use crate::envelope::MAX_ENVELOPE_BYTES;
 use crate::ids::{EdgeId, InviteId, SpoolEpoch};
@@ -131,6 +131,10 @@ impl Event {
     ///
     /// # Errors
     /// [`FrameError`] for numbers that are no events and malformed payloads.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other kind, also a later one, is misplaced here"
+    )]
     pub fn decode(number: u8, payload: &[u8]) -> Result<Self, FrameError> {
         let kind = FrameKind::from_number(number).ok_or(FrameError::Unknown { number })?;
         let failed = |source| FrameError::Payload { kind, source };
@@ -140,7 +144,7 @@ impl Event {
             FrameKind::Redeemed => Self::Redeemed(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
             FrameKind::EdgeState => Self::EdgeState(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
             FrameKind::Ephemeral => Self::Ephemeral(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
-            FrameKind::Cloned if payload.is_empty() => Self::Cloned,
+            FrameKind::Cloned => empty(kind, payload).map(|()| Self::Cloned)?,
             _ => return Err(FrameError::Misplaced { kind }),
         })
     }

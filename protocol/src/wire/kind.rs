@@ -150,3 +150,11 @@ pub enum FrameError {
         source: CborError,
     },
 }
+
+/// Checks the payload of a kind that has none.
+pub(super) fn empty(kind: FrameKind, payload: &[u8]) -> Result<(), FrameError> {
+    if payload.is_empty() {
+        return Ok(());
+    }
+    Err(FrameError::Payload { kind, source: CborError::Trailing { offset: 0, extra: payload.len() } })
+}

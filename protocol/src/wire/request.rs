@@ -3,13 +3,33 @@
 use minicbor::{Decode, Encode};
 
 use super::kind::{FrameError, FrameKind};
-use crate::cbor::{self, Blob, List, Text};
+use crate::cbor::{self, Blob, CborError, List, Text};
 use crate::envelope::MAX_ENVELOPE_BYTES;
 use crate::ids::{
     Capability, DepositId, EdgeId, Hash, Incarnation, InviteId, RegistrationProof, RunId, SlotId, SpoolEpoch,
 };
 use crate::limits::{MAX_ACK_GAPS, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES, MAX_PROFILE_BLOB_BYTES, MAX_RUNS};
 use crate::text::Label;
+
+/// What a request must satisfy beyond its structure, without context.
+trait Check {
+    /// The rule that is broken.
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+fn checked<T: for<'b> Decode<'b, ()> + Check>(payload: &[u8]) -> Result<T, CborError> {
+    let value: T = cbor::decode(payload, MAX_FRAME_BYTES)?;
+    match value.check() {
+        Ok(()) => Ok(value),
+        Err(rule) => Err(CborError::Structure { offset: 0, reason: rule.to_owned() }),
+    }
+}
+
+fn rule(holds: bool, broken: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(broken) }
+}
 
 macro_rules! requests {
     ($($name:ident,)*) => {
@@ -46,7 +66,7 @@ macro_rules! requests {
             pub fn decode(number: u8, payload: &[u8]) -> Result<Self, FrameError> {
                 let kind = FrameKind::from_number(number).ok_or(FrameError::Unknown { number })?;
                 match kind {
-                    $(FrameKind::$name => cbor::decode(payload, MAX_FRAME_BYTES)
+                    $(FrameKind::$name => checked::<$name>(payload)
                         .map(Self::$name)
                         .map_err(|source| FrameError::Payload { kind, source }),)*
                     _ => Err(FrameError::Misplaced { kind }),
@@ -242,6 +262,68 @@ pub struct InviteRevoke {
     #[n(0)]
     pub invite: InviteId,
 }
+
+impl Check for Hello {
+    fn check(&self) -> Result<(), &'static str> {
+        rule(!self.since.contains(&self.run), "the present run is listed as an earlier one")
+    }
+}
+
+impl Check for Register {
+    fn check(&self) -> Result<(), &'static str> {
+        rule(self.invite.is_some() == self.proof.is_some(), "an invite and its proof come together")
+    }
+}
+
+impl Check for Ack {
+    fn check(&self) -> Result<(), &'static str> {
+        rule(self.gaps.is_sorted_by(|one, next| one < next), "gaps are not ascending")?;
+        rule(self.gaps.first() != Some(&0), "rows count from 1")?;
+        rule(self.gaps.last().is_none_or(|last| *last <= self.up_to), "a gap lies beyond the end")
+    }
+}
+
+impl Check for PutManifest {
+    fn check(&self) -> Result<(), &'static str> {
+        rule(self.revision > self.expect, "the revision does not grow")
+    }
+}
+
+impl Check for PutBundle {}
+impl Check for GetContactState {}
+impl Check for EdgeCreate {}
+impl Check for EdgeLink {}
+impl Check for EdgeRevoke {}
+impl Check for InviteCreate {}
+impl Check for InviteFetch {}
+impl Check for InviteRedeem {}
+impl Check for InviteRevoke {}
+
+macro_rules! frame_codec {
+    ($($name:ident)*) => {$(
+        impl $name {
+            /// Encodes the payload.
+            #[must_use]
+            pub fn encode(&self) -> Vec<u8> {
+                cbor::encode(self)
+            }
+
+            /// Decodes a frame.
+            ///
+            /// # Errors
+            /// [`FrameError`] for another number and malformed payloads.
+            pub fn decode(number: u8, payload: &[u8]) -> Result<Self, FrameError> {
+                let kind = FrameKind::from_number(number).ok_or(FrameError::Unknown { number })?;
+                if kind != FrameKind::$name {
+                    return Err(FrameError::Misplaced { kind });
+                }
+                cbor::decode(payload, MAX_FRAME_BYTES).map_err(|source| FrameError::Payload { kind, source })
+            }
+        }
+    )*};
+}
+
+frame_codec! { Deposit DepositAnswer }
 
 /// Hands an envelope to the relay, on the deposits stream.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
