@@ -20,13 +20,12 @@ pub const MAX_LABEL_BYTES: usize = 64;
 /// Longest relay address, in bytes of text: the longest DNS name with scheme, port and pin makes 301.
 pub const MAX_RELAY_ADDRESS_BYTES: usize = 320;
 
-/// Longest encoded sealed body, in bytes: what fits the largest envelope beside header, encapsulation, tag and signature, with
-/// 800 bytes to spare.
+/// Longest encoded sealed body, in bytes: exactly what the largest envelope holds.
 ///
 /// The content comes first. Receipts that ride along, then an offered key, are left out when they do not fit beside it.
-pub const MAX_BODY_BYTES: usize = 78 * 1024;
+pub const MAX_BODY_BYTES: usize = crate::envelope::capacity(crate::envelope::MAX_ENVELOPE_BYTES);
 
-/// Largest frame between node and relay, in bytes, kind byte excluded: the largest envelope and its deposit fields.
+/// Largest frame between node and relay, in bytes, header excluded: the largest envelope and its deposit fields.
 pub const MAX_FRAME_BYTES: usize = 96 * 1024;
 
 /// Longest encoded content of a body, in bytes.

@@ -1,0 +1,11 @@
+//! Tests over every structure that is stored or sent: codec, schema and frozen vectors, all from one table.
+
+mod codec;
+mod generate;
+mod raw;
+mod samples;
+mod schema;
+mod sizes;
+mod structures;
+mod text_vectors;
+mod vectors;

@@ -1,0 +1,139 @@
+//! Values of every structure: each field is made by its type, then what must fit together is made to fit.
+
+use penpal_protocol::cbor::List;
+use penpal_protocol::ids::ShortHash;
+use penpal_protocol::limits::{MAX_MESSAGE_LIFE_MS, MAX_PRESENCE_TTL_MS};
+use penpal_protocol::sealed::*;
+use penpal_protocol::wire::*;
+
+use crate::generate::{Generator, Sample};
+
+macro_rules! structures {
+    ($($name:ident { $($field:ident),* $(,)? } $(then $fix:expr)?;)*) => {$(
+        impl Sample for $name {
+            #[allow(unused_mut, clippy::allow_attributes_without_reason)]
+            fn sample(g: &mut Generator) -> Self {
+                let mut value = Self { $($field: Sample::sample(g)),* };
+                $({
+                    let fix: fn(&mut $name, &mut Generator) = $fix;
+                    fix(&mut value, g);
+                })?
+                value
+            }
+        }
+    )*};
+}
+
+macro_rules! choices {
+    ($($name:ident: $($variant:ident)*;)*) => {$(
+        impl Sample for $name {
+            fn sample(g: &mut Generator) -> Self {
+                g.pick(&[$(Self::$variant),*])
+            }
+        }
+    )*};
+}
+
+choices! {
+    Kind: Note Ask Receipts Presence NeedReseal Control Sync Reply;
+    Stage: Delivered Held Surfaced Answered Refused Expired;
+    SessionState: Busy Idle Ended Offline Unknown;
+    Reach: Wakes MidTurn NextPrompt Manual WhenBack;
+    Verdict: Known RolledBack Clone;
+    InviteState: Open Redeemed;
+    RefusalCode: No Used NeedsToken HandleTaken NotRegistered Quota Full Conflict Malformed Busy Suspended;
+    DepositOutcome: Accepted Quota Full RecipientFull No;
+}
+
+structures! {
+    Hello { incarnation, run, since, software };
+    Register { handle, token, invite, proof } then |value, g| {
+        value.proof = value.invite.map(|_| Sample::sample(g));
+    };
+    Ack { epoch, up_to, gaps } then |value, _| {
+        let mut gaps: Vec<u64> = value.gaps.iter().map(|gap| gap % 1_000_000 + 1).collect();
+        gaps.sort_unstable();
+        gaps.dedup();
+        value.up_to = value.up_to.max(gaps.last().copied().unwrap_or(0));
+        value.gaps = List::truncated(gaps);
+    };
+    Profile { current, previous };
+    PutManifest { expect, revision, profile } then |value, _| {
+        value.expect = value.expect.min(u64::MAX - 1);
+        value.revision = value.revision.max(value.expect + 1);
+    };
+    PutBundle { profile };
+    GetContactState { edge, cap };
+    EdgeCreate { edge, cap_hash };
+    EdgeLink { edge, cap };
+    EdgeRevoke { edge };
+    InviteCreate { invite, proof_hash, expires_ms, record };
+    InviteFetch { invite };
+    InviteRedeem { invite, request };
+    InviteRevoke { invite };
+    Deposit { edge, cap, slot, deposit, ephemeral, envelope };
+    DepositAnswer { deposit, outcome };
+    HelloAnswer { verdict, epoch, newest, handle, manifest_revision };
+    Registered { account, slot, handle };
+    AckAnswer { epoch, newest };
+    ContactState { manifest, bundles };
+    DeviceBundles { slot, profile };
+    InviteAnswer { state, record };
+    Refusal { code, detail };
+    Welcome { min_revision, max_revision, now_ms, registered, software };
+    Delivery { epoch, seq, envelope };
+    Redeemed { epoch, seq, invite, request };
+    EdgeState { edge, up };
+    Ephemeral { envelope };
+
+    Manifest { root, version, previous, issued_ms, expires_ms, devices, revoked };
+    ManifestVersion { version, hash };
+    DeviceEntry { id, slot, signing, previous, name, added_ms, primary };
+    PreviousKey { signing, until_ms };
+    Bundle { device, signing, key_id, key, issued_ms, expires_ms };
+    ManifestRef { version, hash };
+    Order { seq, prev_hash } then |value, _| {
+        value.seq = value.seq.max(1);
+        if value.seq == 1 {
+            value.prev_hash = ShortHash::from_bytes([0; 16]);
+        }
+    };
+    OfferedKey { id, key, use_until_ms };
+    Body {
+        from, from_device, manifest, to, to_device, peer_manifest, msg_id, conversation, incarnation, order, sent_ms,
+        expires_ms, kind, trace_id, hops, wake_budget, next_key, receipts, receipts_seen, content,
+    } then |value, g| {
+        value.order = value.kind.is_ordered().then(|| Sample::sample(g));
+        if !value.kind.may_offer_key() {
+            value.next_key = None;
+        }
+        value.sent_ms = value.sent_ms.min(u64::MAX / 2);
+        value.expires_ms = value.sent_ms + value.expires_ms.clamp(1, MAX_MESSAGE_LIFE_MS);
+    };
+    ReceiptBatch { rseq, list } then |value, _| value.rseq = value.rseq.max(1);
+    Receipt { msg_id, stage, session, mechanism, reason, at_ms };
+    SessionRef { sid, name };
+    SessionTarget { sid, name };
+    RoomRef { id, epoch, chain };
+    ArtifactRef { hash, bytes, name, media, blob, relay, token, key };
+    Letter { from, to, subject, text, reply_to, room, artifacts, target_device };
+    Presence { revision, sent_ms, ttl_ms, sessions } then |value, _| {
+        value.ttl_ms = value.ttl_ms.min(MAX_PRESENCE_TTL_MS);
+    };
+    SessionEntry { sid, name, agent, state, since_ms, reach, folder, summary };
+    NeedReseal { envelopes };
+    Control { profile_key, manifest, bundle, rekey, accept, goodbye, relay };
+    Accept { body, sig, mac };
+    SyncCopy { kind, content, copies };
+    InviteRecord { invite, expires_ms, root, manifest, one_time, name, nonce };
+    InviteRequest { root, name, manifest, bundles, profile_key, edge, cap, relay, half };
+    InviteAccept { manifest, bundles, profile_key, edge, cap, half };
+    SealedRequest { request, sig, mac };
+}
+
+impl Sample for Signed {
+    fn sample(g: &mut Generator) -> Self {
+        let body: penpal_protocol::cbor::Blob<100> = Sample::sample(g);
+        Self { body: body.into_vec(), sig: Sample::sample(g) }
+    }
+}
