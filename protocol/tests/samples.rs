@@ -11,13 +11,14 @@ use crate::generate::{Generator, Sample};
 macro_rules! structures {
     ($($name:ident { $($field:ident),* $(,)? } $(then $fix:expr)?;)*) => {$(
         impl Sample for $name {
-            #[allow(unused_mut, clippy::allow_attributes_without_reason)]
             fn sample(g: &mut Generator) -> Self {
-                let mut value = Self { $($field: Sample::sample(g)),* };
-                $({
+                let value = Self { $($field: Sample::sample(g)),* };
+                $(let value = {
+                    let mut value = value;
                     let fix: fn(&mut $name, &mut Generator) = $fix;
                     fix(&mut value, g);
-                })?
+                    value
+                };)?
                 value
             }
         }
