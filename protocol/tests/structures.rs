@@ -52,22 +52,16 @@ macro_rules! sealed {
     };
 }
 
-fn content(kind: Kind) -> impl Fn(&[u8]) -> Result<Content, cbor::CborError> {
-    move |bytes| Content::decode(kind, bytes)
-}
-
 fn letter(bytes: &[u8]) -> Result<Letter, String> {
-    match content(Kind::Note)(bytes).map_err(|error| error.to_string())? {
-        Content::Letter(letter) => Ok(*letter),
-        other => Err(format!("{other:?}")),
-    }
+    let content = Content::decode(Kind::Note, bytes).map_err(|error| error.to_string())?;
+    let Content::Letter(letter) = content else { return Err(format!("{content:?}")) };
+    Ok(*letter)
 }
 
 fn presence(bytes: &[u8]) -> Result<Presence, String> {
-    match content(Kind::Presence)(bytes).map_err(|error| error.to_string())? {
-        Content::Presence(presence) => Ok(presence),
-        other => Err(format!("{other:?}")),
-    }
+    let content = Content::decode(Kind::Presence, bytes).map_err(|error| error.to_string())?;
+    let Content::Presence(presence) = content else { return Err(format!("{content:?}")) };
+    Ok(presence)
 }
 
 fn plain<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> Result<T, cbor::CborError> {
