@@ -1,6 +1,8 @@
 //! Two sides on loopback, for the tests of this crate.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+pub mod foreign;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -84,4 +86,24 @@ pub async fn pair(listener: &mut Listener, address: SocketAddr, dialer: &Dialer)
 /// Fails a test that hangs.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, future).await.expect("within the test's time limit")
+}
+
+/// A small generator (SplitMix64) whose seed is printed, which the harness shows when the test fails;
+/// `PENPAL_TEST_SEED` repeats a run.
+pub struct Random(u64);
+
+impl Random {
+    pub fn seeded(test: &str) -> Self {
+        let seed = std::env::var("PENPAL_TEST_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = seed.unwrap_or_else(|| std::process::id().into());
+        println!("{test}: PENPAL_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
 }
