@@ -15,8 +15,10 @@ use hpke::{
     Kem as _, OpModeR, OpModeS, Serializable as _, aead::ChaCha20Poly1305, kdf::HkdfSha256, setup_receiver,
     setup_sender_with_rng,
 };
-use ml_kem::{FromSeed as _, KeyExport as _, MlKem768, ml_kem_768, kem::Decapsulate as _};
-use penpal_seal::{Arrived, FreshBytes, PairKey, ReceiveKey, ReceiveSeed, Recipient, SealError, VerifiedMessage, seal};
+use ml_kem::{FromSeed as _, KeyExport as _, MlKem768, kem::Decapsulate as _, ml_kem_768};
+use penpal_seal::{
+    Arrived, FreshBytes, PairKey, ReceiveKey, ReceiveSeed, Recipient, SealError, VerifiedMessage, seal,
+};
 use rand_core::Rng as _;
 use x25519_dalek::{PublicKey, StaticSecret};
 

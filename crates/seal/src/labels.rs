@@ -49,6 +49,8 @@ labels! {
         SafetyNumber = "safety-number",
         /// A key file, to tell a torn one.
         KeyFile = "key-file",
+        /// The known answer of the self check.
+        SelfCheck = "self-check",
     }
 }
 

@@ -26,6 +26,10 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
 )]
 
+// Lets unit tests share the people of the integration tests.
+#[cfg(test)]
+extern crate self as penpal_seal;
+
 mod envelope;
 mod hybrid;
 mod invite;
@@ -41,7 +45,7 @@ pub use envelope::{
     Arrived, FreshBytes, FromContact, OpenError, Opened, Parsed, Recipient, SealError, Sender,
     VerifiedMessage, VerifyError, capacity, reseal_hash, seal,
 };
-pub use hybrid::{InvalidKeyError, ReceiveKey, XWING_ENCAPSULATION_BYTES};
+pub use hybrid::{InvalidKeyError, ReceiveKey, SelfCheckError, XWING_ENCAPSULATION_BYTES, self_check};
 pub use invite::{
     AcceptError, InviteKeys, NewInvite, Offer, OfferError, RecordError, RequestError, SealRequestError,
     SealedInviteRequest, SignedAccept, VerifiedAccept, VerifiedRecord, VerifiedRequest, offer, open_record,
@@ -62,3 +66,8 @@ pub use profile::{
     ManifestUpdate, ProfileError, ProfileItem, VerifiedBundle, VerifiedManifest, open_profile, seal_profile,
 };
 pub use safety_number::SafetyNumber;
+
+#[cfg(test)]
+#[path = "../tests/seal/people.rs"]
+#[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
+mod people;

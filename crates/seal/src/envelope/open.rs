@@ -158,8 +158,8 @@ pub struct Opened<C> {
     key_id: KeyId,
     duplicate_mark: ShortHash,
     me: DeviceId,
-    body: Vec<u8>,
-    sig: Signature,
+    pub(super) body: Vec<u8>,
+    pub(super) sig: Signature,
     signed_hashes: [[u8; 32]; 2],
 }
 

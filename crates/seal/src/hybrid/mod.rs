@@ -5,10 +5,15 @@
 
 mod coins;
 mod kem;
+mod self_check;
 mod suite;
 mod xwing;
 
 pub(crate) use coins::Coins;
+pub use self_check::{SelfCheckError, self_check};
 pub(crate) use suite::{Encapsulation, open, seal};
 pub(crate) use xwing::RecipientKey;
 pub use xwing::{InvalidKeyError, ReceiveKey, XWING_ENCAPSULATION_BYTES};
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use penpal_protocol::{
     cbor::{Blob, List},
     ids::{
-        Capability, ConversationId, DeviceId, EdgeId, Fingerprint, HalfSecret, Incarnation, KeyId, MsgId, ProfileKey,
-        ShortHash, SlotId, TraceId,
+        Capability, ConversationId, DeviceId, EdgeId, Fingerprint, HalfSecret, Incarnation, KeyId, MsgId,
+        ProfileKey, ShortHash, SlotId, TraceId,
     },
     limits::DAY_MS,
     sealed::{
@@ -15,8 +15,8 @@ use penpal_protocol::{
     text::Label,
 };
 use penpal_seal::{
-    DeviceSigningKey, HedgeSecret, MAX_BUNDLE_LIFE_MS, MAX_MANIFEST_LIFE_MS, PairKey, ReceiveKey, ReceiveSeed, RootKey,
-    Sender, VerifiedBundle, VerifiedManifest,
+    DeviceSigningKey, HedgeSecret, MAX_BUNDLE_LIFE_MS, MAX_MANIFEST_LIFE_MS, PairKey, ReceiveKey,
+    ReceiveSeed, RootKey, Sender, VerifiedBundle, VerifiedManifest,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -44,6 +44,7 @@ pub(crate) struct Person {
     pub(crate) device: DeviceId,
     pub(crate) manifest: VerifiedManifest,
     pub(crate) key_id: KeyId,
+    pub(crate) prekey_seed: ReceiveSeed,
     pub(crate) prekey: Arc<ReceiveKey>,
     pub(crate) bundle: VerifiedBundle,
 }
@@ -67,10 +68,22 @@ impl Person {
         )
         .unwrap();
         let key_id = KeyId::from_bytes(bytes(rng));
-        let prekey = Arc::new(ReceiveKey::expand(ReceiveSeed::generate(rng)));
+        let prekey_seed = ReceiveSeed::generate(rng);
+        let prekey = Arc::new(ReceiveKey::expand(prekey_seed.clone()));
         let bundle = VerifiedBundle::sign(&signing, bundle_of(device, &signing, key_id, &prekey)).unwrap();
         let hedge = HedgeSecret::generate(rng);
-        Self { name: label(name), root, signing, hedge, device, manifest, key_id, prekey, bundle }
+        Self {
+            name: label(name),
+            root,
+            signing,
+            hedge,
+            device,
+            manifest,
+            key_id,
+            prekey_seed,
+            prekey,
+            bundle,
+        }
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
@@ -123,7 +136,12 @@ pub(crate) fn device_entry(id: DeviceId, signing: &DeviceSigningKey, rng: &mut C
     }
 }
 
-pub(crate) fn bundle_of(device: DeviceId, signing: &DeviceSigningKey, key_id: KeyId, key: &ReceiveKey) -> Bundle {
+pub(crate) fn bundle_of(
+    device: DeviceId,
+    signing: &DeviceSigningKey,
+    key_id: KeyId,
+    key: &ReceiveKey,
+) -> Bundle {
     Bundle {
         device,
         signing: signing.public(),
