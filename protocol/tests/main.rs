@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 mod codec;
+mod document;
 mod generate;
 mod raw;
 mod samples;

@@ -67,7 +67,7 @@ pub struct Body {
     /// Receipts that ride along.
     #[n(17)]
     pub receipts: Option<ReceiptBatch>,
-    /// Highest receipt batch received from the recipient without gap.
+    /// Number of the last of the recipient's receipts that came without gap; 0 for none.
     #[n(18)]
     pub receipts_seen: Option<u64>,
     /// Encoded [`Content`] of the kind; empty for kind 4.

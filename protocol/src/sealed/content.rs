@@ -129,11 +129,11 @@ pub struct ArtifactRef {
     pub key: Capability,
 }
 
-/// A batch of receipts, numbered per ordered pair of devices.
+/// Consecutive receipts from one device to another; the receipts of such a pair are numbered from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ReceiptBatch {
-    /// Counts from 1 per pair of devices.
+    /// Number of the first receipt in `list`; the others follow it.
     #[n(0)]
     pub rseq: u64,
     /// The receipts.

@@ -36,7 +36,7 @@ macro_rules! frame_kinds {
         /// Number of a frame's structure. Numbers are never reused; `docs/protocol.md` lists the reserved ones.
         ///
         /// Requests stand below 64, answers from 64, events from 128. Numbers 20–31 are kept for blobs, devices, account
-        /// deletion and the key chain.
+        /// deletion and the key chain, and 80–95 for their answers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum FrameKind {
             $($(#[$doc])* $name,)*
