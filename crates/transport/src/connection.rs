@@ -102,6 +102,8 @@ impl Connection {
     }
 
     /// Changes how many two-way streams the peer may have open from now on.
+    ///
+    /// A larger number reaches the peer only if it grows by more than an eighth; a smaller one holds as streams end.
     pub fn set_max_streams(&self, count: u32) {
         self.inner.set_max_concurrent_bi_streams(VarInt::from_u32(count));
     }

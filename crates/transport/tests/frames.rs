@@ -108,10 +108,9 @@ async fn truncated_frame_is_told_from_a_clean_end() {
         send.write_all(bytes).await.unwrap();
         send.finish().unwrap();
         let (_writer, mut reader) = soon(accepted.connection.accept_bi(MAX)).await.unwrap();
-        match soon(reader.read()).await.unwrap_err() {
-            ReadError::Truncated { got, expected: of } => assert_eq!((got, of), expected),
-            other => panic!("{other:?}"),
-        }
+        let error = soon(reader.read()).await.unwrap_err();
+        let ReadError::Truncated { got, expected: of } = error else { panic!("{error:?}") };
+        assert_eq!((got, of), expected);
     }
 }
 

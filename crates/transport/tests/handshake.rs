@@ -32,12 +32,8 @@ async fn wrong_pin_is_refused_with_both_pins() {
         // Not even an authenticated connection may come out at the server, let alone a frame.
         accepted = listener.accept() => panic!("server accepted {accepted:?}"),
     };
-    match error {
-        DialError::WrongKey { address: at, expected, got } => {
-            assert_eq!((at, expected, got), (address, pin, relay_pin()));
-        }
-        other => panic!("{other:?}"),
-    }
+    let DialError::WrongKey { address: at, expected, got } = error else { panic!("{error:?}") };
+    assert_eq!((at, expected, got), (address, pin, relay_pin()));
 }
 
 /// Runs a foreign client against our server; gives how the client's connection ended.
@@ -144,10 +140,9 @@ async fn refusal_after_the_handshake_reaches_the_dial() {
         accepted.connection.close(CloseCode::Refused, "unknown\x1b device");
     };
     let ((), result) = soon(async { tokio::join!(refuse, dial(&dialer, address)) }).await;
-    match result.unwrap_err() {
-        DialError::Closed { code: CloseCode::Refused, reason, .. } => assert_eq!(reason, "unknown? device"),
-        other => panic!("{other:?}"),
-    }
+    let error = result.unwrap_err();
+    let DialError::Closed { code: CloseCode::Refused, reason, .. } = error else { panic!("{error:?}") };
+    assert_eq!(reason, "unknown? device");
 }
 
 #[tokio::test]

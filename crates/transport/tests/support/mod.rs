@@ -1,5 +1,10 @@
 //! Two sides on loopback, for the tests of this crate.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stdout,
+    reason = "each test file uses its own part; seeds are printed"
+)]
 
 pub mod foreign;
 

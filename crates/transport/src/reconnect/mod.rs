@@ -1,8 +1,13 @@
 //! When to dial again: a pure state machine, without clock, randomness or sockets of its own.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
+use crate::client::DialError;
 use crate::clock::BootInstant;
+use crate::close::{CloseCode, Lost};
 
 /// Pauses and thresholds of [`Reconnect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,53 @@ pub enum LossKind {
     /// The relay said no (wrong pin, refused, incompatible, another process has our identity): waiting will hardly
     /// help, so each pause is drawn up to the cap at once.
     Refused,
+}
+
+impl From<&Lost> for LossKind {
+    fn from(lost: &Lost) -> Self {
+        match lost {
+            Lost::ClosedByPeer { code, .. } => (*code).into(),
+            Lost::Violation { .. }
+            | Lost::Restarted
+            | Lost::TimedOut
+            | Lost::ClosedHere
+            | Lost::Environment => Self::Transient,
+        }
+    }
+}
+
+impl From<CloseCode> for LossKind {
+    fn from(code: CloseCode) -> Self {
+        match code {
+            // Replaced and Clone: dialling at once would take the place back, and so on for ever.
+            CloseCode::Refused | CloseCode::Violation | CloseCode::Replaced | CloseCode::Clone => {
+                Self::Refused
+            }
+            CloseCode::Done
+            | CloseCode::GoingAway
+            | CloseCode::Busy
+            | CloseCode::Internal
+            | CloseCode::Other(_) => Self::Transient,
+        }
+    }
+}
+
+impl From<&DialError> for LossKind {
+    fn from(error: &DialError) -> Self {
+        match error {
+            DialError::WrongKey { .. } | DialError::Incompatible { .. } => Self::Refused,
+            DialError::Closed { code, .. } => (*code).into(),
+            DialError::Refused { .. }
+            | DialError::Broken { .. }
+            | DialError::Stalled { .. }
+            | DialError::NoAnswer { .. }
+            | DialError::NoRoute { .. }
+            | DialError::Socket { .. }
+            | DialError::Tls
+            | DialError::NoAddress
+            | DialError::NotDialable { .. } => Self::Transient,
+        }
+    }
 }
 
 /// What the shell has to do.
@@ -144,7 +196,7 @@ impl Reconnect {
             }
             // The old connection still serves; if it does not, its own loss is reported.
             ReconnectState::Connected { since, .. } => {
-                self.state = ReconnectState::Connected { since, replacing: false };
+                self.state = ReconnectState::Connected { since, replacing: self.replace_at.is_some() };
             }
             ReconnectState::Waiting { .. } | ReconnectState::Stopped => {}
         }
