@@ -7,6 +7,7 @@
 )]
 
 pub mod foreign;
+pub mod simulated;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
