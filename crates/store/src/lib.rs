@@ -30,12 +30,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod conformance;
+pub mod disk;
+mod engine;
 mod error;
+mod index;
+mod log;
 mod mem;
 mod model;
 mod traits;
 
+pub use engine::{LogStore, Opening, Options};
 pub use error::{BackupError, CloseError, CommitError, IndexError, OpenError, ReadError};
+pub use index::memory::MemIndex;
+pub use index::sled::SledIndex;
+pub use index::{Bases, Found, IndexBase, IndexHome, IndexRow, Rebuilt};
 pub use mem::MemStore;
 pub use model::{
     Batch, Expect, Life, LogPosition, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_QUEUE_RANGE, Op, Outcome, QueueId,

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::Bound;
+use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::engine::create_target;
 use crate::{
-    Backup, Batch, CloseError, CommitError, Compacted, Expect, KvStore, LogPosition, MAX_BATCH_BYTES, Op,
-    Outcome, Progress, QueueId, Queued, ReadError, Refusal, Row, SpoolStore, Stats, Store, Table, Usage,
-    VerifyReport, Want,
+    Backup, BackupError, BackupReport, Batch, CloseError, CommitError, Compacted, Expect, KvStore,
+    LogPosition, LogStore, MAX_BATCH_BYTES, Op, Options, Outcome, Progress, QueueId, Queued, ReadError,
+    Refusal, Row, SpoolStore, Stats, Store, Table, Task, Usage, VerifyReport, Want,
 };
 
 /// A store in memory that forgets everything when dropped: the reference for conformance and a light
@@ -246,10 +248,64 @@ impl Store for MemStore {
     }
 
     fn backup(&self) -> Result<Box<dyn Backup>, ReadError> {
-        Err(ReadError::Stopped)
+        Ok(Box::new(MemBackup { store: self.clone() }))
     }
 
     fn close(self: Box<Self>) -> Result<LogPosition, CloseError> {
         Ok(self.position)
+    }
+}
+
+/// Operations in one batch of a copy.
+const COPY_OPS: usize = 64;
+
+struct MemBackup {
+    store: MemStore,
+}
+
+impl MemBackup {
+    fn ops(self) -> impl Iterator<Item = Op> {
+        let rows = self.store.rows.into_iter().flat_map(|(table, rows)| {
+            rows.into_iter().map(move |(key, value)| Op::Put { table, key, value })
+        });
+        let queued = self.store.queues.into_iter().flat_map(|(id, queue)| {
+            let last_seq = queue.last_seq;
+            let lost_last = queue.rows.last_key_value().is_none_or(|(seq, _)| *seq < last_seq);
+            let rows = queue.rows.into_iter();
+            let rows = rows.map(move |(seq, (minute, bytes))| Op::Append { queue: id, seq, minute, bytes });
+            // The last number is remembered by a row that came and went.
+            let last = [
+                Op::Append { queue: id, seq: last_seq, minute: 0, bytes: Bytes::new() },
+                Op::Remove { queue: id, seqs: vec![last_seq] },
+            ];
+            rows.chain(last.into_iter().take(if lost_last { 2 } else { 0 }))
+        });
+        rows.chain(queued)
+    }
+}
+
+impl Backup for MemBackup {
+    fn write_to(
+        self: Box<Self>,
+        dir: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<BackupReport, BackupError> {
+        create_target(dir)?;
+        let mut copy = LogStore::open(dir, Options::default())?;
+        let total = self.store.live_bytes();
+        let mut ops = self.ops().peekable();
+        while ops.peek().is_some() {
+            let batches = ops.by_ref().take(COPY_OPS).map(|op| Batch::new().op(op)).collect();
+            // Nothing can conflict or be refused in a new store; a full disk is seen in what follows.
+            for outcome in copy.commit(batches)? {
+                if outcome == Outcome::Full {
+                    let source = std::io::ErrorKind::StorageFull.into();
+                    return Err(BackupError::Io { action: "write", path: dir.to_owned(), source });
+                }
+            }
+            progress(Progress { task: Task::Copy, done: copy.stats().live_bytes.min(total), total });
+        }
+        let position = Box::new(copy).close()?;
+        Ok(BackupReport { position, bytes: total })
     }
 }

@@ -1,0 +1,154 @@
+//! An index in memory, for simulations: it lives as long as its handle and is complete or absent.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Bases, Found, IndexBase, IndexHome, IndexRow, Rebuilt};
+use crate::IndexError;
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// An index in memory. Clones share it: keep one over a simulated death of the process to have the
+/// index found again, [`MemIndex::lose`] it for a power cut.
+#[derive(Clone, Default)]
+pub struct MemIndex {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    maps: [Map; 2],
+    log: Option<u64>,
+    clean_end: Option<u64>,
+    fails: bool,
+}
+
+impl fmt::Debug for MemIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemIndex").finish_non_exhaustive()
+    }
+}
+
+impl MemIndex {
+    /// Makes an empty index.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets everything, as after a power cut: the next opening rebuilds.
+    pub fn lose(&self) {
+        *self.state() = State::default();
+    }
+
+    /// Makes every use from now on fail, until it is reset.
+    pub fn fail(&self) {
+        self.state().fails = true;
+    }
+
+    /// An independent copy.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let state = self.state();
+        let copy = State {
+            maps: state.maps.clone(),
+            log: state.log,
+            clean_end: state.clean_end,
+            fails: state.fails,
+        };
+        Self { state: Arc::new(Mutex::new(copy)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bases(&self) -> Bases {
+        let base = |map| Box::new(MemBase { index: self.clone(), map });
+        Bases { short: base(0), long: base(1) }
+    }
+}
+
+impl IndexHome for MemIndex {
+    fn open(&mut self, log: u64) -> Found {
+        let mut state = self.state();
+        let clean_end = state.clean_end.take();
+        match state.log {
+            Some(found) if found == log => {}
+            Some(_) => return Found::Untrusted(Rebuilt::Stale { detail: "another log".to_owned() }),
+            None => return Found::Untrusted(Rebuilt::Absent),
+        }
+        drop(state);
+        Found::Trusted { bases: self.bases(), clean_end }
+    }
+
+    fn reset(&mut self, log: u64) -> Result<Bases, IndexError> {
+        *self.state() = State { log: Some(log), ..State::default() };
+        Ok(self.bases())
+    }
+
+    fn close(&mut self, _log: u64, bases: Bases, end: u64) -> Result<(), IndexError> {
+        drop(bases);
+        self.state().clean_end = Some(end);
+        Ok(())
+    }
+
+    fn distrust(&mut self) {
+        self.state().log = None;
+    }
+}
+
+struct MemBase {
+    index: MemIndex,
+    map: usize,
+}
+
+impl MemBase {
+    fn with<T>(&self, action: &'static str, job: impl FnOnce(&mut Map) -> T) -> Result<T, IndexError> {
+        let mut state = self.index.state();
+        let fails = state.fails;
+        match state.maps.get_mut(self.map) {
+            Some(map) if !fails => Ok(job(map)),
+            Some(_) | None => Err(IndexError::Failed { action, detail: "simulated failure".to_owned() }),
+        }
+    }
+}
+
+impl IndexBase for MemBase {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.with("get", |map| map.get(key).cloned())
+    }
+
+    fn range(
+        &self,
+        from: &[u8],
+        inclusive: bool,
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<IndexRow>, IndexError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let from = if inclusive { Bound::Included(from) } else { Bound::Excluded(from) };
+        self.with("range", |map| {
+            let rows = map.range::<[u8], _>((from, Bound::Excluded(to))).take(limit);
+            rows.map(|(key, value)| (key.clone(), value.clone())).collect()
+        })
+    }
+
+    fn apply(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), IndexError> {
+        self.with("apply", |map| {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => map.insert(key, value),
+                    None => map.remove(&key),
+                };
+            }
+        })
+    }
+
+    fn flush(&mut self) -> Result<(), IndexError> {
+        self.with("flush", |_| ())
+    }
+}

@@ -1,0 +1,285 @@
+//! Queues in the catalog: their rows, and the running state that spares counting them.
+
+use super::catalog::Catalog;
+use super::rows::{
+    Floor, Place, QueueState, QueuedRow, STATES_TO, Value, parse_queued_key, parse_state_key, queue_end,
+    queued_key, state_key,
+};
+use crate::log::layout::{Pos, SegmentNo};
+use crate::log::record::{FLOOR_SIZE, append_size};
+use crate::{IndexError, Life, QueueId, Usage};
+
+/// Rows looked at in one step when many are.
+const PAGE: usize = 256;
+
+/// Segments `first..=last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) first: SegmentNo,
+    pub(crate) last: SegmentNo,
+}
+
+impl Span {
+    /// Where records of a row may lie.
+    pub(crate) fn of(place: &Place) -> Self {
+        Self { first: place.since, last: place.segment }
+    }
+
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+}
+
+impl QueueState {
+    fn new(since: SegmentNo) -> Self {
+        Self {
+            rows: 0,
+            bytes: 0,
+            first: 0,
+            last: 0,
+            oldest: u32::MAX,
+            newest: 0,
+            ordered: true,
+            since,
+            floor: None,
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let waits = self.rows > 0;
+        Usage {
+            rows: self.rows,
+            bytes: self.bytes,
+            first_seq: waits.then_some(self.first),
+            last_seq: self.last,
+            oldest_minute: waits.then_some(self.oldest),
+        }
+    }
+}
+
+impl Catalog {
+    pub(crate) fn queue(&self, queue: QueueId) -> Result<Option<QueueState>, IndexError> {
+        let state = self.short.get(&state_key(queue))?;
+        state.map(|bytes| QueueState::decode(&bytes)).transpose()
+    }
+
+    /// Lists queues from after `after` (from `after` on when `inclusive`).
+    pub(crate) fn queues(
+        &self,
+        after: Option<QueueId>,
+        inclusive: bool,
+        limit: usize,
+    ) -> Result<Vec<(QueueId, QueueState)>, IndexError> {
+        let from = after.map_or_else(|| b"u".to_vec(), state_key);
+        let rows = self.short.range(&from, inclusive, STATES_TO, limit)?;
+        rows.iter().map(|(key, value)| Ok((parse_state_key(key)?, QueueState::decode(value)?))).collect()
+    }
+
+    pub(crate) fn queued(&self, queue: QueueId, seq: u64) -> Result<Option<QueuedRow>, IndexError> {
+        let row = self.short.get(&queued_key(queue, seq))?;
+        row.map(|bytes| QueuedRow::decode(&bytes)).transpose()
+    }
+
+    /// Lists rows of a queue with numbers above `after`, in order.
+    pub(crate) fn queued_after(
+        &self,
+        queue: QueueId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, QueuedRow)>, IndexError> {
+        self.queued_between(queue, after, u64::MAX, limit)
+    }
+
+    /// Lists rows with numbers above `after`, up to and including `up_to`.
+    fn queued_between(
+        &self,
+        queue: QueueId,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, QueuedRow)>, IndexError> {
+        let end = up_to.checked_add(1).map_or_else(|| queue_end(queue), |next| queued_key(queue, next));
+        let rows = self.short.range(&queued_key(queue, after), false, &end, limit)?;
+        rows.iter().map(|(key, value)| Ok((parse_queued_key(key)?.1, QueuedRow::decode(value)?))).collect()
+    }
+
+    /// Calls `visit` for every row with a number of at most `up_to`.
+    fn each_queued(
+        &self,
+        queue: QueueId,
+        up_to: u64,
+        mut visit: impl FnMut(u64, QueuedRow),
+    ) -> Result<(), IndexError> {
+        let mut after = 0;
+        loop {
+            let page = self.queued_between(queue, after, up_to, PAGE)?;
+            let full = page.len() == PAGE;
+            for (seq, row) in page {
+                visit(seq, row);
+                after = seq;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Where records of these rows may lie; `None` when none of them waits.
+    pub(crate) fn span_of(&self, queue: QueueId, seqs: &[u64]) -> Result<Option<Span>, IndexError> {
+        let mut span: Option<Span> = None;
+        for seq in seqs {
+            if let Some(row) = self.queued(queue, *seq)? {
+                let one = Span::of(&row.place);
+                span = Some(span.map_or(one, |span| span.union(one)));
+            }
+        }
+        Ok(span)
+    }
+
+    fn store_queue(&mut self, queue: QueueId, state: &QueueState, fresh: bool) {
+        self.short.put(state_key(queue), state.encode(), fresh);
+    }
+
+    /// Adds a row; one that is there already has moved to another place.
+    pub(super) fn append(
+        &mut self,
+        queue: QueueId,
+        seq: u64,
+        minute: u32,
+        mut place: Place,
+    ) -> Result<(), IndexError> {
+        let known = self.queue(queue)?;
+        let mut state = known.unwrap_or_else(|| QueueState::new(place.segment));
+        // Numbers rise, so only replay and compaction can meet a row again.
+        let old = if seq > state.last { None } else { self.queued(queue, seq)? };
+        if let Some(old) = &old {
+            place.since = old.place.since.min(place.since);
+            self.retire(Life::Short, old.place.segment, append_size(old.place.len));
+            state.bytes = state.bytes.saturating_sub(u64::from(old.place.len));
+        } else {
+            state.ordered &= state.rows == 0 || (seq > state.last && minute >= state.newest);
+            state.first = if state.rows == 0 { seq } else { state.first.min(seq) };
+            state.rows += 1;
+        }
+        state.bytes += u64::from(place.len);
+        state.last = state.last.max(seq);
+        state.oldest = state.oldest.min(minute);
+        state.newest = state.newest.max(minute);
+        state.since = state.since.min(place.since);
+        self.short.put(queued_key(queue, seq), QueuedRow { minute, place }.encode(), old.is_none());
+        self.count(Life::Short, place.segment, append_size(place.len));
+        self.store_queue(queue, &state, known.is_none());
+        Ok(())
+    }
+
+    /// Removes rows up to a number and remembers the queue's last one.
+    pub(super) fn set_floor(
+        &mut self,
+        queue: QueueId,
+        up_to: u64,
+        last: u64,
+        pos: Pos,
+    ) -> Result<(), IndexError> {
+        let known = self.queue(queue)?;
+        let mut state = known.unwrap_or_else(|| QueueState::new(pos.segment));
+        let mut dead = Vec::new();
+        if state.rows > 0 && state.first <= up_to {
+            self.each_queued(queue, up_to, |seq, row| dead.push((seq, row)))?;
+        }
+        self.kill(queue, &mut state, dead)?;
+        if let Some(old) = state.floor.replace(Floor { pos, up_to, last }) {
+            self.retire(Life::Short, old.pos.segment, FLOOR_SIZE);
+        }
+        self.count(Life::Short, pos.segment, FLOOR_SIZE);
+        state.last = state.last.max(last);
+        state.since = state.since.min(pos.segment);
+        self.store_queue(queue, &state, known.is_none());
+        Ok(())
+    }
+
+    /// Removes single rows that lie up to `limit`.
+    pub(super) fn remove(&mut self, queue: QueueId, seqs: &[u64], limit: Pos) -> Result<(), IndexError> {
+        let Some(mut state) = self.queue(queue)? else { return Ok(()) };
+        let mut seqs = seqs.to_vec();
+        seqs.sort_unstable();
+        seqs.dedup();
+        let mut dead = Vec::new();
+        for seq in seqs {
+            if let Some(row) = self.queued(queue, seq)?.filter(|row| row.place.pos() <= limit) {
+                dead.push((seq, row));
+            }
+        }
+        self.kill(queue, &mut state, dead)?;
+        self.store_queue(queue, &state, false);
+        Ok(())
+    }
+
+    /// Removes what lies up to `limit`: all of the queue, unless it was created anew since.
+    pub(super) fn drop_queue(&mut self, queue: QueueId, limit: Pos) -> Result<(), IndexError> {
+        let Some(mut state) = self.queue(queue)? else { return Ok(()) };
+        let (mut dead, mut kept_last) = (Vec::new(), 0);
+        self.each_queued(queue, u64::MAX, |seq, row| {
+            if row.place.pos() <= limit {
+                dead.push((seq, row));
+            } else {
+                kept_last = seq;
+            }
+        })?;
+        self.kill(queue, &mut state, dead)?;
+        if let Some(floor) = state.floor.take_if(|floor| floor.pos <= limit) {
+            self.retire(Life::Short, floor.pos.segment, FLOOR_SIZE);
+        }
+        if state.rows == 0 && state.floor.is_none() {
+            self.short.delete(&state_key(queue));
+        } else {
+            // Killing the highest row leaves a floor, so what is left tells the last number.
+            state.last = state.floor.map_or(0, |floor| floor.last).max(kept_last);
+            self.store_queue(queue, &state, false);
+        }
+        Ok(())
+    }
+
+    /// Takes rows out and brings the state up to date; does not store it.
+    fn kill(
+        &mut self,
+        queue: QueueId,
+        state: &mut QueueState,
+        dead: Vec<(u64, QueuedRow)>,
+    ) -> Result<(), IndexError> {
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let lost_first = dead.iter().any(|(seq, _)| *seq == state.first);
+        let lost_oldest = dead.iter().any(|(_, row)| row.minute == state.oldest);
+        for (seq, row) in dead {
+            self.short.delete(&queued_key(queue, seq));
+            self.retire(Life::Short, row.place.segment, append_size(row.place.len));
+            state.rows = state.rows.saturating_sub(1);
+            state.bytes = state.bytes.saturating_sub(u64::from(row.place.len));
+        }
+        if state.rows == 0 {
+            (state.first, state.oldest, state.newest, state.ordered) = (0, u32::MAX, 0, true);
+            return Ok(());
+        }
+        if lost_first && let Some((seq, row)) = self.queued_after(queue, 0, 1)?.first() {
+            state.first = *seq;
+            if state.ordered {
+                state.oldest = row.minute;
+            }
+        }
+        if lost_oldest && !state.ordered {
+            self.survey_minutes(queue, state)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at every row: minutes did not rise with numbers.
+    fn survey_minutes(&self, queue: QueueId, state: &mut QueueState) -> Result<(), IndexError> {
+        (state.oldest, state.newest, state.ordered) = (u32::MAX, 0, true);
+        self.each_queued(queue, u64::MAX, |_, row| {
+            state.ordered &= row.minute >= state.newest;
+            state.oldest = state.oldest.min(row.minute);
+            state.newest = state.newest.max(row.minute);
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! One map with its overlay: reads see both, folding empties the overlay into the map.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Bound;
+
+use super::rows::{TALLY_FROM, TALLY_TO, Tally, Value, WATERMARK_KEY, Watermark, parse_tally_key, tally_key};
+use super::{IndexBase, IndexRow};
+use crate::IndexError;
+use crate::log::layout::SegmentNo;
+
+/// A map and what is not in it yet.
+pub(crate) struct Shard {
+    base: Box<dyn IndexBase>,
+    overlay: BTreeMap<Vec<u8>, Entry>,
+    tallies: BTreeMap<SegmentNo, Tally>,
+    changed_tallies: BTreeSet<SegmentNo>,
+    watermark: Option<Watermark>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// `None`: deleted.
+    value: Option<Vec<u8>>,
+    /// Whether the base may have a row of this key, which folding must then replace or delete.
+    in_base: bool,
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard")
+            .field("overlay", &self.overlay.len())
+            .field("watermark", &self.watermark)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    pub(crate) fn open(base: Box<dyn IndexBase>) -> Result<Self, IndexError> {
+        let watermark = base.get(WATERMARK_KEY)?.map(|bytes| Watermark::decode(&bytes)).transpose()?;
+        let tallies = base
+            .range(TALLY_FROM, true, TALLY_TO, usize::MAX)?
+            .iter()
+            .map(|(key, value)| Ok((parse_tally_key(key)?, Tally::decode(value)?)))
+            .collect::<Result<_, IndexError>>()?;
+        Ok(Self { base, overlay: BTreeMap::new(), tallies, changed_tallies: BTreeSet::new(), watermark })
+    }
+
+    pub(crate) fn into_base(self) -> Box<dyn IndexBase> {
+        self.base
+    }
+
+    pub(crate) fn watermark(&self) -> Option<&Watermark> {
+        self.watermark.as_ref()
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.overlay.len()
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        match self.overlay.get(key) {
+            Some(entry) => Ok(entry.value.clone()),
+            None => self.base.get(key),
+        }
+    }
+
+    /// Sets a row. `fresh` promises that there was no such row before.
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>, fresh: bool) {
+        let entry = self.overlay.entry(key).or_insert(Entry { value: None, in_base: !fresh });
+        entry.value = Some(value);
+    }
+
+    /// Deletes a row that exists.
+    pub(crate) fn delete(&mut self, key: &[u8]) {
+        match self.overlay.get_mut(key) {
+            Some(entry) if entry.in_base => entry.value = None,
+            Some(_) => {
+                self.overlay.remove(key);
+            }
+            None => {
+                self.overlay.insert(key.to_vec(), Entry { value: None, in_base: true });
+            }
+        }
+    }
+
+    /// Lists rows with `from < key < to` (`from <= key` when `inclusive`), at most `limit`.
+    pub(crate) fn range(
+        &self,
+        from: &[u8],
+        inclusive: bool,
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<IndexRow>, IndexError> {
+        let mut rows = Vec::new();
+        let (mut from, mut inclusive) = (from.to_vec(), inclusive);
+        while rows.len() < limit && from.as_slice() < to {
+            let wanted = limit - rows.len();
+            let page = self.base.range(&from, inclusive, to, wanted)?;
+            // A full page says nothing about what follows it: merge up to its last key only.
+            let page_end = (page.len() == wanted).then(|| page.last().map(|(key, _)| key.clone())).flatten();
+            let upper = page_end.as_deref().map_or(Bound::Excluded(to), Bound::Included);
+            let lower = if inclusive { Bound::Included(&*from) } else { Bound::Excluded(&*from) };
+            let overlay = self.overlay.range::<[u8], _>((lower, upper));
+            merge(page, overlay, limit, &mut rows);
+            let Some(page_end) = page_end else { break };
+            (from, inclusive) = (page_end, false);
+        }
+        Ok(rows)
+    }
+
+    pub(crate) fn tally(&self, segment: SegmentNo) -> Tally {
+        self.tallies.get(&segment).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn change_tally(&mut self, segment: SegmentNo, change: impl FnOnce(&mut Tally)) {
+        change(self.tallies.entry(segment).or_default());
+        self.changed_tallies.insert(segment);
+    }
+
+    pub(crate) fn forget_segment(&mut self, segment: SegmentNo) {
+        self.tallies.remove(&segment);
+        self.changed_tallies.insert(segment);
+    }
+
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.tallies.values().map(|tally| u64::from(tally.live_bytes)).sum()
+    }
+
+    /// Moves the overlay into the base, which is then complete up to `watermark`.
+    pub(crate) fn fold(&mut self, watermark: Watermark) -> Result<(), IndexError> {
+        let mut changes: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+            std::mem::take(&mut self.overlay).into_iter().map(|(key, entry)| (key, entry.value)).collect();
+        for segment in std::mem::take(&mut self.changed_tallies) {
+            changes.push((tally_key(segment), self.tallies.get(&segment).map(Value::encode)));
+        }
+        changes.push((WATERMARK_KEY.to_vec(), Some(watermark.encode())));
+        self.base.apply(changes)?;
+        self.watermark = Some(watermark);
+        Ok(())
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), IndexError> {
+        self.base.flush()
+    }
+}
+
+/// Adds the rows of a page and of the overlay in order, until there are `limit`; the overlay wins.
+fn merge<'a>(
+    page: Vec<IndexRow>,
+    overlay: impl Iterator<Item = (&'a Vec<u8>, &'a Entry)>,
+    limit: usize,
+    rows: &mut Vec<IndexRow>,
+) {
+    let mut page = page.into_iter().peekable();
+    for (key, entry) in overlay {
+        while let Some(row) = page.next_if(|(page_key, _)| page_key < key && rows.len() < limit) {
+            rows.push(row);
+        }
+        if rows.len() >= limit {
+            return;
+        }
+        page.next_if(|(page_key, _)| page_key == key);
+        if let Some(value) = &entry.value {
+            rows.push((key.clone(), value.clone()));
+        }
+    }
+    let room = limit.saturating_sub(rows.len());
+    rows.extend(page.take(room));
+}

@@ -1,0 +1,289 @@
+//! The index on disk: two sled databases, and the rule when to trust them.
+//!
+//! sled's own `flush` does not survive a power cut, and it may panic on what such a cut leaves. So it
+//! is trusted only when it was closed cleanly — everything synced by us, then [`CLEAN_FILE`] written —
+//! or when the machine has not stopped since it was opened, which the operating system's boot id in
+//! [`BOOT_FILE`] tells. Anything else, also a panic at any time, is set aside and rebuilt.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::{Bases, Found, IndexBase, IndexHome, IndexRow, Rebuilt};
+use crate::IndexError;
+
+/// Holds both databases, each in a folder of its own.
+const FOLDER: &str = "index";
+/// Where the last index that was not trusted is kept, for whoever wants to know why.
+const SET_ASIDE: &str = "index.set-aside";
+/// `log id, last batch`: written by a clean close, removed at opening.
+const CLEAN_FILE: &str = "index.clean";
+/// `log id, boot id`: written at opening.
+const BOOT_FILE: &str = "index.boot";
+
+/// Log items above a quarter of this go to files that sled never syncs; our rows are far below it.
+const SEGMENT_BYTES: usize = 512 * 1024;
+
+/// The index of a store in a folder.
+#[derive(Debug)]
+pub struct SledIndex {
+    dir: PathBuf,
+    cache_bytes: u64,
+    boot_id: Option<String>,
+}
+
+impl SledIndex {
+    /// Uses sub-folders and files of `dir` whose names begin with `index`.
+    pub fn new(dir: &Path, cache_bytes: u64) -> Self {
+        Self { dir: dir.to_owned(), cache_bytes, boot_id: boot_id() }
+    }
+
+    /// Pretends another boot, for tests of the trust rule.
+    #[must_use]
+    pub fn with_boot_id_for_tests(mut self, boot_id: Option<&str>) -> Self {
+        self.boot_id = boot_id.map(str::to_owned);
+        self
+    }
+
+    fn open_base(&self, name: &str) -> Result<Box<dyn IndexBase>, IndexError> {
+        let path = self.dir.join(FOLDER).join(name);
+        let config = sled::Config::new()
+            .path(&path)
+            .mode(sled::Mode::LowSpace)
+            .cache_capacity(self.cache_bytes)
+            .segment_size(SEGMENT_BYTES)
+            .flush_every_ms(None);
+        let db = guarded("open the index", || config.open())?;
+        Ok(Box::new(SledBase { db: Some(db), path }))
+    }
+
+    fn open_bases(&self) -> Result<Bases, IndexError> {
+        Ok(Bases { short: self.open_base("short")?, long: self.open_base("long")? })
+    }
+
+    /// What the marks say, before anything of sled is touched. Takes the clean mark away.
+    fn judge(&self, log: u64) -> Result<Result<Option<u64>, Rebuilt>, IndexError> {
+        let clean = self.take_mark(CLEAN_FILE, log)?;
+        let boot = self.read_mark(BOOT_FILE, log);
+        if !self.dir.join(FOLDER).is_dir() {
+            return Ok(Err(Rebuilt::Absent));
+        }
+        let same_boot = boot.is_some() && boot == self.boot_id;
+        Ok(match clean.map(|end| end.parse()) {
+            Some(Ok(end)) => Ok(Some(end)),
+            Some(Err(_)) => Err(Rebuilt::Stale { detail: format!("{CLEAN_FILE} makes no sense") }),
+            None if same_boot => Ok(None),
+            None => Err(Rebuilt::NotClosed),
+        })
+    }
+
+    fn mark_open(&self, log: u64) -> Result<(), IndexError> {
+        match &self.boot_id {
+            Some(boot_id) => self.write_mark(BOOT_FILE, log, boot_id),
+            None => self.remove(BOOT_FILE),
+        }
+    }
+
+    /// Reads the second word of a mark whose first is this log's id.
+    fn read_mark(&self, name: &str, log: u64) -> Option<String> {
+        let text = fs::read_to_string(self.dir.join(name)).ok()?;
+        let (found, value) = text.trim_end().split_once(' ')?;
+        (found == format!("{log:016x}")).then(|| value.to_owned())
+    }
+
+    fn take_mark(&self, name: &str, log: u64) -> Result<Option<String>, IndexError> {
+        let value = self.read_mark(name, log);
+        self.remove(name)?;
+        Ok(value)
+    }
+
+    fn write_mark(&self, name: &str, log: u64, value: &str) -> Result<(), IndexError> {
+        let path = self.dir.join(name);
+        let write = || {
+            let mut file = File::create(&path)?;
+            writeln!(file, "{log:016x} {value}")?;
+            file.sync_all()
+        };
+        write().map_err(|source| IndexError::Io { action: "write", path: path.clone(), source })?;
+        self.sync_dir()
+    }
+
+    /// Removes a mark and makes that durable.
+    fn remove(&self, name: &str) -> Result<(), IndexError> {
+        let path = self.dir.join(name);
+        match fs::remove_file(&path) {
+            Ok(()) => self.sync_dir(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(IndexError::Io { action: "remove", path, source }),
+        }
+    }
+
+    fn sync_dir(&self) -> Result<(), IndexError> {
+        let sync = || File::open(&self.dir)?.sync_all();
+        sync().map_err(|source| IndexError::Io { action: "sync", path: self.dir.clone(), source })
+    }
+
+    fn set_aside(&self) -> Result<(), IndexError> {
+        let (from, to) = (self.dir.join(FOLDER), self.dir.join(SET_ASIDE));
+        if from.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let failed = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| IndexError::Io { action, path, source }
+        };
+        if let Ok(old) = to.symlink_metadata() {
+            let removed = if old.is_dir() { fs::remove_dir_all(&to) } else { fs::remove_file(&to) };
+            removed.map_err(failed("remove", &to))?;
+        }
+        fs::rename(&from, &to).map_err(failed("set aside", &from))
+    }
+}
+
+impl IndexHome for SledIndex {
+    fn open(&mut self, log: u64) -> Found {
+        let clean_end = match self.judge(log) {
+            Ok(Ok(clean_end)) => clean_end,
+            Ok(Err(why)) => return Found::Untrusted(why),
+            Err(error) => return Found::Untrusted(Rebuilt::Failed { detail: error.to_string() }),
+        };
+        let opened = self.open_bases().and_then(|bases| {
+            self.mark_open(log)?;
+            Ok(bases)
+        });
+        match opened {
+            Ok(bases) => Found::Trusted { bases, clean_end },
+            Err(error) => Found::Untrusted(Rebuilt::Failed { detail: error.to_string() }),
+        }
+    }
+
+    fn reset(&mut self, log: u64) -> Result<Bases, IndexError> {
+        self.remove(BOOT_FILE)?;
+        self.remove(CLEAN_FILE)?;
+        self.set_aside()?;
+        let bases = self.open_bases()?;
+        self.mark_open(log)?;
+        Ok(bases)
+    }
+
+    fn close(&mut self, log: u64, bases: Bases, end: u64) -> Result<(), IndexError> {
+        drop(bases);
+        sync_tree(&self.dir.join(FOLDER))?;
+        self.write_mark(CLEAN_FILE, log, &end.to_string())
+    }
+
+    fn distrust(&mut self) {
+        // If even that fails, the marks stay: the checksum of every value still guards reads.
+        let _removed = self.remove(BOOT_FILE);
+    }
+}
+
+/// Syncs every file and folder below, itself included.
+fn sync_tree(path: &Path) -> Result<(), IndexError> {
+    let failed = |source| IndexError::Io { action: "sync", path: path.to_owned(), source };
+    if path.is_dir() {
+        for entry in fs::read_dir(path).map_err(failed)? {
+            sync_tree(&entry.map_err(failed)?.path())?;
+        }
+    }
+    File::open(path).and_then(|file| file.sync_all()).map_err(failed)
+}
+
+/// Identifies this run of the operating system; `None` where that cannot be known.
+fn boot_id() -> Option<String> {
+    #[cfg(target_os = "linux")]
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    #[cfg(target_os = "macos")]
+    let id = std::process::Command::new("/usr/sbin/sysctl")
+        .args(["-n", "kern.bootsessionuuid"])
+        .output()
+        .ok()
+        .and_then(|output| String::from_utf8(output.stdout).ok());
+    #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+    let id: Option<String> = None;
+    id.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// Runs something of sled's, which may return an error or panic.
+fn guarded<T>(action: &'static str, job: impl FnOnce() -> sled::Result<T>) -> Result<T, IndexError> {
+    match catch_unwind(AssertUnwindSafe(job)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(IndexError::Failed { action, detail: error.to_string() }),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let detail = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(IndexError::Panicked { action, detail: detail.to_owned() })
+        }
+    }
+}
+
+struct SledBase {
+    /// Taken only when dropping.
+    db: Option<sled::Db>,
+    path: PathBuf,
+}
+
+impl SledBase {
+    fn with<T>(
+        &self,
+        action: &'static str,
+        job: impl FnOnce(&sled::Db) -> sled::Result<T>,
+    ) -> Result<T, IndexError> {
+        let gone = || IndexError::Io {
+            action,
+            path: self.path.clone(),
+            source: io::Error::from(io::ErrorKind::NotConnected),
+        };
+        let db = self.db.as_ref().ok_or_else(gone)?;
+        guarded(action, || job(db))
+    }
+}
+
+impl Drop for SledBase {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // A database that panicked before may do so again while closing.
+        let _closed = catch_unwind(AssertUnwindSafe(move || drop(db)));
+    }
+}
+
+impl IndexBase for SledBase {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.with("read the index", |db| Ok(db.get(key)?.map(|value| value.to_vec())))
+    }
+
+    fn range(
+        &self,
+        from: &[u8],
+        inclusive: bool,
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<IndexRow>, IndexError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        self.with("scan the index", |db| {
+            let rows = db.range(from..to).filter(|row| {
+                // Only the first row can be the excluded one.
+                inclusive || !matches!(row, Ok((key, _)) if key.as_ref() == from)
+            });
+            rows.take(limit).map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
+        })
+    }
+
+    fn apply(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), IndexError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        self.with("write the index", |db| db.apply_batch(batch))
+    }
+
+    fn flush(&mut self) -> Result<(), IndexError> {
+        self.with("flush the index", |db| db.flush().map(|_| ()))
+    }
+}

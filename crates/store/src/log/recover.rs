@@ -1,0 +1,226 @@
+//! Reading a segment from its beginning to its end, and telling a torn tail from damage.
+//!
+//! A bad batch with a valid one of a higher number behind it is damage: something acknowledged may be
+//! lost there. Without one it is the tail of a write that never finished, which nobody was told of.
+
+use super::batch::{Batch, LogId, Parsed, find_after, parse};
+use super::layout::{SECTOR, SegmentNo, offset32};
+use super::record::{BadRecord, Placed, Record, Records};
+
+/// A whole segment in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentBytes<'a> {
+    pub(crate) log: LogId,
+    pub(crate) segment: SegmentNo,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// How a segment ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By a seal: writing went on in the next segment.
+    Sealed,
+    /// Nothing valid follows. `torn` when what follows is not only zeros.
+    Open { torn: bool },
+    /// Something valid follows, at `next`.
+    Damaged(Damage),
+}
+
+/// A bad place inside a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) segment: SegmentNo,
+    pub(crate) offset: u32,
+    /// Where valid batches go on; `None` at the end of the segment.
+    pub(crate) next: Option<u32>,
+    pub(crate) detail: String,
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scanned {
+    pub(crate) end: End,
+    /// Where the valid batches end.
+    pub(crate) offset: u32,
+    /// Number and checksum of the last one.
+    pub(crate) last: Option<(u64, u32)>,
+}
+
+/// A batch and where it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found<'a> {
+    pub(crate) offset: u32,
+    pub(crate) batch: Batch<'a>,
+}
+
+impl<'a> Found<'a> {
+    pub(crate) fn records(&self) -> Records<'a> {
+        let records_at = usize::try_from(self.offset).unwrap_or(usize::MAX) + super::layout::HEADER_BYTES;
+        Records::new(self.batch.records, records_at)
+    }
+
+    /// Where the next batch may begin.
+    pub(crate) fn end(&self) -> u32 {
+        self.offset + offset32(self.batch.size)
+    }
+
+    fn is_seal(&self) -> bool {
+        matches!(self.records().next(), Some(Ok(Placed { record: Record::Seal, .. })))
+    }
+}
+
+/// Reads batches from `from` on, which must follow each other from number `expected` on (any, for
+/// `None`, but above `above`), and hands each to `visit`. Stops at the first that is not so.
+pub(crate) fn scan<E>(
+    segment: SegmentBytes<'_>,
+    from: u32,
+    expected: Option<u64>,
+    above: u64,
+    mut visit: impl FnMut(Found<'_>) -> Result<(), E>,
+) -> Result<Scanned, E> {
+    let (mut offset, mut expected, mut last) = (from, expected, None);
+    loop {
+        let rest = segment.bytes.get(super::layout::offset_usize(offset)..).unwrap_or(&[]);
+        let detail = match parse(segment.log, segment.segment, rest) {
+            Parsed::Batch(batch) => {
+                let fits = expected.map_or(batch.number > above, |expected| batch.number == expected);
+                if fits {
+                    let found = Found { offset, batch };
+                    let sealed = found.is_seal();
+                    visit(found)?;
+                    offset = found.end();
+                    expected = Some(batch.number + 1);
+                    last = Some((batch.number, batch.crc));
+                    if sealed {
+                        return Ok(Scanned { end: End::Sealed, offset, last });
+                    }
+                    continue;
+                }
+                let wanted =
+                    expected.map_or_else(|| format!("one above {above}"), |number| number.to_string());
+                format!("batch {} where {wanted} belongs", batch.number)
+            }
+            Parsed::Empty => "zeros where a batch belongs".to_owned(),
+            Parsed::Bad(detail) => detail.to_owned(),
+        };
+        let known = last.map_or(above, |(number, _)| number).max(expected.map_or(0, |number| number - 1));
+        let end = match next_valid(segment, offset, known) {
+            Some(next) => End::Damaged(Damage { segment: segment.segment, offset, next: Some(next), detail }),
+            None => End::Open { torn: rest.iter().any(|byte| *byte != 0) },
+        };
+        return Ok(Scanned { end, offset, last });
+    }
+}
+
+/// Where the next valid batch numbered above `above` begins, at or after `offset`.
+pub(crate) fn next_valid(segment: SegmentBytes<'_>, offset: u32, above: u64) -> Option<u32> {
+    let from = super::layout::offset_usize(offset).next_multiple_of(SECTOR);
+    find_after(segment.log, segment.segment, segment.bytes, from, above).map(offset32)
+}
+
+/// As [`scan`] for damaged segments: skips what is bad and tells of it.
+pub(crate) fn salvage<E>(
+    segment: SegmentBytes<'_>,
+    above: u64,
+    mut visit: impl FnMut(Found<'_>) -> Result<(), E>,
+) -> Result<(Scanned, Vec<Damage>), E> {
+    let mut damages = Vec::new();
+    let (mut from, mut above, mut last) = (0, above, None);
+    loop {
+        let scanned = scan(segment, from, None, above, &mut visit)?;
+        last = scanned.last.or(last);
+        if let End::Damaged(damage) = &scanned.end
+            && let Some(next) = damage.next
+        {
+            damages.push(damage.clone());
+            above = last.map_or(above, |(number, _)| number);
+            from = next;
+            continue;
+        }
+        return Ok((Scanned { last, ..scanned }, damages));
+    }
+}
+
+/// Describes records that cannot be read in a batch whose checksum holds.
+pub(crate) fn unreadable(segment: SegmentNo, bad: BadRecord) -> Damage {
+    Damage { segment, offset: bad.offset, next: None, detail: bad.detail.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::log::batch::finish;
+    use crate::log::layout::HEADER_BYTES;
+
+    const LOG: LogId = LogId(42);
+
+    fn batch(number: u64, record: &Record<'_>) -> Vec<u8> {
+        let mut buffer = vec![0; HEADER_BYTES];
+        record.encode(&mut buffer);
+        finish(LOG, 1, number, &mut buffer);
+        buffer
+    }
+
+    fn segment(numbers: &[u64]) -> Vec<u8> {
+        let record = Record::Unlink { segments: vec![9] };
+        let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| batch(*number, &record)).collect();
+        bytes.resize(8192, 0);
+        bytes
+    }
+
+    fn run(bytes: &[u8]) -> (Scanned, Vec<u64>) {
+        let mut seen = Vec::new();
+        let segment = SegmentBytes { log: LOG, segment: 1, bytes };
+        let scanned = scan(segment, 0, None, 0, |found| {
+            seen.push(found.batch.number);
+            Ok::<_, Infallible>(())
+        });
+        (scanned.unwrap(), seen)
+    }
+
+    #[test]
+    fn ends_are_told_apart() {
+        let (scanned, seen) = run(&segment(&[5, 6, 7]));
+        assert_eq!((scanned.end, scanned.offset, seen), (End::Open { torn: false }, 1536, vec![5, 6, 7]));
+
+        let mut sealed = segment(&[5]);
+        sealed[512..1024].copy_from_slice(&batch(6, &Record::Seal));
+        assert_eq!(run(&sealed).0.end, End::Sealed);
+
+        let mut torn = segment(&[5, 6]);
+        torn[520] ^= 1;
+        let (scanned, seen) = run(&torn);
+        assert_eq!((scanned.end, scanned.offset, seen), (End::Open { torn: true }, 512, vec![5]));
+    }
+
+    #[test]
+    fn damage_before_a_later_batch_is_named_and_can_be_skipped() {
+        for spoil in [520, 540] {
+            let mut bytes = segment(&[5, 6, 7]);
+            bytes[spoil] ^= 1;
+            let (scanned, seen) = run(&bytes);
+            let End::Damaged(damage) = scanned.end else { panic!("{:?}", scanned.end) };
+            assert_eq!((damage.segment, damage.offset, damage.next, seen), (1, 512, Some(1024), vec![5]));
+            let mut salvaged = Vec::new();
+            let segment = SegmentBytes { log: LOG, segment: 1, bytes: &bytes };
+            let (scanned, damages) = salvage(segment, 0, |found| {
+                salvaged.push(found.batch.number);
+                Ok::<_, Infallible>(())
+            })
+            .unwrap();
+            assert_eq!((salvaged, damages.len(), scanned.offset), (vec![5, 7], 1, 1536));
+            assert_eq!(scanned.end, End::Open { torn: false });
+        }
+        // A hole in the numbers is damage too.
+        let (scanned, _) = run(&segment(&[5, 7]));
+        assert!(matches!(scanned.end, End::Damaged(Damage { offset: 512, .. })), "{:?}", scanned.end);
+    }
+
+    #[test]
+    fn an_old_batch_behind_a_torn_one_is_no_proof_of_damage() {
+        let (scanned, seen) = run(&segment(&[5, 6, 4]));
+        assert_eq!((scanned.end, seen), (End::Open { torn: true }, vec![5, 6]));
+    }
+}
