@@ -1,0 +1,224 @@
+//! Everything stored, as the present step sees it: committed rows with the step's changes over them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use penpal_protocol::hash::labelled;
+use penpal_protocol::ids::{AccountId, EdgeId, InviteId, ShortHash, SlotId, SpoolEpoch};
+use penpal_protocol::time::Now;
+use rand_core::CryptoRng;
+
+use crate::config::Limits;
+use crate::error::{Fault, StartError};
+use crate::marks::Marks;
+use crate::rows::records::{
+    Account, Bundle, Device, Edge, HandleOwner, Invite, Link, Manifest, Meta, Slot, Token,
+};
+use crate::rows::{Cached, Change, Rows, Table, keys};
+use crate::secrets::GraphKey;
+use crate::spool::Spools;
+
+/// Kinds of rows that are large and rarely read are remembered in this number.
+const LARGE_ROWS: usize = 64;
+
+/// All tables and queues with their memories, and the changes of the present step.
+#[derive(Debug)]
+pub(crate) struct Db {
+    pub(crate) accounts: Cached<Account>,
+    pub(crate) handles: Cached<HandleOwner>,
+    pub(crate) devices: Cached<Device>,
+    pub(crate) slots: Cached<Slot>,
+    pub(crate) manifests: Cached<Manifest>,
+    pub(crate) bundles: Cached<Bundle>,
+    pub(crate) edges: Cached<Edge>,
+    pub(crate) invites: Cached<Invite>,
+    pub(crate) tokens: Cached<Token>,
+    pub(crate) spools: Spools,
+    pub(crate) marks: Marks,
+    /// Index keys that this step adds (true) or removes (false).
+    index: BTreeMap<(Table, Vec<u8>), bool>,
+    /// What the step has changed so far, in order.
+    pub(crate) changes: Vec<Change>,
+    generation: ShortHash,
+}
+
+impl Db {
+    /// Opens what is stored, or begins anew; then the change that marks the data as begun is in `changes`.
+    pub(crate) fn open(
+        limits: &Limits,
+        graph: &GraphKey,
+        restored: bool,
+        rows: &dyn Rows,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, StartError> {
+        let mut metas = Cached::<Meta>::new(2);
+        let mut changes = Vec::new();
+        let stored = metas.get(&(), rows)?.cloned();
+        if stored.as_ref().is_some_and(|meta| meta.key_check != graph.check()) {
+            return Err(StartError::WrongKeys);
+        }
+        let generation = match stored {
+            Some(meta) if !restored => meta.generation,
+            Some(_) | None => {
+                let generation = ShortHash::from_bytes(random(rng));
+                metas.put((), Meta { generation, key_check: graph.check() }, &mut changes);
+                generation
+            }
+        };
+        let cached = limits.cached_rows;
+        Ok(Self {
+            accounts: Cached::new(cached),
+            handles: Cached::new(LARGE_ROWS),
+            devices: Cached::new(cached),
+            slots: Cached::new(cached),
+            manifests: Cached::new(LARGE_ROWS),
+            bundles: Cached::new(LARGE_ROWS),
+            edges: Cached::new(cached),
+            invites: Cached::new(LARGE_ROWS),
+            tokens: Cached::new(LARGE_ROWS),
+            spools: Spools::new(cached),
+            marks: Marks::load(limits.deposit_marks, rows)?,
+            index: BTreeMap::new(),
+            changes,
+            generation,
+        })
+    }
+
+    /// The life of a slot's numbering: another one in each slot, and in all of them after a restore.
+    pub(crate) fn epoch(&self, slot: &Slot) -> SpoolEpoch {
+        let hash = labelled("spool-epoch", &[self.generation.as_bytes(), slot.epoch.as_bytes()]);
+        let mut epoch = [0; SpoolEpoch::BYTES];
+        for (to, from) in epoch.iter_mut().zip(hash) {
+            *to = from;
+        }
+        SpoolEpoch::from_bytes(epoch)
+    }
+
+    /// Sets an index row.
+    pub(crate) fn add_index(&mut self, table: Table, key: Vec<u8>) {
+        self.changes.push(Change::Put { table, key: key.clone(), value: Bytes::new() });
+        self.index.insert((table, key), true);
+    }
+
+    /// Removes an index row.
+    pub(crate) fn remove_index(&mut self, table: Table, key: Vec<u8>) {
+        self.changes.push(Change::Delete { table, key: key.clone() });
+        self.index.insert((table, key), false);
+    }
+
+    /// Lists index keys with a prefix as this step sees them, at most `limit` of what is committed.
+    pub(crate) fn index_keys(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        limit: usize,
+        rows: &dyn Rows,
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        let mut keys = rows.keys(table, prefix, None, limit)?;
+        if self.index.is_empty() {
+            return Ok(keys);
+        }
+        keys.retain(|key| self.index.get(&(table, key.clone())) != Some(&false));
+        let from = (table, prefix.to_vec());
+        let added = self
+            .index
+            .range(from..)
+            .take_while(|((of, key), _)| *of == table && key.starts_with(prefix))
+            .filter(|((_, key), present)| **present && !keys.contains(key))
+            .map(|((_, key), _)| key.clone())
+            .collect::<Vec<_>>();
+        keys.extend(added);
+        Ok(keys)
+    }
+
+    /// Puts a row in an edge's place, with its index rows.
+    pub(crate) fn put_edge(&mut self, id: EdgeId, edge: Edge) {
+        let linker = match &edge.link {
+            Link::Local(tag) => Some(tag),
+            Link::Open | Link::Foreign => None,
+        };
+        let owned = keys::owned_edge(&edge.owner, &id, linker);
+        if let Some(tag) = linker {
+            self.remove_index(Table::OwnedEdge, keys::owned_edge(&edge.owner, &id, None));
+            self.add_index(Table::LinkedEdge, keys::linked_edge(tag, &id, &edge.owner));
+        }
+        self.add_index(Table::OwnedEdge, owned);
+        self.edges.put(id, edge, &mut self.changes);
+    }
+
+    /// Removes an edge with its index rows.
+    pub(crate) fn delete_edge(&mut self, id: EdgeId, edge: &Edge) {
+        let linker = match &edge.link {
+            Link::Local(tag) => Some(tag),
+            Link::Open | Link::Foreign => None,
+        };
+        if let Some(tag) = linker {
+            self.remove_index(Table::LinkedEdge, keys::linked_edge(tag, &id, &edge.owner));
+        }
+        self.remove_index(Table::OwnedEdge, keys::owned_edge(&edge.owner, &id, linker));
+        self.edges.delete(id, &mut self.changes);
+    }
+
+    /// Removes an invite with its index rows; not the account registered with it.
+    pub(crate) fn delete_invite(&mut self, id: InviteId, invite: &Invite) {
+        self.remove_index(Table::OwnedInvite, keys::owned_invite(&invite.owner, &id));
+        self.remove_index(Table::InviteEnd, keys::invite_end(invite.expires_ms, &id));
+        self.invites.delete(id, &mut self.changes);
+    }
+
+    /// Ends the step: everything to commit.
+    pub(crate) fn take_changes(&mut self, now: Now) -> Vec<Change> {
+        self.marks.finish_step(now, &mut self.changes);
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The step happened.
+    pub(crate) fn commit(&mut self) {
+        self.accounts.commit();
+        self.handles.commit();
+        self.devices.commit();
+        self.slots.commit();
+        self.manifests.commit();
+        self.bundles.commit();
+        self.edges.commit();
+        self.invites.commit();
+        self.tokens.commit();
+        self.spools.commit();
+        self.marks.commit();
+        self.index.clear();
+    }
+
+    /// The step did not happen.
+    pub(crate) fn abort(&mut self) {
+        self.accounts.abort();
+        self.handles.abort();
+        self.devices.abort();
+        self.slots.abort();
+        self.manifests.abort();
+        self.bundles.abort();
+        self.edges.abort();
+        self.invites.abort();
+        self.tokens.abort();
+        self.spools.abort();
+        self.marks.abort();
+        self.index.clear();
+        self.changes.clear();
+    }
+}
+
+/// Random bytes.
+pub(crate) fn random<const N: usize>(rng: &mut dyn CryptoRng) -> [u8; N] {
+    let mut bytes = [0; N];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+/// A new account or slot id, random and unused.
+pub(crate) fn new_account_id(rng: &mut dyn CryptoRng) -> AccountId {
+    AccountId::from_bytes(random(rng))
+}
+
+/// A new slot id.
+pub(crate) fn new_slot_id(rng: &mut dyn CryptoRng) -> SlotId {
+    SlotId::from_bytes(random(rng))
+}

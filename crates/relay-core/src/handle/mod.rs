@@ -1,0 +1,13 @@
+//! One file for each group of requests.
+
+mod ack;
+mod admin;
+mod deposit;
+mod edge;
+mod hello;
+mod invite;
+mod profile;
+mod register;
+mod removal;
+
+pub(crate) use admin::token_key;
