@@ -1,0 +1,141 @@
+//! What an agent's hook says on its standard input: which conversation, what happened, where.
+
+use serde_json::Value;
+
+use crate::kind::AgentKind;
+
+/// Longest standard input of a hook that is read, in bytes; tool results can be long.
+pub const MAX_HOOK_INPUT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How a conversation started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StartKind {
+    /// A new one.
+    Startup,
+    /// An earlier one goes on.
+    Resume,
+    /// The old one was cleared; the process goes on with an empty one.
+    Clear,
+    /// The old one was compacted.
+    Compact,
+    /// A copy of another one.
+    Fork,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HookEvent {
+    /// A conversation starts or continues.
+    Start(StartKind),
+    /// A prompt was given.
+    Prompt,
+    /// Within a turn.
+    Tool,
+    /// The turn is over.
+    Stop,
+    /// The conversation is over.
+    End,
+    /// The conversation is over and its process goes on with another (`clear`, `resume`): a start follows.
+    Replaced,
+    /// Anything else.
+    Other,
+}
+
+impl HookEvent {
+    /// Whether nothing follows it: of a conversation that is not known, it makes no session.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Stop | Self::End | Self::Replaced => true,
+            Self::Start(_) | Self::Prompt | Self::Tool | Self::Other => false,
+        }
+    }
+}
+
+/// What a hook reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookReport {
+    /// The agent's id of the conversation.
+    pub conversation: Option<String>,
+    /// What happened.
+    pub event: HookEvent,
+    /// Working folder, absolute.
+    pub folder: Option<String>,
+}
+
+impl HookReport {
+    /// Reads what an agent wrote for this event. What is missing or of another shape is absent from the report.
+    #[must_use]
+    pub fn read(kind: &AgentKind, event: &str, input: &Value) -> Self {
+        let conversation = first_text(input, conversation_fields(kind)).map(str::to_owned);
+        let folder = first_text(input, &["/cwd", "/directory", "/workspaceRoots/0", "/workspace_roots/0"]);
+        Self { conversation, event: event_of(event, input), folder: folder.map(str::to_owned) }
+    }
+}
+
+/// Where each agent writes the id, as JSON pointers, best first.
+fn conversation_fields(kind: &AgentKind) -> &'static [&'static str] {
+    match kind {
+        AgentKind::ClaudeCode | AgentKind::Codex | AgentKind::Gemini | AgentKind::Qwen => &["/session_id"],
+        AgentKind::Grok => &["/sessionId", "/session_id"],
+        AgentKind::Copilot => &["/sessionId"],
+        AgentKind::Opencode => &["/sessionID", "/input/sessionID"],
+        AgentKind::Cline => &["/taskId", "/sessionContext/rootSessionId"],
+        AgentKind::Cursor => &["/conversation_id"],
+        AgentKind::Other(_) => &["/session_id", "/sessionId", "/conversation_id"],
+    }
+}
+
+fn first_text<'v>(input: &'v Value, pointers: &[&str]) -> Option<&'v str> {
+    pointers
+        .iter()
+        .find_map(|pointer| input.pointer(pointer).and_then(Value::as_str))
+        .filter(|text| !text.is_empty())
+}
+
+fn event_of(event: &str, input: &Value) -> HookEvent {
+    let field = |name: &str| input.get(name).and_then(Value::as_str).unwrap_or_default();
+    match event {
+        "SessionStart" | "sessionStart" | "event:session.created" => {
+            HookEvent::Start(match field("source") {
+                "resume" => StartKind::Resume,
+                "clear" => StartKind::Clear,
+                "compact" => StartKind::Compact,
+                "fork" => StartKind::Fork,
+                _ => StartKind::Startup,
+            })
+        }
+        "TaskResume" => HookEvent::Start(StartKind::Resume),
+        // Cline fires TaskStart for every turn.
+        "UserPromptSubmit"
+        | "userPromptSubmitted"
+        | "BeforeAgent"
+        | "TaskStart"
+        | "chat.message"
+        | "beforeSubmitPrompt" => HookEvent::Prompt,
+        "PreToolUse"
+        | "PostToolUse"
+        | "PostToolUseFailure"
+        | "PostToolBatch"
+        | "PermissionRequest"
+        | "preToolUse"
+        | "postToolUse"
+        | "BeforeTool"
+        | "AfterTool"
+        | "BeforeModel"
+        | "AfterModel"
+        | "BeforeToolSelection" => HookEvent::Tool,
+        "Stop" | "StopFailure" | "Interrupt" | "AfterAgent" | "agentStop" | "TaskComplete" | "TaskCancel"
+        | "TaskError" | "event:session.idle" | "stop" => HookEvent::Stop,
+        "event:session.status" => match input.pointer("/status/type").and_then(Value::as_str) {
+            Some("busy") => HookEvent::Tool,
+            Some("idle") => HookEvent::Stop,
+            _ => HookEvent::Other,
+        },
+        "SessionEnd" | "sessionEnd" | "SessionShutdown" | "event:session.deleted" => match field("reason") {
+            "clear" | "resume" => HookEvent::Replaced,
+            _ => HookEvent::End,
+        },
+        _ => HookEvent::Other,
+    }
+}
