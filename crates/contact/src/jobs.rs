@@ -1,0 +1,184 @@
+//! Which requests to relays are wanted, on their way, or waiting to be tried again.
+//!
+//! A job is only a key: what is sent is derived from stored state at each try, so a restart needs no list of jobs and a retry
+//! sends the same bytes.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use penpal_protocol::ids::{EdgeId, Fingerprint, InviteId};
+
+use crate::command::{At, Token};
+
+/// Pause before the second try.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest pause between tries at our own relay. A new connection to it tries at once.
+const LONGEST_PAUSE_HOME: Duration = Duration::from_secs(5 * 60);
+/// Longest pause between tries at another relay, to which nothing else keeps a connection.
+const LONGEST_PAUSE_FOREIGN: Duration = Duration::from_secs(60 * 60);
+
+/// What is asked, and about what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Job {
+    Register,
+    PutManifest,
+    PutBundle,
+    CreateInvite(InviteId),
+    RevokeInvite(InviteId),
+    /// What became of an invite that we made.
+    AskInvite(InviteId),
+    /// The record of an invite that we use.
+    FetchRecord(InviteId),
+    Redeem(InviteId),
+    /// What became of our request.
+    AskRequest(InviteId),
+    CreateEdge(EdgeId),
+    RevokeEdge(EdgeId),
+    /// Links the edge of a contact, by our edge to it.
+    LinkEdge(Fingerprint, EdgeId),
+    FetchProfile(Fingerprint),
+}
+
+impl Job {
+    /// A job that must not be on its way at the same time: the relay could carry out the two in either order.
+    fn waits_for(self) -> Option<Self> {
+        match self {
+            Self::RevokeInvite(id) => Some(Self::CreateInvite(id)),
+            Self::RevokeEdge(edge) => Some(Self::CreateEdge(edge)),
+            Self::Register
+            | Self::PutManifest
+            | Self::PutBundle
+            | Self::CreateInvite(_)
+            | Self::AskInvite(_)
+            | Self::FetchRecord(_)
+            | Self::Redeem(_)
+            | Self::AskRequest(_)
+            | Self::CreateEdge(_)
+            | Self::LinkEdge(..)
+            | Self::FetchProfile(_) => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Stage {
+    Ready,
+    Asked {
+        token: Token,
+        relay: At,
+    },
+    /// To be tried again at this monotonic time.
+    Paused {
+        until: Duration,
+        relay: At,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Progress {
+    stage: Stage,
+    tries: u32,
+}
+
+/// All jobs of a machine.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    jobs: BTreeMap<Job, Progress>,
+    tokens: BTreeMap<Token, Job>,
+    next_token: u64,
+}
+
+impl Jobs {
+    /// Wants a job done; one that is wanted already goes on as it is.
+    pub(crate) fn want(&mut self, job: Job) {
+        self.jobs.entry(job).or_insert(Progress { stage: Stage::Ready, tries: 0 });
+    }
+
+    /// Whether a job is wanted.
+    pub(crate) fn is_wanted(&self, job: Job) -> bool {
+        self.jobs.contains_key(&job)
+    }
+
+    /// Does not want a job any more. One on its way stays until its answer, which then finds no use.
+    pub(crate) fn drop_unless_asked(&mut self, job: Job) {
+        if !self.jobs.get(&job).is_some_and(|progress| matches!(progress.stage, Stage::Asked { .. })) {
+            self.jobs.remove(&job);
+        }
+    }
+
+    /// Jobs to be sent now.
+    pub(crate) fn due(&self, now: Duration) -> Vec<Job> {
+        let is_due = |progress: &Progress| match progress.stage {
+            Stage::Ready => true,
+            Stage::Asked { .. } => false,
+            Stage::Paused { until, .. } => until <= now,
+        };
+        let clear = |job: &Job| job.waits_for().is_none_or(|other| !self.is_asked(other));
+        self.jobs
+            .iter()
+            .filter(|(job, progress)| is_due(progress) && clear(job))
+            .map(|(job, _)| *job)
+            .collect()
+    }
+
+    fn is_asked(&self, job: Job) -> bool {
+        self.jobs.get(&job).is_some_and(|progress| matches!(progress.stage, Stage::Asked { .. }))
+    }
+
+    /// Marks a job as sent.
+    pub(crate) fn sent(&mut self, job: Job, relay: At) -> Token {
+        self.next_token = self.next_token.saturating_add(1);
+        let token = Token(self.next_token);
+        if let Some(progress) = self.jobs.get_mut(&job) {
+            progress.stage = Stage::Asked { token, relay };
+            progress.tries = progress.tries.saturating_add(1);
+        }
+        self.tokens.insert(token, job);
+        token
+    }
+
+    /// Takes the job of an answer; `None` for one that is not waited for.
+    pub(crate) fn answered(&mut self, token: Token) -> Option<Job> {
+        self.tokens.remove(&token)
+    }
+
+    /// Ends a job.
+    pub(crate) fn done(&mut self, job: Job) {
+        if let Some(Progress { stage: Stage::Asked { token, .. }, .. }) = self.jobs.remove(&job) {
+            self.tokens.remove(&token);
+        }
+    }
+
+    /// Tries a job again after a pause, which doubles with each try, or at `least` when that is longer.
+    pub(crate) fn pause(&mut self, job: Job, now: Duration, least: Duration) {
+        let Some(progress) = self.jobs.get_mut(&job) else { return };
+        let relay = match &progress.stage {
+            Stage::Asked { relay, .. } | Stage::Paused { relay, .. } => relay.clone(),
+            Stage::Ready => At::Home,
+        };
+        let longest = match relay {
+            At::Home => LONGEST_PAUSE_HOME,
+            At::Foreign(_) => LONGEST_PAUSE_FOREIGN,
+        };
+        let doublings = progress.tries.saturating_sub(1).min(16);
+        let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(longest).max(least);
+        progress.stage = Stage::Paused { until: now.saturating_add(pause), relay };
+    }
+
+    /// Tries everything again that waits for a relay.
+    pub(crate) fn wake(&mut self, at: &At) {
+        for progress in self.jobs.values_mut() {
+            if matches!(&progress.stage, Stage::Paused { relay, .. } if relay == at) {
+                *progress = Progress { stage: Stage::Ready, tries: 0 };
+            }
+        }
+    }
+
+    /// When the next pause ends.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        let until = |progress: &Progress| match progress.stage {
+            Stage::Paused { until, .. } => Some(until),
+            Stage::Ready | Stage::Asked { .. } => None,
+        };
+        self.jobs.values().filter_map(until).min()
+    }
+}

@@ -1,0 +1,333 @@
+//! What relays answer.
+
+use std::time::Duration;
+
+use penpal_protocol::{
+    ids::{EdgeId, Fingerprint, InviteId},
+    wire::{Answer, RefusalCode},
+};
+
+use super::{Contacts, Step, requests::profile_link};
+use crate::{
+    command::{Command, Token, Unreachable},
+    jobs::Job,
+    notice::{AddFailure, Notice, RegistrationFailure},
+    record::{AddStep, InviteState, RowKey},
+};
+
+/// Pause when a relay is busy or full.
+const BUSY_PAUSE: Duration = Duration::from_secs(10);
+/// Pause when a relay does not serve us, or answers something that does not fit.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5 * 60);
+
+/// An answer, sorted by what can be done about it.
+enum Reply<'a> {
+    /// The request was carried out, or looked up.
+    Yes(&'a Answer),
+    /// `no`.
+    No,
+    /// Another refusal that belongs to this request.
+    Refused(RefusalCode),
+}
+
+impl Contacts {
+    /// Takes the answer to a [`Command::Relay`]. One that is not waited for is ignored.
+    pub fn handle_answer(&mut self, token: Token, answer: Result<Answer, Unreachable>, step: &mut Step<'_>) {
+        let Some(job) = self.jobs.answered(token) else { return };
+        match answer {
+            Ok(answer) => self.answered(job, &answer, step),
+            Err(Unreachable) => {
+                self.jobs.pause(job, step.now.mono, Duration::ZERO);
+                self.fetch_failed(job);
+            }
+        }
+        self.settle(step);
+    }
+
+    fn fetch_failed(&mut self, job: Job) {
+        if let Job::FetchProfile(contact) = job {
+            self.queue.push_back(Command::Fetched { contact, fresh: false });
+        }
+    }
+
+    fn answered(&mut self, job: Job, answer: &Answer, step: &mut Step<'_>) {
+        let reply = match answer {
+            Answer::Refused(refusal) if refusal.code == RefusalCode::No => Reply::No,
+            Answer::Refused(refusal) => Reply::Refused(refusal.code),
+            Answer::Done
+            | Answer::Hello(_)
+            | Answer::Registered(_)
+            | Answer::Ack(_)
+            | Answer::ContactState(_)
+            | Answer::Invite(_) => Reply::Yes(answer),
+        };
+        if matches!(reply, Reply::Refused(RefusalCode::Busy | RefusalCode::Full)) {
+            self.fetch_failed(job);
+            return self.jobs.pause(job, step.now.mono, BUSY_PAUSE);
+        }
+        let done = match job {
+            Job::Register => self.register_answered(&reply, step),
+            Job::PutManifest => self.manifest_answered(&reply),
+            Job::PutBundle => self.bundle_answered(&reply),
+            Job::CreateInvite(id) => self.invite_answered(id, &reply, step),
+            Job::RevokeInvite(id) => self.invite_revoked(id, &reply),
+            Job::AskInvite(id) => self.invite_asked(id, &reply, step),
+            Job::FetchRecord(id) => self.record_answered(id, &reply, step),
+            Job::Redeem(id) => self.redeem_answered(id, &reply, step),
+            Job::AskRequest(id) => self.request_answered(id, &reply, step),
+            Job::CreateEdge(edge) => self.edge_made(edge, &reply, step),
+            Job::RevokeEdge(edge) => self.edge_ended(edge, &reply),
+            Job::LinkEdge(contact, edge) => self.edge_linked(contact, edge, &reply, step),
+            Job::FetchProfile(contact) => self.profile_answered(contact, &reply, step),
+        };
+        if done {
+            return;
+        }
+        // Not an answer to this request, or a refusal that may end: tried again later, and told when it is about our account.
+        if let Reply::Refused(code @ (RefusalCode::Suspended | RefusalCode::NotRegistered)) = reply {
+            self.notify(Notice::AccountRefused { code });
+        }
+        tracing::warn!(?job, answer = ?answer.kind(), "unexpected answer of a relay");
+        self.fetch_failed(job);
+        self.jobs.pause(job, step.now.mono, REFUSED_PAUSE);
+    }
+
+    fn register_answered(&mut self, reply: &Reply<'_>, step: &mut Step<'_>) -> bool {
+        let failure = match reply {
+            Reply::Yes(Answer::Registered(registered)) => {
+                self.jobs.done(Job::Register);
+                self.registered(registered.clone(), step);
+                return true;
+            }
+            Reply::Refused(RefusalCode::HandleTaken) => RegistrationFailure::HandleTaken,
+            Reply::No | Reply::Refused(RefusalCode::NeedsToken | RefusalCode::Used) => {
+                RegistrationFailure::NotAdmitted
+            }
+            Reply::Refused(RefusalCode::Malformed) => RegistrationFailure::Incompatible,
+            Reply::Yes(_) | Reply::Refused(_) => return false,
+        };
+        self.registration_failed(failure);
+        true
+    }
+
+    fn manifest_answered(&mut self, reply: &Reply<'_>) -> bool {
+        match reply {
+            Reply::Yes(Answer::Done) => {
+                self.jobs.done(Job::PutManifest);
+                self.manifest_put();
+            }
+            Reply::Refused(RefusalCode::Conflict) => {
+                self.jobs.done(Job::PutManifest);
+                self.manifest_conflict();
+            }
+            Reply::Yes(_) | Reply::No | Reply::Refused(_) => return false,
+        }
+        true
+    }
+
+    fn bundle_answered(&mut self, reply: &Reply<'_>) -> bool {
+        let done = matches!(reply, Reply::Yes(Answer::Done));
+        if done {
+            self.jobs.done(Job::PutBundle);
+            self.bundle_put();
+        }
+        done
+    }
+
+    fn invite_answered(&mut self, id: InviteId, reply: &Reply<'_>, step: &mut Step<'_>) -> bool {
+        let code = match reply {
+            Reply::Yes(Answer::Done) => None,
+            Reply::No => Some(RefusalCode::No),
+            Reply::Refused(code) => Some(*code),
+            Reply::Yes(_) => return false,
+        };
+        self.jobs.done(Job::CreateInvite(id));
+        let Some(invite) = self.invites.get_mut(&id) else { return true };
+        if !matches!(invite.state, InviteState::Creating { .. }) {
+            return true;
+        }
+        match code {
+            None => {
+                invite.state = InviteState::Open;
+                self.touch(RowKey::Invite(id));
+                self.notify(Notice::InviteOpen { invite: id });
+            }
+            Some(code) => {
+                self.end_invite(id, crate::record::InviteEnd::Revoked, step);
+                self.invites.remove(&id);
+                self.plan_invite(id);
+                self.notify(Notice::InviteFailed { invite: id, code });
+            }
+        }
+        true
+    }
+
+    fn invite_revoked(&mut self, id: InviteId, reply: &Reply<'_>) -> bool {
+        let done = matches!(reply, Reply::Yes(Answer::Done) | Reply::No);
+        if done {
+            self.jobs.done(Job::RevokeInvite(id));
+            self.retired_invites.remove(&id);
+            self.touch(RowKey::RetiredInvite(id));
+        }
+        done
+    }
+
+    fn invite_asked(&mut self, id: InviteId, reply: &Reply<'_>, step: &Step<'_>) -> bool {
+        let waits = self.invites.get(&id).map(|invite| &invite.state);
+        let waits = matches!(waits, Some(InviteState::Creating { .. } | InviteState::Open));
+        match reply {
+            // Still open by the relay's clock, or used, with the request on its way to us: asked again in a day.
+            Reply::Yes(Answer::Invite(_)) => {}
+            Reply::No if waits => self.expire_invite(id, step),
+            Reply::No => {}
+            Reply::Yes(_) | Reply::Refused(_) => return false,
+        }
+        self.jobs.done(Job::AskInvite(id));
+        true
+    }
+
+    fn record_answered(&mut self, id: InviteId, reply: &Reply<'_>, step: &mut Step<'_>) -> bool {
+        match reply {
+            Reply::Yes(Answer::Invite(answer)) => {
+                self.jobs.done(Job::FetchRecord(id));
+                self.record_fetched(id, answer, step);
+            }
+            Reply::No => self.add_refused(Job::FetchRecord(id), id, AddFailure::NotFound),
+            Reply::Refused(RefusalCode::Used) => self.add_refused(Job::FetchRecord(id), id, AddFailure::Used),
+            Reply::Refused(RefusalCode::Malformed) => {
+                self.add_refused(Job::FetchRecord(id), id, AddFailure::Incompatible);
+            }
+            Reply::Yes(_) | Reply::Refused(_) => return false,
+        }
+        true
+    }
+
+    fn redeem_answered(&mut self, id: InviteId, reply: &Reply<'_>, step: &Step<'_>) -> bool {
+        match reply {
+            Reply::Yes(Answer::Done | Answer::Invite(_)) => {
+                self.jobs.done(Job::Redeem(id));
+                self.redeemed(id, step);
+            }
+            Reply::No => self.add_refused(Job::Redeem(id), id, AddFailure::NotFound),
+            Reply::Refused(RefusalCode::Used) => self.add_refused(Job::Redeem(id), id, AddFailure::Used),
+            Reply::Refused(RefusalCode::Malformed) => {
+                self.add_refused(Job::Redeem(id), id, AddFailure::Incompatible)
+            }
+            Reply::Yes(_) | Reply::Refused(_) => return false,
+        }
+        true
+    }
+
+    fn add_refused(&mut self, job: Job, id: InviteId, why: AddFailure) {
+        self.jobs.done(job);
+        self.fail_adding(id, why);
+    }
+
+    fn request_answered(&mut self, id: InviteId, reply: &Reply<'_>, step: &Step<'_>) -> bool {
+        match reply {
+            Reply::Yes(Answer::Invite(answer)) => self.request_asked(id, Some(answer), step),
+            Reply::No | Reply::Refused(RefusalCode::Used) => self.request_asked(id, None, step),
+            Reply::Yes(_) | Reply::Refused(_) => return false,
+        }
+        self.jobs.done(Job::AskRequest(id));
+        true
+    }
+
+    fn edge_made(&mut self, edge: EdgeId, reply: &Reply<'_>, step: &Step<'_>) -> bool {
+        if !matches!(reply, Reply::Yes(Answer::Done)) {
+            return false;
+        }
+        self.jobs.done(Job::CreateEdge(edge));
+        let is_it = |prepared: &crate::record::Prepared| prepared.edge == edge;
+        let adding = self.adding.values().filter(|adding| adding.step == AddStep::MakingEdge);
+        let adding = adding
+            .filter(|adding| adding.prepared.as_deref().is_some_and(is_it))
+            .map(|adding| adding.id)
+            .next();
+        if let Some(id) = adding {
+            self.set_step(id, AddStep::Redeeming, step);
+        }
+        let offered = self.contacts.iter_mut().find_map(|(contact, row)| {
+            let accepting = row.accepting.as_mut().filter(|accepting| accepting.link.edge_in == edge)?;
+            accepting.link.made = true;
+            Some(*contact)
+        });
+        if let Some(contact) = offered {
+            self.touch(RowKey::Contact(contact));
+            self.continue_acceptance(contact, step);
+        }
+        true
+    }
+
+    fn edge_ended(&mut self, edge: EdgeId, reply: &Reply<'_>) -> bool {
+        let done = matches!(reply, Reply::Yes(Answer::Done) | Reply::No);
+        if done {
+            self.jobs.done(Job::RevokeEdge(edge));
+            if let Some(retired) = self.retired_edges.remove(&edge) {
+                self.touch(RowKey::RetiredEdge(edge));
+                self.notify(Notice::EdgeEnded { contact: retired.contact, name: retired.name });
+            }
+        }
+        done
+    }
+
+    fn edge_linked(
+        &mut self,
+        contact: Fingerprint,
+        edge: EdgeId,
+        reply: &Reply<'_>,
+        step: &mut Step<'_>,
+    ) -> bool {
+        let linked = match reply {
+            Reply::Yes(Answer::Done) => true,
+            Reply::No => false,
+            Reply::Yes(_) | Reply::Refused(_) => return false,
+        };
+        self.jobs.done(Job::LinkEdge(contact, edge));
+        let Some(row) = self.contacts.get_mut(&contact) else { return true };
+        if let Some(accepting) = row.accepting.as_mut().filter(|accepting| accepting.link.edge_in == edge) {
+            accepting.link.linked = linked;
+            self.touch(RowKey::Contact(contact));
+            if linked {
+                self.continue_acceptance(contact, step);
+            } else {
+                self.acceptance_failed(contact, step);
+            }
+        } else if let Some(link) = row.link.as_mut().filter(|link| link.edge_in == edge) {
+            link.linked = linked;
+            self.touch(RowKey::Contact(contact));
+            if linked {
+                self.connected(contact, step);
+            } else {
+                self.gone(contact, step);
+            }
+        }
+        true
+    }
+
+    fn profile_answered(&mut self, contact: Fingerprint, reply: &Reply<'_>, step: &mut Step<'_>) -> bool {
+        match reply {
+            Reply::Yes(Answer::ContactState(state)) => {
+                self.jobs.done(Job::FetchProfile(contact));
+                self.profile_fetched(contact, state, step);
+            }
+            Reply::No => {
+                self.jobs.done(Job::FetchProfile(contact));
+                self.profile_refused(contact, step);
+            }
+            Reply::Yes(_) | Reply::Refused(_) => return false,
+        }
+        true
+    }
+
+    fn profile_refused(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
+        self.queue.push_back(Command::Fetched { contact, fresh: false });
+        let Some(row) = self.contacts.get(&contact) else { return };
+        let asked = profile_link(row).map(|link| link.edge_in);
+        if row.accepting.as_ref().is_some_and(|accepting| Some(accepting.link.edge_in) == asked) {
+            self.acceptance_failed(contact, step);
+        } else {
+            self.gone(contact, step);
+        }
+    }
+}

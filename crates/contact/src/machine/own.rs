@@ -1,0 +1,365 @@
+//! Our own account: registering it, and keeping manifest and bundle at the relay.
+
+use penpal_protocol::{
+    cbor::{Blob, List, Text},
+    ids::{DeviceId, ProfileKey},
+    limits::{DAY_MS, MAX_PROFILE_BLOB_BYTES},
+    sealed::{Control, DeviceEntry, Manifest},
+    text::{Label, RelayAddress},
+    wire::{HelloAnswer, Registered, Verdict},
+};
+use penpal_seal::{ProfileItem, VerifiedBundle, VerifiedManifest, seal_profile};
+
+use super::{Contacts, Step};
+use crate::{
+    command::{At, Command},
+    error::{PublishError, RegisterError},
+    jobs::Job,
+    notice::{AddFailure, Notice, RegistrationFailure},
+    record::{
+        AddStep, BundlePut, Copies, ManifestPut, Own, OwnBundle, Pinned, PreviousProfile, Registering,
+        RowKey, StoredRelay,
+    },
+};
+
+/// A manifest is renewed when it has lived this long, in milliseconds: half of its longest life.
+const RENEW_AFTER_MS: u64 = 15 * DAY_MS;
+/// Longest time for which a copy under the profile key before is kept, in milliseconds.
+const PREVIOUS_PROFILE_MS: u64 = 30 * DAY_MS;
+/// Life of a manifest, in milliseconds.
+const MANIFEST_LIFE_MS: u64 = 30 * DAY_MS;
+
+impl Contacts {
+    /// Asks a relay for an account, with a token of its operator or, at an open relay, without.
+    ///
+    /// The result comes as [`Notice::Registered`] or [`Notice::RegistrationFailed`]. Asking again while it runs changes nothing.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub fn register(
+        &mut self,
+        relay: RelayAddress,
+        handle: Label,
+        device_name: Label,
+        token: Option<Text<64>>,
+        step: &mut Step<'_>,
+    ) -> Result<(), RegisterError> {
+        self.start_registering(relay, handle, device_name, token, None, step)?;
+        self.settle(step);
+        Ok(())
+    }
+
+    pub(super) fn start_registering(
+        &mut self,
+        relay: RelayAddress,
+        handle: Label,
+        device_name: Label,
+        token: Option<Text<64>>,
+        invite: Option<penpal_protocol::ids::InviteId>,
+        step: &mut Step<'_>,
+    ) -> Result<(), RegisterError> {
+        if let Some(own) = &self.own {
+            return Err(RegisterError::Registered { handle: own.handle.clone() });
+        }
+        if handle.is_reserved() {
+            return Err(RegisterError::Reserved { handle });
+        }
+        if self.keys.root.is_none() {
+            return Err(RegisterError::NoRoot);
+        }
+        if let Some(running) = &self.registering {
+            let same = running.relay.0 == relay && running.handle == handle && running.token == token;
+            let same = same && (invite.is_none() || running.invite == invite);
+            return if same {
+                Ok(())
+            } else {
+                Err(RegisterError::Running { handle: running.handle.clone() })
+            };
+        }
+        let device = DeviceId::from_bytes(step.random());
+        self.registering =
+            Some(Registering { relay: StoredRelay(relay), handle, device, device_name, token, invite });
+        self.touch(RowKey::Registering);
+        self.jobs.want(Job::Register);
+        Ok(())
+    }
+
+    /// Gives up an account that was asked for and not answered, such as one at a relay that cannot be reached.
+    ///
+    /// Tells whether there was one. Codes that waited for it are given up too.
+    pub fn cancel_registration(&mut self, step: &mut Step<'_>) -> bool {
+        let running = self.registering.is_some();
+        if running {
+            self.registration_failed(RegistrationFailure::NotAdmitted);
+            self.settle(step);
+        }
+        running
+    }
+
+    pub(super) fn registered(&mut self, answer: Registered, step: &mut Step<'_>) {
+        let Some(asked) = self.registering.take() else { return };
+        self.touch(RowKey::Registering);
+        let Some(root) = &self.keys.root else { return };
+        let now_ms = step.now.wall_ms;
+        let device = DeviceEntry {
+            id: asked.device,
+            slot: answer.slot,
+            signing: self.keys.signing.public(),
+            previous: None,
+            name: asked.device_name.clone(),
+            added_ms: now_ms,
+            primary: Some(true),
+        };
+        let manifest = Manifest {
+            root: root.public(),
+            version: 1,
+            previous: List::default(),
+            issued_ms: now_ms,
+            expires_ms: now_ms.saturating_add(MANIFEST_LIFE_MS),
+            devices: List::truncated(vec![device]),
+            revoked: List::default(),
+        };
+        let manifest = match VerifiedManifest::sign(root, manifest) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                tracing::error!(%error, "own first manifest cannot be signed");
+                return;
+            }
+        };
+        tracing::info!(handle = %answer.handle, relay = %asked.relay.0.at, "registered");
+        self.own = Some(Own {
+            account: answer.account,
+            slot: answer.slot,
+            handle: answer.handle.clone(),
+            relay: asked.relay,
+            device: asked.device,
+            device_name: asked.device_name,
+            manifest: Pinned(manifest),
+            profile_key: ProfileKey::from_bytes(step.random()),
+            generation: 1,
+            previous: None,
+            bundle: None,
+            manifest_put: None,
+            manifest_published: None,
+            bundle_put: None,
+            bundle_published: None,
+            echoed: 0,
+        });
+        self.relay_revision = Some(0);
+        self.touch(RowKey::Own);
+        self.notify(Notice::Registered { handle: answer.handle });
+        self.advance_all(AddStep::Registering, step);
+    }
+
+    pub(super) fn registration_failed(&mut self, why: RegistrationFailure) {
+        self.registering = None;
+        self.touch(RowKey::Registering);
+        self.jobs.done(Job::Register);
+        let waiting = self.adding.values().filter(|adding| adding.step == AddStep::Registering);
+        let waiting: Vec<_> = waiting.map(|adding| adding.id).collect();
+        if waiting.is_empty() {
+            self.notify(Notice::RegistrationFailed(why));
+        }
+        for id in waiting {
+            self.fail_adding(id, AddFailure::Registration(why));
+        }
+    }
+
+    /// What our relay answered to `Hello`: from now on it is known which manifest it holds.
+    pub fn handle_hello(&mut self, answer: &HelloAnswer, step: &mut Step<'_>) {
+        if answer.verdict == Verdict::Known {
+            self.relay_revision = Some(answer.manifest_revision);
+            let lost = self.own.as_mut().filter(|own| {
+                own.manifest_published.is_some_and(|mark| mark.item > answer.manifest_revision)
+            });
+            if let Some(own) = lost {
+                // The relay went back to an older state of itself: what it took before may be gone.
+                own.manifest_published = None;
+                own.bundle_published = None;
+                self.touch(RowKey::Own);
+            }
+        } else {
+            // This database is an old copy: sign nothing until the relay has said what it holds.
+            self.relay_revision = None;
+        }
+        self.jobs.wake(&At::Home);
+        self.settle(step);
+    }
+
+    /// Takes a new bundle of this device and brings it to the relay. [`Command::BundlePublished`] follows.
+    ///
+    /// # Errors
+    /// [`PublishError`]: not this device's, or there is no account.
+    pub fn publish_bundle(&mut self, signed: &[u8], step: &mut Step<'_>) -> Result<(), PublishError> {
+        let own = self.own.as_mut().ok_or(PublishError::NoAccount)?;
+        let bundle = VerifiedBundle::verify(signed, &own.device, &own.manifest.0, step.now.wall_ms)?;
+        let signed = Blob::new(signed.to_vec())?;
+        own.bundle = Some(OwnBundle { key_id: bundle.prekey().0, signed });
+        self.touch(RowKey::Own);
+        self.settle(step);
+        Ok(())
+    }
+
+    /// Signs, seals and sends whatever of our profile the relay does not hold yet.
+    pub(super) fn maintain_profile(&mut self, step: &mut Step<'_>) {
+        self.retire_profile_key(step);
+        self.renew_manifest(step);
+        self.put_profile(step);
+        let Some(own) = &self.own else { return };
+        if own.bundle.is_none() && !self.bundle_wanted {
+            self.bundle_wanted = true;
+            self.queue.push_back(Command::BundleWanted);
+        }
+        if own.is_published() {
+            self.advance_all(AddStep::Publishing, step);
+        }
+    }
+
+    /// Drops the copy under the profile key before, once nobody needs it.
+    fn retire_profile_key(&mut self, step: &Step<'_>) {
+        let Some(own) = &mut self.own else { return };
+        let Some(previous) = &own.previous else { return };
+        let late = previous.since_ms.saturating_add(PREVIOUS_PROFILE_MS) <= step.now.wall_ms;
+        if late || self.contacts.values().all(|contact| contact.knows_profile(own.generation)) {
+            own.previous = None;
+            self.touch(RowKey::Own);
+        }
+    }
+
+    /// Makes a new profile key: somebody who holds the present one is no contact any more.
+    pub(super) fn rotate_profile_key(&mut self, step: &mut Step<'_>) {
+        let Some(own) = &mut self.own else { return };
+        let fresh = ProfileKey::from_bytes(step.random());
+        let key = std::mem::replace(&mut own.profile_key, fresh);
+        own.previous = Some(PreviousProfile { key, since_ms: step.now.wall_ms });
+        own.generation = own.generation.saturating_add(1);
+        self.touch(RowKey::Own);
+        let contacts: Vec<_> = self.contacts.keys().copied().collect();
+        for contact in contacts {
+            self.tell_profile(contact, step);
+        }
+    }
+
+    /// Tells a contact our present profile key, when it does not hold it.
+    pub(super) fn tell_profile(&mut self, contact: penpal_protocol::ids::Fingerprint, step: &mut Step<'_>) {
+        let Some(own) = &self.own else { return };
+        let Some(row) = self.contacts.get_mut(&contact) else { return };
+        let generation = own.generation;
+        let under_way = row.telling.is_some_and(|telling| telling.generation == generation);
+        if row.knows_profile(generation) || under_way {
+            return;
+        }
+        let control = Control { profile_key: Some(own.profile_key.clone()), ..Control::default() };
+        let message = Self::new_message(step);
+        if let Some(old) = row.telling.replace(crate::record::Telling { message, generation }) {
+            self.queue.push_back(Command::CancelDelivery(old.message));
+        }
+        self.touch(RowKey::Contact(contact));
+        self.deliver(contact, message, control, step);
+    }
+
+    /// Signs a newer manifest when the one we have cannot be put or is getting old.
+    fn renew_manifest(&mut self, step: &mut Step<'_>) {
+        let (Some(own), Some(revision), Some(root)) = (&mut self.own, self.relay_revision, &self.keys.root)
+        else {
+            return;
+        };
+        let now_ms = step.now.wall_ms;
+        let renew_ms = own.manifest.0.manifest().issued_ms.saturating_add(RENEW_AFTER_MS);
+        let version = own.manifest.0.version();
+        let published = own.manifest_published == Some(own.manifest_mark());
+        let newest = revision.max(own.echoed);
+        let overtaken = if published { newest > version } else { newest >= version };
+        if own.manifest_put.is_none() && (renew_ms <= now_ms || overtaken) {
+            let successor = own.manifest.0.successor(now_ms).map(|manifest| Manifest {
+                version: manifest.version.max(newest.saturating_add(1)),
+                ..manifest
+            });
+            let Some(successor) = successor else { return };
+            match VerifiedManifest::sign(root, successor) {
+                Ok(manifest) => {
+                    tracing::info!(version = manifest.version(), "own manifest signed");
+                    own.manifest = Pinned(manifest);
+                    self.touch(RowKey::Own);
+                }
+                Err(error) => tracing::error!(%error, "own manifest cannot be signed"),
+            }
+        }
+        let renew_ms =
+            self.own.as_ref().map(|own| own.manifest.0.manifest().issued_ms.saturating_add(RENEW_AFTER_MS));
+        if let Some(renew_ms) = renew_ms {
+            self.plan_own(renew_ms.max(now_ms.saturating_add(1)));
+        }
+    }
+
+    fn put_profile(&mut self, step: &mut Step<'_>) {
+        let Some(own) = &mut self.own else { return };
+        let mut touched = false;
+        let mark = own.manifest_mark();
+        let stale = own.manifest_published != Some(mark);
+        if let Some(expect) = self.relay_revision.filter(|revision| *revision < mark.item)
+            && stale
+            && own.manifest_put.is_none()
+        {
+            let signed = own.manifest.0.signed().to_vec();
+            let copies = copies(own, ProfileItem::Manifest, &signed, step);
+            own.manifest_put = copies.map(|copies| ManifestPut { expect, mark, copies });
+            touched = true;
+        }
+        let mark = own.bundle_mark();
+        if let (Some(bundle), Some(mark)) = (own.bundle.clone(), mark)
+            && own.bundle_put.is_none()
+            && own.bundle_published != Some(mark)
+        {
+            let copies = copies(own, ProfileItem::Bundle(own.device), &bundle.signed, step);
+            own.bundle_put = copies.map(|copies| BundlePut { mark, copies });
+            touched = true;
+        }
+        let (manifest, bundle) = (own.manifest_put.is_some(), own.bundle_put.is_some());
+        if touched {
+            self.touch(RowKey::Own);
+        }
+        for (wanted, job) in [(manifest, Job::PutManifest), (bundle, Job::PutBundle)] {
+            if wanted {
+                self.jobs.want(job);
+            }
+        }
+    }
+
+    pub(super) fn manifest_put(&mut self) {
+        let Some(own) = &mut self.own else { return };
+        let Some(put) = own.manifest_put.take() else { return };
+        own.manifest_published = Some(put.mark);
+        self.relay_revision = Some(put.mark.item);
+        self.touch(RowKey::Own);
+    }
+
+    pub(super) fn manifest_conflict(&mut self) {
+        let Some(own) = &mut self.own else { return };
+        own.manifest_put = None;
+        own.manifest_published = None;
+        self.relay_revision = None;
+        self.touch(RowKey::Own);
+        self.queue.push_back(Command::HelloWanted);
+    }
+
+    pub(super) fn bundle_put(&mut self) {
+        let Some(own) = &mut self.own else { return };
+        let Some(put) = own.bundle_put.take() else { return };
+        own.bundle_published = Some(put.mark);
+        self.touch(RowKey::Own);
+        let key_id = penpal_protocol::ids::KeyId::from_bytes(put.mark.item.to_be_bytes());
+        self.queue.push_back(Command::BundlePublished(key_id));
+    }
+}
+
+/// Seals one item under the present profile key and, while there is one, under the key before.
+fn copies(own: &Own, item: ProfileItem, signed: &[u8], step: &mut Step<'_>) -> Option<Copies> {
+    let mut seal = |key: &ProfileKey| -> Option<Blob<MAX_PROFILE_BLOB_BYTES>> {
+        let sealed = seal_profile(key, item, signed, step.random());
+        Blob::new(sealed).inspect_err(|error| tracing::error!(%error, "own profile is too long")).ok()
+    };
+    let current = seal(&own.profile_key)?;
+    let previous = own.previous.as_ref().and_then(|previous| seal(&previous.key));
+    Some(Copies { current, previous })
+}

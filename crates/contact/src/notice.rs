@@ -1,0 +1,213 @@
+//! What people are told.
+
+use penpal_protocol::{
+    ids::{Fingerprint, InviteId},
+    text::Label,
+    wire::RefusalCode,
+};
+use penpal_seal::{RecordError, SafetyNumber};
+
+use crate::record::KeyChange;
+
+/// One thing that people should know. Wording belongs to the shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// We have an account.
+    Registered {
+        /// Its handle.
+        handle: Label,
+    },
+    /// There is no account.
+    RegistrationFailed(RegistrationFailure),
+    /// The relay took an invite: its code works from now on.
+    InviteOpen {
+        /// The invite.
+        invite: InviteId,
+    },
+    /// The relay did not take an invite; it is gone.
+    InviteFailed {
+        /// The invite.
+        invite: InviteId,
+        /// What the relay said.
+        code: RefusalCode,
+    },
+    /// Nobody used an invite in time.
+    InviteExpired {
+        /// The invite.
+        invite: InviteId,
+    },
+    /// The secrets of an invite are not on this machine any more; it is of no use.
+    InviteLost {
+        /// The invite.
+        invite: InviteId,
+    },
+    /// Somebody used an invite and must be accepted.
+    Requested {
+        /// The invite.
+        invite: InviteId,
+        /// Who.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+        /// To compare.
+        safety: SafetyNumber,
+        /// Whether it was accepted at once, with its mail held.
+        accepted: bool,
+    },
+    /// Something that is not a request for it came for an invite: the relay or somebody on the way made it up.
+    RequestForged {
+        /// The invite.
+        invite: InviteId,
+    },
+    /// An invite that works once was used a second time: the code is in two hands, or the relay lies.
+    SecondRequest {
+        /// The invite.
+        invite: InviteId,
+        /// Who used it first.
+        first: Option<Label>,
+    },
+    /// Another contact has the wanted name already, so this one is called otherwise here.
+    NameTaken {
+        /// The contact.
+        contact: Fingerprint,
+        /// What it calls itself.
+        wanted: Label,
+        /// What it is called here.
+        name: Label,
+    },
+    /// The record of a code we use was verified.
+    RecordVerified {
+        /// The invite.
+        invite: InviteId,
+        /// Who invites.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+        /// To compare.
+        safety: SafetyNumber,
+    },
+    /// The relay has our request; the other side must accept.
+    RequestStored {
+        /// The invite.
+        invite: InviteId,
+        /// Name here.
+        name: Label,
+    },
+    /// A code could not be used. Nothing of it is left here.
+    AddFailed {
+        /// The invite.
+        invite: InviteId,
+        /// Why.
+        why: AddFailure,
+    },
+    /// Our request was declined, or nobody answered it in time.
+    Declined {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+    },
+    /// Both sides are contacts now.
+    Connected {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+        /// To compare.
+        safety: SafetyNumber,
+    },
+    /// We accepted, and the other side had withdrawn or cannot be reached that way any more.
+    Withdrawn {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+    },
+    /// Its relay says no: it removed us, or its account is gone.
+    Gone {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+    },
+    /// Its relay says yes again.
+    Back {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+    },
+    /// A contact's key does not add up. It is blocked until a person verifies it.
+    KeyChanged {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+        /// What.
+        why: KeyChange,
+    },
+    /// A contact's relay served an older manifest than the one that is pinned. Ignored.
+    OldManifest {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+    },
+    /// A contact's manifest is out of date; known devices still count, new ones do not.
+    StaleManifest {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+    },
+    /// The relay ended the edge of a removed contact: nothing more can be deposited on it.
+    EdgeEnded {
+        /// Whose edge.
+        contact: Fingerprint,
+        /// Its name, if it was shown under one.
+        name: Option<Label>,
+    },
+    /// A contact holds a manifest of ours that this machine never signed: our root key is in use elsewhere.
+    ForeignManifest {
+        /// Who named it.
+        contact: Fingerprint,
+        /// Its version.
+        version: u64,
+    },
+    /// Our relay does not serve this account now.
+    AccountRefused {
+        /// What it said.
+        code: RefusalCode,
+    },
+}
+
+/// Why there is no account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RegistrationFailure {
+    /// The handle belongs to somebody else; choose another. The token or code is unspent.
+    HandleTaken,
+    /// The relay wants a token or an invite, or does not take this one.
+    NotAdmitted,
+    /// The relay does not understand this version.
+    Incompatible,
+}
+
+/// Why a code could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddFailure {
+    /// No account could be made with it.
+    Registration(RegistrationFailure),
+    /// Somebody else used it: it may have been intercepted.
+    Used,
+    /// Expired, taken back, or unknown to that relay.
+    NotFound,
+    /// What the relay served for it is not what the code's author left there.
+    Record(RecordError),
+    /// The relay does not understand this version.
+    Incompatible,
+    /// Its secret is not on this machine any more.
+    Lost,
+}

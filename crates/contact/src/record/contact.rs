@@ -1,0 +1,208 @@
+//! The record of a contact.
+
+use minicbor::{Decode, Encode};
+use penpal_protocol::{
+    ids::{Capability, EdgeId, Fingerprint, Hash, InviteId, MsgId, ProfileKey},
+    sealed::Accept,
+    text::Label,
+};
+
+use super::stored::{Bundles, Pinned, StoredPairKey, StoredRelay};
+
+/// An account that both sides accepted, or that we accepted and that has not answered yet.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Contact {
+    #[n(0)]
+    pub(crate) name: Label,
+    /// The handle that the other side gave.
+    #[n(1)]
+    pub(crate) handle: Label,
+    #[n(2)]
+    pub(crate) trust: Trust,
+    /// Why `trust` is `Changed`.
+    #[n(3)]
+    pub(crate) changed: Option<Change>,
+    #[n(4)]
+    pub(crate) blocked: bool,
+    /// Its mail waits until a person here writes to it or verifies it.
+    #[n(5)]
+    pub(crate) held: bool,
+    #[n(6)]
+    pub(crate) manifest: Pinned,
+    #[n(7)]
+    pub(crate) bundles: Bundles,
+    /// Opens its profile.
+    #[n(8)]
+    pub(crate) profile_key: ProfileKey,
+    #[n(9)]
+    pub(crate) relay: StoredRelay,
+    /// The connection in use.
+    #[n(10)]
+    pub(crate) link: Option<Link>,
+    /// A connection that we offered and that was not confirmed yet.
+    #[n(11)]
+    pub(crate) accepting: Option<Box<Accepting>>,
+    /// Keys of an earlier connection or of the invite, under which envelopes may still arrive.
+    #[n(12)]
+    pub(crate) old: Option<OldKey>,
+    /// Its relay said no; since when, Unix milliseconds.
+    #[n(13)]
+    pub(crate) gone_since_ms: Option<u64>,
+    /// Generation of our profile key that it holds for sure.
+    #[n(14)]
+    pub(crate) told: u64,
+    /// The message that tells it the present one.
+    #[n(15)]
+    pub(crate) telling: Option<Telling>,
+    /// Version of our manifest that was last sent to it in a message of its own.
+    #[n(16)]
+    pub(crate) manifest_sent: u64,
+    /// When it stands as it does, Unix milliseconds.
+    #[n(17)]
+    pub(crate) since_ms: u64,
+    /// A message named a newer manifest than the one that is pinned, which was not served yet.
+    #[n(18)]
+    pub(crate) announced: u64,
+    /// A person verified it after its history did not add up: the next manifest of its root is taken as it is.
+    #[n(19)]
+    pub(crate) repin: bool,
+}
+
+/// How a contact's key was checked by people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Trust {
+    /// It came with an invite.
+    #[n(1)]
+    Invited,
+    /// The safety number was compared.
+    #[n(2)]
+    Verified,
+    /// Something about its key does not add up: nothing is taken from it or sent to it until a person verifies it.
+    #[n(3)]
+    Changed,
+}
+
+/// What about a contact's key does not add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Change {
+    /// Its profile shows another root key, which the pinned one did not sign.
+    #[n(1)]
+    Root,
+    /// Two manifests of one version exist.
+    #[n(2)]
+    Fork,
+    /// A device that was revoked is listed again.
+    #[n(3)]
+    Unrevoked,
+}
+
+/// One agreed connection: an edge in each direction and the keys of both.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Link {
+    /// Edge of the other side, on which we deposit.
+    #[n(0)]
+    pub(crate) edge_out: EdgeId,
+    #[n(1)]
+    pub(crate) cap_out: Capability,
+    /// Our edge, on which the other side deposits.
+    #[n(2)]
+    pub(crate) edge_in: EdgeId,
+    #[n(3)]
+    pub(crate) cap_in: Capability,
+    #[n(4)]
+    pub(crate) pair_out: StoredPairKey,
+    #[n(5)]
+    pub(crate) pair_in: StoredPairKey,
+    /// `T4`.
+    #[n(6)]
+    pub(crate) transcript: Hash,
+    /// Whether our edge exists.
+    #[n(7)]
+    pub(crate) made: bool,
+    /// Whether the other side's edge is linked to us.
+    #[n(8)]
+    pub(crate) linked: bool,
+}
+
+/// An acceptance under way.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Accepting {
+    #[n(0)]
+    pub(crate) invite: InviteId,
+    #[n(1)]
+    pub(crate) link: Link,
+    #[n(2)]
+    pub(crate) boot: StoredPairKey,
+    /// Sent again as it is.
+    #[n(3)]
+    pub(crate) accept: Accept,
+    /// The message that carries it.
+    #[n(4)]
+    pub(crate) message: MsgId,
+    /// Whether that message was given to delivery.
+    #[n(5)]
+    pub(crate) queued: bool,
+    /// Generation of our profile key in it.
+    #[n(6)]
+    pub(crate) generation: u64,
+}
+
+/// A key under which envelopes may still arrive.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct OldKey {
+    /// The pair key before, when this contact was connected anew.
+    #[n(0)]
+    pub(crate) pair_in: Option<StoredPairKey>,
+    /// The key under which the acceptance travelled, for its repetitions.
+    #[n(1)]
+    pub(crate) boot: Option<StoredPairKey>,
+    /// When both are forgotten, Unix milliseconds.
+    #[n(2)]
+    pub(crate) until_ms: u64,
+}
+
+/// A message that tells a contact our present profile key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Telling {
+    #[n(0)]
+    pub(crate) message: MsgId,
+    #[n(1)]
+    pub(crate) generation: u64,
+}
+
+/// An edge that a relay still has to be told to end.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct RetiredEdge {
+    #[n(0)]
+    pub(crate) edge: EdgeId,
+    /// Whose it was.
+    #[n(1)]
+    pub(crate) contact: Fingerprint,
+    #[n(2)]
+    pub(crate) name: Option<Label>,
+}
+
+impl Contact {
+    /// Whether mail is neither taken nor sent.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.blocked || self.trust == Trust::Changed
+    }
+
+    /// Whether mail can be deposited now.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.is_shut() && self.gone_since_ms.is_none() && self.link.as_ref().is_some_and(|link| link.linked)
+    }
+
+    /// Whether the present profile key need not be sent to it any more, or cannot be.
+    pub(crate) fn knows_profile(&self, generation: u64) -> bool {
+        self.told >= generation || self.link.is_none() || self.is_shut() || self.gone_since_ms.is_some()
+    }
+}

@@ -1,0 +1,173 @@
+//! What is stored: one row for our account, one for each invite, contact and retired edge.
+//!
+//! A row's value is one version byte and a CBOR map; its key is the id that the row is about.
+
+mod contact;
+mod invite;
+mod own;
+mod stored;
+
+use minicbor::{Decode, Encode};
+use penpal_protocol::{
+    cbor::{self, CborError},
+    ids::{EdgeId, Fingerprint, InviteId},
+};
+
+pub(crate) use contact::{Accepting, Contact, Link, OldKey, RetiredEdge, Telling};
+pub use contact::{Change as KeyChange, Trust};
+pub use invite::InviteEnd;
+pub(crate) use invite::{AddStep, Adding, Invite, InviteState, Prepared, Request};
+pub(crate) use own::{BundlePut, Copies, ManifestPut, Own, OwnBundle, PreviousProfile, Registering};
+pub(crate) use stored::{Bundles, Pinned, StoredPairKey, StoredRelay};
+
+/// Version of every row that this code writes and reads.
+const VERSION: u8 = 1;
+
+/// Longest row in bytes: a contact with a manifest and 16 bundles.
+const MAX_ROW_BYTES: usize = 256 * 1024;
+
+/// The tables of this crate. All live as long as the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// Our own account: keys `own` and `registering`.
+    Account,
+    /// Invites that we made, by invite id.
+    Invite,
+    /// Invites that we use, by invite id.
+    Adding,
+    /// Contacts, by fingerprint.
+    Contact,
+    /// What a relay still has to be told to forget: edges (`e` and edge id) and invites (`i` and invite id).
+    Retired,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 5] = [Self::Account, Self::Invite, Self::Adding, Self::Contact, Self::Retired];
+}
+
+/// One change of stored state. A value of `None` deletes the row.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub table: Table,
+    /// Which row, 3 to 17 bytes.
+    pub key: Vec<u8>,
+    /// The whole new row.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Rows hold capabilities and pair keys, so only their length is shown.
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = self.value.as_ref().map(Vec::len);
+        f.debug_struct("Change").field("table", &self.table).field("bytes", &bytes).finish_non_exhaustive()
+    }
+}
+
+/// Names one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RowKey {
+    Own,
+    Registering,
+    Invite(InviteId),
+    Adding(InviteId),
+    Contact(Fingerprint),
+    RetiredEdge(EdgeId),
+    RetiredInvite(InviteId),
+}
+
+const OWN_KEY: &[u8] = b"own";
+const REGISTERING_KEY: &[u8] = b"registering";
+
+impl RowKey {
+    pub(crate) fn table(self) -> Table {
+        match self {
+            Self::Own | Self::Registering => Table::Account,
+            Self::Invite(_) => Table::Invite,
+            Self::Adding(_) => Table::Adding,
+            Self::Contact(_) => Table::Contact,
+            Self::RetiredEdge(_) | Self::RetiredInvite(_) => Table::Retired,
+        }
+    }
+
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        match self {
+            Self::Own => OWN_KEY.to_vec(),
+            Self::Registering => REGISTERING_KEY.to_vec(),
+            Self::Invite(id) | Self::Adding(id) => id.as_bytes().to_vec(),
+            Self::Contact(fp) => fp.as_bytes().to_vec(),
+            Self::RetiredEdge(edge) => [b"e".as_slice(), edge.as_bytes()].concat(),
+            Self::RetiredInvite(id) => [b"i".as_slice(), id.as_bytes()].concat(),
+        }
+    }
+
+    pub(crate) fn parse(table: Table, key: &[u8]) -> Option<Self> {
+        match table {
+            Table::Account if key == OWN_KEY => Some(Self::Own),
+            Table::Account if key == REGISTERING_KEY => Some(Self::Registering),
+            Table::Account => None,
+            Table::Invite => InviteId::from_slice(key).map(Self::Invite),
+            Table::Adding => InviteId::from_slice(key).map(Self::Adding),
+            Table::Contact => Fingerprint::from_slice(key).map(Self::Contact),
+            Table::Retired => match key.split_first()? {
+                (b'e', id) => EdgeId::from_slice(id).map(Self::RetiredEdge),
+                (b'i', id) => InviteId::from_slice(id).map(Self::RetiredInvite),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// A stored row cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowError {
+    /// The key is none of this table's.
+    #[error("row of table {table:?} has a key of {got} bytes that is none of its keys")]
+    Key {
+        /// The table.
+        table: Table,
+        /// Length of the key in bytes.
+        got: usize,
+    },
+    /// Written by another version of this software.
+    #[error("row of table {table:?} has version {got:?}, this version reads {VERSION}")]
+    Version {
+        /// The table.
+        table: Table,
+        /// Version byte; `None` when the row is empty.
+        got: Option<u8>,
+    },
+    /// Malformed.
+    #[error("row of table {table:?} is damaged: {source}")]
+    Damaged {
+        /// The table.
+        table: Table,
+        /// What is wrong.
+        source: CborError,
+    },
+    /// The row says that it is about something else than its key.
+    #[error("row of table {table:?} is about something else than its key")]
+    Mismatch {
+        /// The table.
+        table: Table,
+    },
+}
+
+/// Encodes a row's value.
+pub(crate) fn encode<T: Encode<()>>(row: &T) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    out.extend(cbor::encode(row));
+    out
+}
+
+/// Decodes a row's value.
+pub(crate) fn decode<'b, T: Decode<'b, ()>>(table: Table, value: &'b [u8]) -> Result<T, RowError> {
+    match value.split_first() {
+        Some((&VERSION, body)) => {
+            cbor::decode(body, MAX_ROW_BYTES).map_err(|source| RowError::Damaged { table, source })
+        }
+        other => Err(RowError::Version { table, got: other.map(|(version, _)| *version) }),
+    }
+}
