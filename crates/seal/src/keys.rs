@@ -1,6 +1,7 @@
 //! Secret keys, each its own type: wiped when dropped, compared in constant time, never printed.
 //!
-//! `ProfileKey`, `HalfSecret` and `Capability` travel inside sealed structures and are types of `penpal_protocol`.
+//! `InviteSecret`, `ProfileKey`, `HalfSecret` and `Capability` travel in codes and sealed structures and are types of
+//! `penpal_protocol`.
 
 use std::fmt;
 
@@ -66,8 +67,6 @@ secrets! {
     HedgeSecret, 32;
     /// Seed of an X-Wing key: a signed prekey, a receive key, or the one-time key of an invite.
     ReceiveSeed, 32;
-    /// The secret in an invite's code. Whoever has it can answer the invite.
-    InviteSecret, 20;
     /// Key of one direction of a contact: finds the contact of an envelope and unmasks its key id. Opens no message.
     PairKey, 32;
     /// Shared by the devices of one account.
@@ -158,12 +157,11 @@ mod tests {
     #[test]
     fn debug_shows_no_byte_of_a_secret() {
         let shown = format!(
-            "{:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?}",
             RootKey::from_seed(&[0xab; 32]),
             DeviceSigningKey::from_seed(&[0xab; 32]),
             PairKey::from_bytes([0xab; 32]),
-            InviteSecret::from_bytes([0xab; 20]),
         );
-        assert_eq!(shown, "RootKey(…) DeviceSigningKey(…) PairKey(…) InviteSecret(…)");
+        assert_eq!(shown, "RootKey(…) DeviceSigningKey(…) PairKey(…)");
     }
 }

@@ -15,6 +15,20 @@
 //! | `envelope` | messages: seal, and open step by step |
 //! | `invite` | the three messages of an invite |
 //!
+//! ```text
+//! Body ─ seal ─▶ envelope ─ relay ─▶ Arrived ─ find_contact ─▶ FromContact ─ open ─▶ Opened ─ parse ─▶ Parsed ─ verify ─▶ VerifiedMessage
+//!                pair key, receive key, signing key              pair keys            receive key              contact's manifest
+//! ```
+//!
+//! ```
+//! use penpal_seal::{RootKey, SafetyNumber};
+//!
+//! let (alice, bob) = (RootKey::from_seed(&[1; 32]), RootKey::from_seed(&[2; 32]));
+//! let shown_to_alice = SafetyNumber::of(&alice.public(), &bob.public());
+//! let read_out_by_bob = SafetyNumber::of(&bob.public(), &alice.public()).to_string();
+//! assert!(shown_to_alice.matches(&read_out_by_bob));
+//! ```
+//!
 //! Trusted state is built from proof values only: [`VerifiedManifest`], [`VerifiedBundle`], [`VerifiedMessage`],
 //! [`VerifiedRecord`], [`VerifiedRequest`] and [`VerifiedAccept`] come from nowhere but a verification.
 //!
@@ -55,11 +69,9 @@ pub use keyfile::{
     IdentityKeys, InviteEntry, KeyFile, KeyFileError, KeyFolder, KeyStorage, MemoryKeys, ReceiveKeys,
     SEED_POOL, StoredReceiveKeys, load_identity, store_identity,
 };
-pub use keys::{
-    AccountSecret, DeviceSigningKey, HedgeSecret, InviteSecret, PairKey, ReceiveSeed, RootKey, TransportSeed,
-};
+pub use keys::{AccountSecret, DeviceSigningKey, HedgeSecret, PairKey, ReceiveSeed, RootKey, TransportSeed};
 pub use pair::{PairHalves, boot_key, own_devices_key};
-pub use penpal_protocol::ids::{Capability, HalfSecret, ProfileKey, RegistrationProof};
+pub use penpal_protocol::ids::{Capability, HalfSecret, InviteSecret, ProfileKey, RegistrationProof};
 pub use primitives::SignatureError;
 pub use profile::{
     BundleError, Continuity, MAX_BUNDLE_LIFE_MS, MAX_MANIFEST_LIFE_MS, MAX_PREVIOUS_KEY_MS, ManifestError,

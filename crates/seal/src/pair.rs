@@ -1,9 +1,9 @@
 //! Pair keys: one per contact and direction.
 
-use penpal_protocol::ids::{Fingerprint, HalfSecret, Hash};
+use penpal_protocol::ids::{Fingerprint, HalfSecret, Hash, InviteSecret};
 
 use crate::{
-    keys::{AccountSecret, InviteSecret, PairKey},
+    keys::{AccountSecret, PairKey},
     labels::KeyLabel,
     primitives::derive,
 };

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use penpal_protocol::{
-    envelope::{ENCAPSULATION_BYTES, HEADER_BYTES, Header, LADDER, TAG_BYTES},
+    envelope::{ENCAPSULATION_BYTES, HEADER_BYTES, Header, LADDER, MAX_ENVELOPE_BYTES, TAG_BYTES},
     ids::{KeyHint, KeyId, XWingPublicKey},
+    limits::MAX_BODY_BYTES,
     sealed::{Body, Signed},
 };
 use rand_core::CryptoRng;
@@ -20,6 +21,9 @@ use crate::{
 
 /// Bytes of an envelope that are not body, at least: header, encapsulation, tag, CBOR heads (1 + 1 + 2), signature and padding mark.
 const OVERHEAD_BYTES: usize = HEADER_BYTES + ENCAPSULATION_BYTES + TAG_BYTES + 4 + 64 + 1;
+
+const _: () =
+    assert!(MAX_BODY_BYTES <= capacity(MAX_ENVELOPE_BYTES), "the largest envelope holds the longest body");
 
 /// 64 bytes fresh from the operating system, for one encapsulation.
 pub struct FreshBytes(pub(crate) Zeroizing<[u8; 64]>);
@@ -73,10 +77,10 @@ pub enum SealError {
     /// The recipient's key is malformed, or its X25519 part is of small order.
     #[error("recipient's key cannot be sealed to: {0}")]
     RecipientKey(#[from] InvalidKeyError),
-    /// No envelope holds the body.
-    #[error("body of {got} bytes does not fit the largest envelope; at most {max} do")]
+    /// Longer than a recipient would read: too many receipts or too much content.
+    #[error("body of {got} bytes is longer than {max}")]
     TooLong {
-        /// Longest body that fits.
+        /// Longest body allowed, in bytes.
         max: usize,
         /// Length of the encoded body.
         got: usize,
@@ -114,10 +118,10 @@ pub fn seal(
     fresh: FreshBytes,
 ) -> Result<Vec<u8>, SealError> {
     let encoded = body.encode();
-    let too_long = SealError::TooLong {
-        max: capacity(penpal_protocol::envelope::MAX_ENVELOPE_BYTES),
-        got: encoded.len(),
-    };
+    let too_long = SealError::TooLong { max: MAX_BODY_BYTES, got: encoded.len() };
+    if encoded.len() > MAX_BODY_BYTES {
+        return Err(too_long);
+    }
     let size = LADDER.into_iter().find(|size| capacity(*size) >= encoded.len()).ok_or(too_long)?;
 
     let key = RecipientKey::parse(recipient.key)?;

@@ -97,6 +97,18 @@ fn a_received_signature_is_worth_nothing_elsewhere() {
 }
 
 #[test]
+fn a_body_for_another_device_of_mine_is_not_for_me() {
+    let pair = Pair::new(1);
+    let (alice, bob) = (&pair.alice, &pair.bob);
+    let device = DeviceId::from_bytes([9; 16]);
+    let body = Body { to_device: device, ..note(alice, bob, "x") }.encode();
+    let envelope = seal_signed(&pair, bob, &body, |head| {
+        message_signature(alice, head, &bob.device, bob.prekey.public(), &body)
+    });
+    assert_eq!(verify(&pair, bob, &envelope), Err(VerifyError::NotForMe { to: bob.fingerprint(), device }));
+}
+
+#[test]
 fn a_signature_binds_each_of_its_inputs() {
     let pair = Pair::new(1);
     let (alice, bob) = (&pair.alice, &pair.bob);

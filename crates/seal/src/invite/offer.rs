@@ -2,17 +2,18 @@
 
 use penpal_protocol::{
     cbor::{Blob, Bounded, CborError},
-    ids::{Fingerprint, Hash, InviteId, ShortHash},
+    ids::{Fingerprint, Hash, InviteId, InviteSecret, ShortHash},
     limits::MAX_INVITE_BLOB_BYTES,
     sealed::{InviteRecord, Signed},
     text::Label,
 };
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use super::secret::InviteKeys;
 use crate::{
     hybrid::{InvalidKeyError, ReceiveKey, RecipientKey},
-    keys::{DeviceSigningKey, InviteSecret, ReceiveSeed},
+    keys::{DeviceSigningKey, ReceiveSeed},
     labels::{HashLabel, SignatureLabel},
     primitives::{self, SignatureError, hash, open_once, pad_to_step, seal_once, unpad},
     profile::{ManifestError, VerifiedManifest},
@@ -58,7 +59,9 @@ pub struct OfferError(#[from] Bounded);
 /// # Errors
 /// [`OfferError`].
 pub fn offer(invite: &NewInvite<'_>, rng: &mut impl CryptoRng) -> Result<Offer, OfferError> {
-    let secret = InviteSecret::generate(rng);
+    let mut secret = Zeroizing::new([0; 20]);
+    rng.fill_bytes(secret.as_mut_slice());
+    let secret = InviteSecret::from_bytes(*secret);
     let one_time = ReceiveSeed::generate(rng);
     let mut nonce = [0; ShortHash::BYTES];
     rng.fill_bytes(&mut nonce);

@@ -1,10 +1,9 @@
 //! What both sides derive from the secret in an invite's code.
 
-use penpal_protocol::ids::{Hash, InviteId, Mac, RegistrationProof};
+use penpal_protocol::ids::{Hash, InviteId, InviteSecret, Mac, RegistrationProof};
 use subtle::ConstantTimeEq as _;
 
 use crate::{
-    keys::InviteSecret,
     labels::{HashLabel, KeyLabel, MacLabel},
     primitives::{Derived, derive, hash, mac},
 };

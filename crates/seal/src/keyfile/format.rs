@@ -22,6 +22,10 @@ const CHECKSUM_BYTES: usize = 32;
 /// Longest payload, in bytes: half a million receive keys, far above what the key rule lets live.
 pub(super) const MAX_PAYLOAD_BYTES: usize = 24 * 1024 * 1024;
 
+/// Longest key file that is read into memory, in bytes.
+pub(super) const MAX_FILE_BYTES: usize =
+    MAX_PAYLOAD_BYTES.saturating_add(HEAD_BYTES).saturating_add(CHECKSUM_BYTES);
+
 const fn number(file: KeyFile) -> u8 {
     match file {
         KeyFile::Identity => 1,

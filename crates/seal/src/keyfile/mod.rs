@@ -58,7 +58,7 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
-    /// The file ends early or is longer than it says: a copy that was cut off.
+    /// The file ends early, or is longer than it says or may be: a copy that went wrong.
     #[error("{} is torn: {got} bytes, {expected} expected", path.display())]
     Torn {
         /// The file.

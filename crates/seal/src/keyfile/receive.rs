@@ -7,7 +7,7 @@ use std::{
 };
 
 use minicbor::{Decoder, decode};
-use penpal_protocol::ids::{InviteId, KeyId, XWingPublicKey};
+use penpal_protocol::ids::{InviteId, InviteSecret, KeyId, XWingPublicKey};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -16,10 +16,7 @@ use super::{
     cache::ExpandedKeys,
     format::{self, Payload},
 };
-use crate::{
-    hybrid::ReceiveKey,
-    keys::{InviteSecret, ReceiveSeed},
-};
+use crate::{hybrid::ReceiveKey, keys::ReceiveSeed};
 
 /// How many seeds are made at a time, so that handing out a key needs no write to the key file.
 pub const SEED_POOL: usize = 64;

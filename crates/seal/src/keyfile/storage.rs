@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -11,7 +11,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{KeyFile, KeyFileError};
+use super::{KeyFile, KeyFileError, format::MAX_FILE_BYTES};
 
 /// Keeps key files, each read and replaced whole.
 pub trait KeyStorage {
@@ -55,6 +55,7 @@ impl KeyFolder {
     /// [`KeyFileError::Io`]; [`KeyFileError::Exposed`] when others may enter the folder.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, KeyFileError> {
         let path = path.into();
+        let is_new = !path.try_exists().map_err(io_error("look for", &path))?;
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error("create", &path))?;
         private(&path)?;
         let folder = Self { path };
@@ -66,6 +67,11 @@ impl KeyFolder {
             folder.remove_temporary(file)?;
         }
         folder.sync()?;
+        if is_new {
+            // Without this a power cut could leave a node without its identity.
+            let parent = folder.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            sync_folder(parent.unwrap_or(Path::new(".")))?;
+        }
         Ok(folder)
     }
 
@@ -84,30 +90,32 @@ impl KeyFolder {
     }
 
     fn sync(&self) -> Result<(), KeyFileError> {
-        let synced = File::open(&self.path).and_then(|folder| folder.sync_all());
-        synced.map_err(io_error("sync", &self.path))
+        sync_folder(&self.path)
     }
 }
 
+fn sync_folder(path: &Path) -> Result<(), KeyFileError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(io_error("sync", path))
+}
+
 /// Refuses what group or others may touch.
-fn private(path: &Path) -> Result<(), KeyFileError> {
+fn private(path: &Path) -> Result<Metadata, KeyFileError> {
     let metadata = fs::metadata(path).map_err(io_error("look at", path))?;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyFileError::Exposed { path: path.to_owned(), mode }) }
+    if mode & 0o077 == 0 { Ok(metadata) } else { Err(KeyFileError::Exposed { path: path.to_owned(), mode }) }
 }
 
 impl KeyStorage for KeyFolder {
     fn read(&self, file: KeyFile) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
         let path = self.path(file);
-        match fs::read(&path) {
-            Ok(bytes) => {
-                let bytes = Zeroizing::new(bytes);
-                private(&path)?;
-                Ok(Some(bytes))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error("read", &path)(error)),
+        if !path.try_exists().map_err(io_error("look for", &path))? {
+            return Ok(None);
         }
+        let length = usize::try_from(private(&path)?.len()).unwrap_or(usize::MAX);
+        if length > MAX_FILE_BYTES {
+            return Err(KeyFileError::Torn { path, expected: MAX_FILE_BYTES, got: length });
+        }
+        fs::read(&path).map(|bytes| Some(Zeroizing::new(bytes))).map_err(io_error("read", &path))
     }
 
     fn replace(&self, file: KeyFile, contents: &[u8]) -> Result<(), KeyFileError> {

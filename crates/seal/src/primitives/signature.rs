@@ -34,3 +34,32 @@ fn input(label: SignatureLabel, parts: &[&[u8]]) -> Vec<u8> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::Verifier as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_small_order_signs_nothing() {
+        // With the identity as key and as R, and S = 0, the verification equation holds for every message.
+        let mut key = [0; 32];
+        key[0] = 1;
+        let mut signature = [0; 64];
+        signature[0] = 1;
+        let lenient = VerifyingKey::from_bytes(&key).unwrap();
+        assert!(lenient.verify(b"any message", &DalekSignature::from_bytes(&signature)).is_ok());
+        let signature = Signature::from_bytes(signature);
+        assert_eq!(verify(&key, SignatureLabel::Message, &[b"any message"], &signature), Err(SignatureError));
+    }
+
+    #[test]
+    fn one_label_s_signature_is_no_other_s() {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let public = key.verifying_key().to_bytes();
+        let signature = sign(&key, SignatureLabel::Request, &[b"t"]);
+        assert_eq!(verify(&public, SignatureLabel::Request, &[b"t"], &signature), Ok(()));
+        assert_eq!(verify(&public, SignatureLabel::Accept, &[b"t"], &signature), Err(SignatureError));
+    }
+}

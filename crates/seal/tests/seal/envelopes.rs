@@ -5,7 +5,7 @@ use std::sync::Arc;
 use penpal_protocol::{
     envelope::{HeaderError, LADDER},
     ids::{DeviceId, Fingerprint, KeyId, XWingPublicKey},
-    limits::{DAY_MS, MAX_TEXT_BYTES},
+    limits::{DAY_MS, MAX_BODY_BYTES, MAX_TEXT_BYTES},
     sealed::{Body, PreviousKey},
 };
 use penpal_seal::{
@@ -109,22 +109,27 @@ fn capacity_is_exact() {
 }
 
 #[test]
-fn a_body_too_long_for_any_envelope_is_refused_with_both_numbers() {
+fn a_body_longer_than_its_reader_would_take_is_refused_with_both_numbers() {
     let pair = Pair::new(1);
-    let mut body = note(&pair.alice, &pair.bob, "");
-    body.content =
-        penpal_protocol::cbor::Blob::new(vec![0; penpal_protocol::limits::MAX_BODY_BYTES]).unwrap();
-    body.receipts_seen = Some(u64::MAX);
-    let recipient =
-        Recipient { key_id: pair.bob.key_id, key: pair.bob.prekey.public(), pair_key: &pair.alice_to_bob };
-    // 78 KiB still fit; what does not is refused before anything is computed.
-    let sealed = seal(&body, &recipient, &pair.alice.sender(), FreshBytes::generate(&mut rng(1)));
-    let encoded = body.encode().len();
-    if encoded <= capacity(80 * 1024) {
-        assert!(sealed.is_ok());
-    } else {
-        assert_eq!(sealed, Err(SealError::TooLong { max: capacity(80 * 1024), got: encoded }));
-    }
+    let seal_with = |content_bytes: usize| {
+        let mut body = note(&pair.alice, &pair.bob, "");
+        body.content = penpal_protocol::cbor::Blob::new(vec![0; content_bytes]).unwrap();
+        let recipient = Recipient {
+            key_id: pair.bob.key_id,
+            key: pair.bob.prekey.public(),
+            pair_key: &pair.alice_to_bob,
+        };
+        (
+            body.encode().len(),
+            seal(&body, &recipient, &pair.alice.sender(), FreshBytes::generate(&mut rng(1))),
+        )
+    };
+    let around = seal_with(MAX_BODY_BYTES).0 - MAX_BODY_BYTES;
+    let (got, sealed) = seal_with(MAX_BODY_BYTES - around);
+    assert_eq!(got, MAX_BODY_BYTES);
+    assert_eq!(open(&pair, &sealed.unwrap()).unwrap().body.encode().len(), MAX_BODY_BYTES);
+    let (got, sealed) = seal_with(MAX_BODY_BYTES - around + 1);
+    assert_eq!(sealed, Err(SealError::TooLong { max: MAX_BODY_BYTES, got }));
 }
 
 #[test]

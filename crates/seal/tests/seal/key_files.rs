@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use penpal_protocol::ids::{InviteId, KeyId};
@@ -131,6 +132,15 @@ fn no_bad_file_is_taken_for_a_new_node() {
 }
 
 #[test]
+fn a_file_of_absurd_size_is_not_read_into_memory() {
+    let (_temporary, folder) = folder();
+    store_identity(&folder, &IdentityKeys::generate(&mut rng(1))).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(folder.path(KeyFile::Identity)).unwrap();
+    file.set_len(1 << 40).unwrap();
+    assert!(matches!(load_identity(&folder), Err(KeyFileError::Torn { got: 0x100_0000_0000, .. })));
+}
+
+#[test]
 fn seeds_are_made_in_pools_and_stay_until_deleted() {
     let storage = MemoryKeys::default();
     let mut keys = receive_keys(storage.clone());
@@ -153,7 +163,9 @@ fn seeds_are_made_in_pools_and_stay_until_deleted() {
     assert_eq!(*again.key(&id).unwrap().public(), public);
 
     let gone = BTreeSet::from([id, other, unknown]);
+    let held = again.key(&id).unwrap();
     assert_eq!(again.rewrite_without(&gone).unwrap(), 2);
+    assert_eq!(Arc::strong_count(&held), 1, "the cache has let go of a deleted key");
     assert!(again.key(&id).is_none() && again.key(&other).is_none());
     assert_eq!((again.ids().count(), again.unused_count()), (SEED_POOL - 2, SEED_POOL - 2));
     assert_eq!(receive_keys(storage).ids().count(), SEED_POOL - 2);
