@@ -66,7 +66,9 @@ mod tls;
 pub use client::{DialError, Dialed, Dialer, DialerOptions, Target};
 pub use close::{CloseCode, Lost};
 pub use connection::{Connection, ConnectionStats};
-pub use frame::{FRAME_HEADER_BYTES, Frame, FrameReader, FrameWriter, ReadError, WriteError};
+pub use frame::{
+    FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameReader, FrameWriter, ReadError, TooLarge, WriteError,
+};
 pub use key::{KeyError, PeerKey, RelayPin, TransportKey, relay_pin};
 pub use reconnect::{LossKind, Reconnect, ReconnectCommand, ReconnectConfig, ReconnectState};
 pub use request::{RequestError, Responder};

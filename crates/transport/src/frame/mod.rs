@@ -3,11 +3,13 @@
 //! Shape: `length u32 BE | kind u8 | payload`, where `length` counts the payload only. A reader is told the largest
 //! payload it may meet and refuses a larger announcement before it allocates anything for it.
 
+mod decoder;
 mod reader;
 mod writer;
 
 use bytes::Bytes;
 
+pub use decoder::{FrameDecoder, TooLarge};
 pub use reader::{FrameReader, ReadError};
 pub use writer::{FrameWriter, WriteError};
 

@@ -1,8 +1,8 @@
 //! Frames out of a stream.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
-use super::{FRAME_HEADER_BYTES, Frame};
+use super::{Frame, FrameDecoder, TooLarge};
 use crate::close::{CloseCode, Lost};
 
 /// Most chunks taken from QUIC in one call; each is at most one datagram's worth of stream data.
@@ -49,46 +49,20 @@ pub enum ReadError {
 #[derive(Debug)]
 pub struct FrameReader {
     stream: quinn::RecvStream,
-    max_payload: u32,
+    decoder: FrameDecoder,
     /// Received and not yet parsed, in order; the first `next` are used up.
     chunks: [Bytes; CHUNKS_PER_READ],
     next: usize,
-    partial: Partial,
     failed: bool,
-}
-
-/// The frame being put together.
-#[derive(Debug)]
-enum Partial {
-    Header { bytes: [u8; FRAME_HEADER_BYTES], filled: usize },
-    Payload { kind: u8, expected: usize, bytes: Vec<u8> },
-}
-
-impl Partial {
-    const NOTHING: Self = Self::Header { bytes: [0; FRAME_HEADER_BYTES], filled: 0 };
-
-    fn truncated(&self) -> Option<ReadError> {
-        match self {
-            Self::Header { filled: 0, .. } => None,
-            Self::Header { filled, .. } => {
-                Some(ReadError::Truncated { got: *filled, expected: FRAME_HEADER_BYTES })
-            }
-            Self::Payload { expected, bytes, .. } => Some(ReadError::Truncated {
-                got: FRAME_HEADER_BYTES + bytes.len(),
-                expected: FRAME_HEADER_BYTES + expected,
-            }),
-        }
-    }
 }
 
 impl FrameReader {
     pub(crate) fn new(stream: quinn::RecvStream, max_payload: u32) -> Self {
         Self {
             stream,
-            max_payload,
+            decoder: FrameDecoder::new(max_payload),
             chunks: [const { Bytes::new() }; CHUNKS_PER_READ],
             next: CHUNKS_PER_READ,
-            partial: Partial::NOTHING,
             failed: false,
         }
     }
@@ -105,9 +79,9 @@ impl FrameReader {
             match self.stream.read_chunks(&mut self.chunks).await {
                 Ok(Some(count)) => self.accept_chunks(count),
                 Ok(None) => {
-                    return match self.partial.truncated() {
+                    return match self.decoder.unfinished() {
                         None => Ok(None),
-                        Some(error) => Err(self.fail(error)),
+                        Some((got, expected)) => Err(self.fail(ReadError::Truncated { got, expected })),
                     };
                 }
                 Err(error) => return Err(self.fail(error.into())),
@@ -129,10 +103,10 @@ impl FrameReader {
                 self.next += 1;
                 continue;
             }
-            match advance(&mut self.partial, chunk, self.max_payload) {
+            match self.decoder.decode(chunk) {
                 Ok(None) => {}
                 Ok(Some(frame)) => return Ok(Some(frame)),
-                Err(error) => return Err(self.fail(error)),
+                Err(TooLarge { got, max }) => return Err(self.fail(ReadError::TooLarge { got, max })),
             }
         }
         Ok(None)
@@ -140,7 +114,7 @@ impl FrameReader {
 
     /// Changes the largest payload, for frames whose header has not been read yet.
     pub fn set_max_payload(&mut self, max_payload: u32) {
-        self.max_payload = max_payload;
+        self.decoder.set_max_payload(max_payload);
     }
 
     /// Tells the peer that nothing more will be read from this stream.
@@ -160,7 +134,7 @@ impl FrameReader {
     fn discard(&mut self) {
         self.chunks = [const { Bytes::new() }; CHUNKS_PER_READ];
         self.next = CHUNKS_PER_READ;
-        self.partial = Partial::NOTHING;
+        self.decoder.reset();
     }
 
     fn fail(&mut self, error: ReadError) -> ReadError {
@@ -172,48 +146,6 @@ impl FrameReader {
         error
     }
 }
-
-/// Moves bytes from `chunk` into the frame under construction; returns it once complete.
-fn advance(partial: &mut Partial, chunk: &mut Bytes, max_payload: u32) -> Result<Option<Frame>, ReadError> {
-    if let Partial::Header { bytes, filled } = partial {
-        let wanted = &mut bytes[*filled..];
-        let count = wanted.len().min(chunk.len());
-        chunk.copy_to_slice(&mut wanted[..count]);
-        *filled += count;
-        if *filled < FRAME_HEADER_BYTES {
-            return Ok(None);
-        }
-        let [a, b, c, d, kind] = *bytes;
-        let announced = u32::from_be_bytes([a, b, c, d]);
-        if announced > max_payload {
-            return Err(ReadError::TooLarge { got: announced, max: max_payload });
-        }
-        // The peer's word is good for one datagram's memory; the rest grows as bytes really arrive.
-        let expected = announced as usize;
-        *partial =
-            Partial::Payload { kind, expected, bytes: Vec::with_capacity(expected.min(FIRST_RESERVE)) };
-    }
-    match partial {
-        Partial::Header { .. } => Ok(None),
-        Partial::Payload { kind, expected, bytes } => {
-            let count = (*expected - bytes.len()).min(chunk.len());
-            if bytes.len() + count > bytes.capacity() {
-                let doubled = bytes.capacity().max(count);
-                bytes.reserve_exact(doubled.min(*expected - bytes.len()));
-            }
-            bytes.extend_from_slice(&chunk.split_to(count));
-            if bytes.len() < *expected {
-                return Ok(None);
-            }
-            let frame = Frame { kind: *kind, payload: Bytes::from(std::mem::take(bytes)) };
-            *partial = Partial::NOTHING;
-            Ok(Some(frame))
-        }
-    }
-}
-
-/// Memory given to a frame on the strength of its header alone; frames up to a small envelope need one allocation.
-const FIRST_RESERVE: usize = 4 * 1024 + 256;
 
 impl From<quinn::ReadError> for ReadError {
     fn from(error: quinn::ReadError) -> Self {

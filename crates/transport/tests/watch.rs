@@ -1,4 +1,4 @@
-//! Network changes as the kernel reports them, in a network namespace of the test's own.
+//! Network changes and sleep as the kernel reports them, in namespaces of the test's own.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers fail a test like the test itself does")]
@@ -7,22 +7,29 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use penpal_transport::watch::{NetworkWatch, PathChange, PathWatch};
+use penpal_transport::clock::suspended_since_boot;
+use penpal_transport::watch::{NetworkWatch, PathChange, PathWatch, SuspendCheck};
 
 /// Set in the child that runs inside the namespace.
 const INSIDE: &str = "PENPAL_TEST_IN_NAMESPACE";
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs one test of this file again as root of a fresh user and network namespace, where loopback is down.
-fn in_namespace(test: &str) {
-    let works = Command::new("unshare").args(["-rn", "ip", "link"]).stdout(Stdio::null()).status();
+/// Fresh namespaces for users and network, where loopback is down.
+const NETWORK: &[&str] = &["-rn"];
+
+/// Fresh namespaces for users and time, where the machine seems to have slept for an hour.
+const SLEPT: &[&str] = &["-rT", "--boottime", "3600"];
+
+/// Runs one test of this file again in namespaces made by unshare(1).
+fn in_namespace(namespaces: &[&str], test: &str) {
+    let works = Command::new("unshare").args(namespaces).args(["ip", "link"]).stdout(Stdio::null()).status();
     if !works.is_ok_and(|status| status.success()) {
-        println!("skipped: unshare -rn and ip do not work here");
+        println!("skipped: unshare {namespaces:?} and ip do not work here");
         return;
     }
     let status = Command::new("unshare")
-        .arg("-rn")
+        .args(namespaces)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1")
@@ -39,7 +46,7 @@ fn ip(arguments: &str) {
 #[tokio::test]
 async fn link_address_and_route_changes_are_reported_once_each_burst() {
     if std::env::var_os(INSIDE).is_none() {
-        return in_namespace("link_address_and_route_changes_are_reported_once_each_burst");
+        return in_namespace(NETWORK, "link_address_and_route_changes_are_reported_once_each_burst");
     }
     let mut watch = NetworkWatch::new().unwrap();
     let mut path = PathWatch::new(vec!["127.0.0.1:9".parse().unwrap(), "192.0.2.7:9".parse().unwrap()]);
@@ -69,4 +76,16 @@ async fn link_address_and_route_changes_are_reported_once_each_burst() {
     ip("address del 127.0.0.1/8 dev lo");
     tokio::time::timeout(LIMIT, watch.changed()).await.expect("reported").unwrap();
     assert_eq!(path.check(), Some(PathChange::Gone));
+}
+
+#[test]
+fn time_asleep_is_read_from_the_clocks() {
+    if std::env::var_os(INSIDE).is_none() {
+        return in_namespace(SLEPT, "time_asleep_is_read_from_the_clocks");
+    }
+    let slept = suspended_since_boot();
+    assert!(slept.as_secs() >= 3_599, "{slept:?}");
+    let mut check = SuspendCheck::from_known(Duration::ZERO);
+    assert!(check.check().is_some_and(|reported| reported.as_secs() >= 3_599));
+    assert_eq!(check.check(), None);
 }
