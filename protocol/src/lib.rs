@@ -15,6 +15,17 @@
 //! | [`version`] | protocol revisions and the ALPN name |
 //! | [`time`] | the two clocks that every machine is given |
 //!
+//! ```
+//! use penpal_protocol::ids::EdgeId;
+//! use penpal_protocol::wire::{EdgeRevoke, Request};
+//!
+//! let request = Request::EdgeRevoke(EdgeRevoke { edge: EdgeId::from_bytes([7; 16]) });
+//! let (number, payload) = (request.kind().number(), request.encode());
+//! assert_eq!(Request::decode(number, &payload)?, request);
+//! assert!(Request::decode(number, &payload[1..]).is_err());
+//! # Ok::<(), penpal_protocol::wire::FrameError>(())
+//! ```
+//!
 //! The byte layouts are described in `docs/protocol.md`; `docs/penpal.cddl` is held against the encoders by a test.
 
 // Tests index and count freely: a panic there is a failed test, not an outage.

@@ -174,3 +174,75 @@ impl<'b> Cursor<'b> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(hex: &str) -> Result<(), CborError> {
+        check(&hex::decode(hex).unwrap_or_default())
+    }
+
+    #[test]
+    fn deterministic_items_pass() {
+        let numbers =
+            ["00", "17", "1818", "18ff", "190100", "1a00010000", "1b0000000100000000", "20", "3818"];
+        let others = ["40", "4100", "60", "62c3bc", "80", "820102", "a0", "a2004100187f00", "f4", "f5"];
+        for hex in numbers.into_iter().chain(others) {
+            assert_eq!(checked(hex), Ok(()), "{hex}");
+        }
+    }
+
+    #[test]
+    fn every_longer_head_is_refused() {
+        // Each width with the greatest argument that a shorter one could hold, for numbers, bytes, text, lists and maps.
+        for (low, argument) in [("18", "17"), ("19", "00ff"), ("1a", "0000ffff"), ("1b", "00000000ffffffff")]
+        {
+            for major in [0_u8, 1, 2, 3, 4, 5] {
+                let first = u8::from_str_radix(low, 16).unwrap() | (major << 5);
+                let refused = checked(&format!("{first:02x}{argument}"));
+                assert!(
+                    matches!(refused, Err(CborError::Form { offset: 0, .. })),
+                    "{first:02x}{argument}: {refused:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_rule_names_its_place() {
+        let form = |hex: &str| match checked(hex) {
+            Err(CborError::Form { offset, .. }) => Some(offset),
+            _ => None,
+        };
+        assert_eq!(form("8200c000"), Some(2), "tag");
+        assert_eq!(form("8200f6"), Some(2), "null");
+        assert_eq!(form("8200f7"), Some(2), "undefined");
+        assert_eq!(form("8200f90000"), Some(2), "float");
+        assert_eq!(form("8200f820"), Some(2), "extended simple value");
+        assert_eq!(form("8200f0"), Some(2), "simple value");
+        assert_eq!(form("82009fff"), Some(2), "indefinite list");
+        assert_eq!(form("82005f4100ff"), Some(2), "indefinite bytes");
+        assert_eq!(form("82001c"), Some(2), "reserved head");
+        assert_eq!(form("820061ff"), Some(2), "text that is not UTF-8");
+        assert_eq!(form("a200000000"), Some(3), "duplicate key");
+        assert_eq!(form("a201000000"), Some(3), "keys not ascending");
+        assert_eq!(form("a12000"), Some(1), "negative key");
+        assert_eq!(form("a1410000"), Some(1), "key that is no number");
+        assert_eq!(checked("a1188000"), Err(CborError::Critical { offset: 1, key: 128 }));
+        assert_eq!(checked("a100a1188000"), Err(CborError::Critical { offset: 3, key: 128 }));
+        assert_eq!(checked("0000"), Err(CborError::Trailing { offset: 1, extra: 1 }));
+        for hex in ["", "18", "1900", "41", "8200", "a100", "5bffffffffffffffff", "9bffffffffffffffff"] {
+            assert!(matches!(checked(hex), Err(CborError::Truncated { .. })), "{hex}");
+        }
+    }
+
+    #[test]
+    fn nesting_ends_at_the_stated_depth() {
+        let nested = |depth: usize| [vec![0x81; depth], vec![0x00]].concat();
+        assert_eq!(check(&nested(MAX_DEPTH)), Ok(()));
+        assert!(matches!(check(&nested(MAX_DEPTH + 1)), Err(CborError::Form { .. })));
+        // Far beyond the stack, if it recursed.
+        assert!(check(&nested(10_000_000)).is_err());
+    }
+}
