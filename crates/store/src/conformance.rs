@@ -347,38 +347,39 @@ fn random_history(backend: &mut dyn Backend, seed: u64) {
 
 /// Asserts that two stores answer every question alike.
 pub fn assert_same(store: &dyn Store, model: &dyn Store, label: &str) {
-    for table in TABLES {
-        assert_eq!(rows(store, table), rows(model, table), "{label}: rows of {table:?}");
+    let (left, right) = (describe(store), describe(model));
+    for (left, right) in left.iter().zip(&right) {
+        assert_eq!(left, right, "{label}");
     }
-    let queues = store.queues(None, usize::MAX).expect("queues");
-    assert_eq!(queues, model.queues(None, usize::MAX).expect("queues"), "{label}: queues");
-    for (queue, usage) in queues {
-        let read = |store: &dyn Store| -> Vec<_> {
-            let rows = store.read(queue, 0, usize::MAX, usize::MAX).expect("read");
-            rows.iter().map(|row| (row.seq, row.minute, brief(&row.bytes))).collect()
-        };
-        assert_eq!(read(store), read(model), "{label}: {queue:?}");
-        assert_eq!(store.usage(queue).expect("usage"), Some(usage), "{label}");
+    assert_eq!(left.len(), right.len(), "{label}");
+}
+
+/// Everything that a store answers about [`TABLES`] and its queues, one line each; values by length
+/// and checksum.
+pub fn describe(store: &dyn Store) -> Vec<String> {
+    let brief = |bytes: &[u8]| format!("{} bytes {:08x}", bytes.len(), crc32c::crc32c(bytes));
+    let mut lines = Vec::new();
+    for table in TABLES {
+        let mut after = None::<Vec<u8>>;
+        loop {
+            let page = store.scan(table, b"", after.as_deref(), 7).expect("scan");
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            lines.extend(page.iter().map(|(key, value)| format!("{table:?} {key:?}: {}", brief(value))));
+        }
+    }
+    for (queue, usage) in store.queues(None, usize::MAX).expect("queues") {
+        assert_eq!(store.usage(queue).expect("usage"), Some(usage));
+        lines.push(format!("{queue:?} {usage:?}"));
+        for row in store.read(queue, 0, usize::MAX, usize::MAX).expect("read") {
+            lines.push(format!("{queue:?} {} of minute {}: {}", row.seq, row.minute, brief(&row.bytes)));
+        }
     }
     for minute in [1, 50, u32::MAX] {
-        let due = |store: &dyn Store| store.older_than(minute, None, usize::MAX).expect("older_than");
-        assert_eq!(due(store), due(model), "{label}: due before {minute}");
+        let due = store.older_than(minute, None, usize::MAX).expect("older_than");
+        lines.push(format!("due before {minute}: {due:?}"));
     }
-}
-
-/// Length and checksum: enough to compare, short enough to print.
-fn brief(bytes: &[u8]) -> (usize, u32) {
-    (bytes.len(), crc32c::crc32c(bytes))
-}
-
-fn rows(store: &dyn Store, table: Table) -> Vec<(Vec<u8>, (usize, u32))> {
-    let (mut all, mut after) = (Vec::new(), None::<Vec<u8>>);
-    loop {
-        let page = store.scan(table, b"", after.as_deref(), 7).expect("scan");
-        let Some((last, _)) = page.last() else { return all };
-        after = Some(last.clone());
-        all.extend(page.into_iter().map(|(key, value)| (key, brief(&value))));
-    }
+    lines
 }
 
 /// Random batches that mean something: few keys and queues, met again and again.

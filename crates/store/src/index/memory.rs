@@ -23,6 +23,8 @@ struct State {
     log: Option<u64>,
     clean_end: Option<u64>,
     fails: bool,
+    /// For each map, what it was before every change since the last flush; kept only when asked for.
+    unflushed: Option<[Vec<Map>; 2]>,
 }
 
 impl fmt::Debug for MemIndex {
@@ -39,7 +41,30 @@ impl MemIndex {
 
     /// Forgets everything, as after a power cut: the next opening rebuilds.
     pub fn lose(&self) {
-        *self.state() = State::default();
+        let mut state = self.state();
+        let unflushed = state.unflushed.as_ref().map(|_| Default::default());
+        *state = State { unflushed, ..State::default() };
+    }
+
+    /// Keeps every state since the last flush, for [`Self::roll_back`]. Costs a copy for each change.
+    #[must_use]
+    pub fn remembering(self) -> Self {
+        self.state().unflushed = Some(Default::default());
+        self
+    }
+
+    /// Returns each map to one of its states since the last flush, as the death of the process may:
+    /// `pick` is given how many there are.
+    pub fn roll_back(&self, mut pick: impl FnMut(usize) -> usize) {
+        let mut state = self.state();
+        let State { maps, unflushed: Some(unflushed), .. } = &mut *state else { return };
+        for (map, states) in maps.iter_mut().zip(unflushed) {
+            let picked = pick(states.len() + 1);
+            if let Some(old) = states.get(picked) {
+                map.clone_from(old);
+            }
+            states.clear();
+        }
     }
 
     /// Makes every use from now on fail, until it is reset.
@@ -56,6 +81,7 @@ impl MemIndex {
             log: state.log,
             clean_end: state.clean_end,
             fails: state.fails,
+            unflushed: state.unflushed.clone(),
         };
         Self { state: Arc::new(Mutex::new(copy)) }
     }
@@ -84,7 +110,8 @@ impl IndexHome for MemIndex {
     }
 
     fn reset(&mut self, log: u64) -> Result<Bases, IndexError> {
-        *self.state() = State { log: Some(log), ..State::default() };
+        self.lose();
+        self.state().log = Some(log);
         Ok(self.bases())
     }
 
@@ -138,6 +165,11 @@ impl IndexBase for MemBase {
     }
 
     fn apply(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), IndexError> {
+        if let State { maps, unflushed: Some(unflushed), .. } = &mut *self.index.state()
+            && let (Some(map), Some(states)) = (maps.get(self.map), unflushed.get_mut(self.map))
+        {
+            states.push(map.clone());
+        }
         self.with("apply", |map| {
             for (key, value) in changes {
                 match value {
@@ -149,6 +181,9 @@ impl IndexBase for MemBase {
     }
 
     fn flush(&mut self) -> Result<(), IndexError> {
+        if let Some(states) = self.index.state().unflushed.as_mut().and_then(|all| all.get_mut(self.map)) {
+            states.clear();
+        }
         self.with("flush", |_| ())
     }
 }
