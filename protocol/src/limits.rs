@@ -30,9 +30,9 @@ pub const MAX_FRAME_BYTES: usize = 96 * 1024;
 
 /// Longest encoded content of a body, in bytes.
 ///
-/// Leaves room in [`MAX_BODY_BYTES`] for all other fields and an offered key; a message whose text, subject and artifact
+/// Leaves 2 KiB in [`MAX_BODY_BYTES`] for all other fields and an offered key; a message whose text, subject and artifact
 /// references need more is refused where it is written.
-pub const MAX_CONTENT_BYTES: usize = 76 * 1024;
+pub const MAX_CONTENT_BYTES: usize = MAX_BODY_BYTES - 2 * 1024;
 
 /// Largest manifest, signed, in bytes: 16 devices with names, 32 earlier versions and 256 revoked devices make 8.4 KiB.
 pub const MAX_MANIFEST_BYTES: usize = 9 * 1024;
@@ -117,7 +117,6 @@ pub const HOUR_MS: u64 = 60 * 60 * 1000;
 pub const DAY_MS: u64 = 24 * HOUR_MS;
 
 const _: () = assert!(MAX_CONTENT_BYTES > MAX_TEXT_BYTES + MAX_SUBJECT_BYTES);
-const _: () = assert!(MAX_BODY_BYTES >= MAX_CONTENT_BYTES + 2 * 1024);
 // A manifest of exactly the limit is padded by one further KiB.
 const _: () = assert!(MAX_PROFILE_BLOB_BYTES >= 32 + 16 + MAX_MANIFEST_BYTES);
 const _: () = assert!(MAX_FRAME_BYTES > crate::envelope::MAX_ENVELOPE_BYTES);
