@@ -399,7 +399,7 @@ impl LogStore {
             file: "the log".to_owned(),
             source: io::Error::other(error),
         };
-        if sealed || !damages.is_empty() || !self.segments.disk().in_background() {
+        if sealed || !damages.is_empty() {
             self.segments.require(1).map_err(|error| allocation(error, needed))?;
         }
         if sealed || !damages.is_empty() {

@@ -287,3 +287,23 @@ impl IndexBase for SledBase {
         self.with("flush the index", |db| db.flush().map(|_| ()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_and_errors_become_errors() {
+        let error = guarded::<()>("try", || panic!("boom {}", 1)).unwrap_err();
+        assert_eq!(error.to_string(), "try panicked: boom 1");
+        let error = guarded::<()>("try", || Err(sled::Error::Unsupported("x".to_owned()))).unwrap_err();
+        assert!(matches!(error, IndexError::Failed { action: "try", .. }), "{error}");
+        assert_eq!(guarded("try", || Ok(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_boot_has_an_id_here() {
+        assert_eq!(boot_id(), boot_id());
+        assert!(boot_id().is_some_and(|id| id.len() >= 16));
+    }
+}

@@ -94,10 +94,6 @@ impl Segments {
         self.segment_bytes
     }
 
-    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
-    }
-
     /// An open file, from those kept open where possible.
     pub(crate) fn file(&self, segment: SegmentNo) -> io::Result<Arc<dyn DiskFile>> {
         let mut open = self.open.borrow_mut();
@@ -112,8 +108,11 @@ impl Segments {
         Ok(file)
     }
 
-    /// Asks for spares without waiting, where a helper can make them.
+    /// Asks for spares without waiting; without a helper, only the reserve is made ahead of need.
     pub(crate) fn prepare(&mut self, spares: usize) -> io::Result<()> {
+        if self.helper.is_none() {
+            return if self.full { Ok(()) } else { self.require(1).map(|_| ()) };
+        }
         self.collect(false)?;
         while !self.full && self.spares.len() + self.awaited < spares {
             let Some(helper) = &self.helper else { break };
