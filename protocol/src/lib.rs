@@ -44,3 +44,5 @@ pub mod text;
 pub mod time;
 pub mod version;
 pub mod wire;
+
+pub use version::{ALPN, MIN_PROTOCOL_REVISION, PROTOCOL_REVISION};

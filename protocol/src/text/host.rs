@@ -13,18 +13,12 @@ const MAX_NAME_BYTES: usize = 253;
 /// A DNS name or an IP address.
 ///
 /// A name is folded to lower case; its parts have letters, digits, `-` and `_`, and at most 63 of them. A name whose last part is
-/// a number would be read as an IPv4 address by some resolvers and is refused.
+/// a number would be read as an IPv4 address by some resolvers and is refused. An IPv6 address is written in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Host {
-    /// A name to look up.
-    Name(HostName),
-    /// An address to use as it is. An IPv6 address is written in brackets.
-    Ip(IpAddr),
+pub struct Host {
+    text: String,
+    ip: Option<IpAddr>,
 }
-
-/// A DNS name of a [`Host`], checked and in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostName(String);
 
 /// `host[:port]`, the port left out when it is [`DEFAULT_PORT`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,14 +58,20 @@ pub enum HostError {
     },
 }
 
-impl HostName {
-    /// The name.
+impl Host {
+    /// The name, or the address as it stands in a URL: IPv6 in brackets.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
-    fn new(text: &str) -> Result<Self, HostError> {
+    /// The address; `None` for a name that must be looked up.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.ip
+    }
+
+    fn name(text: &str) -> Result<Self, HostError> {
         let wrong = |reason| HostError::Name { host: text.chars().take(64).collect(), reason };
         if text.len() > MAX_NAME_BYTES {
             return Err(wrong("longer than 253 bytes"));
@@ -90,7 +90,17 @@ impl HostName {
                 return Err(wrong("a part that starts or ends with `-`"));
             }
         }
-        Ok(Self(text.to_ascii_lowercase()))
+        Ok(Self { text: text.to_ascii_lowercase(), ip: None })
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(ip: IpAddr) -> Self {
+        let text = match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        Self { text, ip: Some(ip) }
     }
 }
 
@@ -104,29 +114,25 @@ impl FromStr for Host {
         }
         if let Some(rest) = text.strip_prefix('[') {
             let inner = rest.strip_suffix(']').ok_or_else(not_ip)?;
-            return inner.parse::<Ipv6Addr>().map(|ip| Self::Ip(IpAddr::V6(ip))).map_err(|_| not_ip());
+            return inner.parse::<Ipv6Addr>().map(|ip| IpAddr::V6(ip).into()).map_err(|_| not_ip());
         }
         if text.contains(':') {
             return Err(not_ip());
         }
         if let Ok(ip) = text.parse::<Ipv4Addr>() {
-            return Ok(Self::Ip(IpAddr::V4(ip)));
+            return Ok(IpAddr::V4(ip).into());
         }
         let last = text.rsplit('.').next().unwrap_or_default();
         if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(not_ip());
         }
-        HostName::new(text).map(Self::Name)
+        Self::name(text)
     }
 }
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => f.write_str(&name.0),
-            Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
-            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
-        }
+        f.write_str(&self.text)
     }
 }
 

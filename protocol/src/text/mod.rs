@@ -9,7 +9,7 @@ mod label;
 mod relay_address;
 
 pub use address::{Address, AddressError, AddressPart};
-pub use host::{DEFAULT_PORT, Host, HostError, HostName, HostPort};
+pub use host::{DEFAULT_PORT, Host, HostError, HostPort};
 pub(crate) use id::parse as parse_id;
 pub use id::{IdError, MIN_SHORT_ID, short_id};
 pub use invite_code::{InviteCode, InviteCodeError};

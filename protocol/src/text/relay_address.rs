@@ -67,6 +67,24 @@ pub enum RelayAddressError {
 }
 
 impl RelayAddress {
+    /// The host, as a resolver takes it; an IPv6 address in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.at.host.as_str()
+    }
+
+    /// UDP port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.at.port
+    }
+
+    /// What its key hashes to.
+    #[must_use]
+    pub fn pin(&self) -> &RelayPin {
+        &self.pin
+    }
+
     /// The address as a bounded text for the wire.
     #[must_use]
     pub fn to_text(&self) -> Text<MAX_RELAY_ADDRESS_BYTES> {
