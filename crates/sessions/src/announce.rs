@@ -83,15 +83,15 @@ impl Outgoing {
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        let refresh = self.told_at.filter(|_| !self.up.is_empty()).map(|at| at.saturating_add(REFRESH_AFTER));
+        if self.up.is_empty() {
+            return None;
+        }
+        let refresh = self.told_at.map(|at| at.saturating_add(REFRESH_AFTER));
         self.greet.values().copied().chain(self.due).chain(refresh).min()
     }
 
     /// Whom to tell this list now.
     fn take_due(&mut self, list: &[SessionEntry], now: Now) -> BTreeSet<Fingerprint> {
-        if self.up.is_empty() {
-            return BTreeSet::new();
-        }
         let changed = self.told.as_deref() != Some(list);
         if !changed {
             self.due = None;
@@ -146,6 +146,9 @@ impl Sessions {
     }
 
     pub(crate) fn announce(&mut self, now: Now) {
+        if self.outgoing.up.is_empty() {
+            return;
+        }
         let list = self.announced_list();
         let to = self.outgoing.take_due(&list, now);
         if to.is_empty() {

@@ -1,5 +1,7 @@
 //! Names as leases: who is called what, who takes over, and what is merged.
 
+use std::collections::BTreeSet;
+
 use penpal_protocol::cbor::List;
 use penpal_protocol::ids::SessionId;
 use penpal_protocol::text::Label;
@@ -114,14 +116,13 @@ impl Sessions {
                 // The id came late: what was provisional is the heir of the ended session, not a second one.
                 let heir = self.local.get(&session).and_then(|local| local.record.conversation.clone());
                 let place = self.local.get(&session).and_then(|local| local.record.place.clone());
-                self.edit(session, |record| record.conversation = None);
-                self.merge(session, ended);
                 if let (Some(heir), Some(place)) = (heir, place) {
                     self.take_over(ended, Some((heir.id, heir.certain)), &place, now);
                     if heir.certain {
                         self.mark_earlier(ended);
                     }
                 }
+                self.merge(session, ended);
                 session = ended;
                 how = PlacedHow::TookOver;
             } else if arrived {
@@ -479,16 +480,21 @@ impl Sessions {
             return base.clone();
         }
         let mine = me.and_then(|me| self.local.get(&me)).map(|local| local.record.name.clone());
-        (2..)
-            .map(|number| base.numbered(number))
-            .find(|name| self.holder(name).is_none() || Some(name) == mine.as_ref())
-            .unwrap_or_else(|| base.clone())
+        self.numbered(base, mine.as_ref())
     }
 
     fn free_number(&self, base: &Label) -> Label {
+        self.numbered(base, None)
+    }
+
+    /// The first number that makes a name free, or the caller's own.
+    fn numbered(&self, base: &Label, mine: Option<&Label>) -> Label {
+        let taken: BTreeSet<&Label> =
+            self.local.values().map(|local| &local.record.name).filter(|name| Some(*name) != mine).collect();
+        // There are fewer names than numbers, so one is found.
         (2..)
             .map(|number| base.numbered(number))
-            .find(|name| self.holder(name).is_none())
+            .find(|name| !taken.contains(name))
             .unwrap_or_else(|| base.clone())
     }
 
