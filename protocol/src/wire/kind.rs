@@ -1,35 +1,6 @@
-//! The one list of frame and stream numbers.
+//! The one list of frame numbers.
 
 use crate::cbor::CborError;
-
-/// First byte of every stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StreamKind {
-    /// One request and its answer.
-    Request,
-    /// Deposits and their answers.
-    Deposits,
-    /// Relay to node: welcome, then events.
-    Delivery,
-}
-
-impl StreamKind {
-    /// The byte on the wire.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Request => 1,
-            Self::Deposits => 2,
-            Self::Delivery => 3,
-        }
-    }
-
-    /// Reads the byte.
-    #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Request, Self::Deposits, Self::Delivery].into_iter().find(|kind| kind.number() == number)
-    }
-}
 
 macro_rules! frame_kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {

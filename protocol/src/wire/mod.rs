@@ -9,6 +9,8 @@
 //! | request | client, bidirectional | one [`Request`], one [`Answer`] |
 //! | deposits | client, bidirectional | [`Deposit`]s, answered one by one with [`DepositAnswer`] |
 //! | delivery | relay, unidirectional | [`Welcome`](Event::Welcome) first, then [`Event`]s |
+//!
+//! The first frame on a bidirectional stream tells which of the two it is.
 
 mod answer;
 mod event;
@@ -20,7 +22,7 @@ pub use answer::{
     Refusal, RefusalCode, Registered, Verdict,
 };
 pub use event::{Delivery, EdgeState, Ephemeral, Event, Redeemed, Welcome};
-pub use kind::{FrameError, FrameKind, StreamKind};
+pub use kind::{FrameError, FrameKind};
 pub use request::{
     Ack, Deposit, DepositAnswer, DepositOutcome, EdgeCreate, EdgeLink, EdgeRevoke, GetContactState, Hello,
     InviteCreate, InviteFetch, InviteRedeem, InviteRevoke, Profile, PutBundle, PutManifest, Register,
