@@ -53,7 +53,7 @@ pub enum InviteError {
         /// The limit.
         max: usize,
     },
-    /// Shorter than an hour or longer than 30 days.
+    /// Shorter than an hour or longer than 29 days.
     #[error("an invite lives from {min_ms} to {max_ms} ms, {got_ms} were asked for")]
     Life {
         /// Asked for.

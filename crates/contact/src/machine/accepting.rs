@@ -245,9 +245,12 @@ impl Contacts {
             until_ms: now_ms.saturating_add(OLD_KEY_MS),
         });
         row.gone_since_ms = None;
-        row.telling = None;
+        let telling = row.telling.take();
         row.since_ms = now_ms;
         self.touch(RowKey::Contact(contact));
+        if let Some(telling) = telling {
+            self.queue.push_back(Command::CancelDelivery(telling.message));
+        }
         if let Some(before) = before {
             self.retire_edge(before.edge_in, contact, Some(name));
         }

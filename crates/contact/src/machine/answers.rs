@@ -44,7 +44,8 @@ impl Contacts {
         self.settle(step);
     }
 
-    fn fetch_failed(&mut self, job: Job) {
+    /// Whoever waits for a fetch is told that it brought nothing.
+    pub(super) fn fetch_failed(&mut self, job: Job) {
         if let Job::FetchProfile(contact) = job {
             self.queue.push_back(Command::Fetched { contact, fresh: false });
         }

@@ -11,7 +11,10 @@ use penpal_protocol::{
 };
 use penpal_seal::{InviteEntry, NewInvite, ReceiveKey, VerifiedManifest, offer, open_request};
 
-use super::{Contacts, MAX_INVITE_LIFE_MS, MAX_INVITES_AT_ONCE, MAX_OPEN_INVITES, MIN_INVITE_LIFE_MS, Step};
+use super::{
+    Contacts, MAX_INVITE_LIFE_MS, MAX_INVITES_AT_ONCE, MAX_OPEN_INVITES, MIN_INVITE_LIFE_MS, Step,
+    own::newest_named,
+};
 use crate::{
     error::{ContactError, InviteError},
     jobs::Job,
@@ -121,8 +124,7 @@ impl Contacts {
         let own = self.own.as_mut().ok_or(InviteError::NoAccount)?;
         let held = &own.manifest.0;
         let now_ms = step.now.wall_ms;
-        let most_ms = now_ms.saturating_add(MAX_INVITE_LIFE_MS);
-        if held.manifest().expires_ms >= until_ms.min(most_ms) {
+        if held.manifest().expires_ms >= until_ms {
             return Ok(held.clone());
         }
         // Signing needs what the relay holds; without it the present manifest must do, if it lives long enough to be of use.
@@ -131,7 +133,8 @@ impl Contacts {
             return if usable { Ok(held.clone()) } else { Err(InviteError::ManifestEnds) };
         };
         let Some(mut successor) = held.successor(now_ms) else { return Ok(held.clone()) };
-        successor.version = successor.version.max(revision.max(own.echoed).saturating_add(1));
+        let newest = newest_named(held.version(), revision, own.echoed);
+        successor.version = successor.version.max(newest.saturating_add(1));
         let manifest = VerifiedManifest::sign(root, successor)?;
         own.manifest = Pinned(manifest.clone());
         self.touch(RowKey::Own);
@@ -200,15 +203,17 @@ impl Contacts {
         match &invite.state {
             InviteState::Creating { .. } | InviteState::Open => {}
             InviteState::Requested { .. } | InviteState::Accepted { .. } | InviteState::Ended { .. } => {
-                if invite.request.is_some_and(|first| first != mark) {
-                    let first = invite.by.clone();
+                let first = invite.by.clone();
+                if invite.request.is_some_and(|first| first != mark) && self.warned.insert(id) {
                     self.notify(Notice::SecondRequest { invite: id, first });
                 }
                 return;
             }
         }
         let Some(request) = self.verify_request(id, sealed, step) else {
-            self.notify(Notice::RequestForged { invite: id });
+            if self.warned.insert(id) {
+                self.notify(Notice::RequestForged { invite: id });
+            }
             return;
         };
         self.store_request(id, mark, request, step);
@@ -245,6 +250,7 @@ impl Contacts {
         request.name = self.name_for(contact, &request.body.name);
         let name = request.name.clone();
         let safety = self.safety(request.manifest.0.root());
+        self.warned.remove(&id);
         let Some(invite) = self.invites.get_mut(&id) else { return };
         invite.state = InviteState::Requested { request: Box::new(request) };
         invite.request = Some(mark);
@@ -274,11 +280,11 @@ impl Contacts {
         Ok(())
     }
 
-    /// The oldest request of an account that waits for a decision.
+    /// The newest request of an account that waits for a decision: who asks again has given up the request before.
     pub(super) fn request_of(&self, contact: penpal_protocol::ids::Fingerprint) -> Option<InviteId> {
         self.requests()
             .filter(|(_, request)| request.contact() == contact)
-            .min_by_key(|(_, request)| request.received_ms)
+            .max_by_key(|(_, request)| request.received_ms)
             .map(|(id, _)| id)
     }
 

@@ -49,8 +49,9 @@ pub const MAX_INVITES_AT_ONCE: u32 = 64;
 pub const MAX_OPEN_INVITES: usize = 512;
 /// Shortest life of an invite, in milliseconds: one hour, the unit of the code.
 pub const MIN_INVITE_LIFE_MS: u64 = penpal_protocol::limits::HOUR_MS;
-/// Longest life of an invite, in milliseconds: 30 days, because its record carries a manifest that lives no longer.
-pub const MAX_INVITE_LIFE_MS: u64 = 30 * DAY_MS;
+/// Longest life of an invite, in milliseconds: 29 days. Relays take 30, and so long lives the manifest in its record; one day is left
+/// for clocks that differ and for rounding.
+pub const MAX_INVITE_LIFE_MS: u64 = 29 * DAY_MS;
 
 /// One reading of time and a source of randomness, for one input.
 pub struct Step<'r> {
@@ -133,6 +134,8 @@ pub struct Contacts {
     relay_revision: Option<u64>,
     /// Whether a bundle was asked for in this run.
     bundle_wanted: bool,
+    /// Invites about whose misuse people were told in this run: a relay can repeat it at will.
+    warned: BTreeSet<InviteId>,
     jobs: Jobs,
     checks: Checks,
     now: Now,
@@ -155,6 +158,7 @@ impl Contacts {
             secrets: BTreeMap::new(),
             relay_revision: None,
             bundle_wanted: false,
+            warned: BTreeSet::new(),
             jobs: Jobs::default(),
             checks: Checks::default(),
             now,
@@ -209,7 +213,10 @@ impl Contacts {
                     let token = self.jobs.sent(job, relay.clone());
                     self.queue.push_back(Command::Relay(RelayCall { token, relay, request }));
                 }
-                None => self.jobs.done(job),
+                None => {
+                    self.jobs.done(job);
+                    self.fetch_failed(job);
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use penpal_protocol::{
 };
 use penpal_seal::{ProfileItem, VerifiedBundle, VerifiedManifest, seal_profile};
 
-use super::{Contacts, Step};
+use super::{Contacts, Step, learning::MAX_VERSION_JUMP};
 use crate::{
     command::{At, Command},
     error::{PublishError, RegisterError},
@@ -268,7 +268,7 @@ impl Contacts {
         let renew_ms = own.manifest.0.manifest().issued_ms.saturating_add(RENEW_AFTER_MS);
         let version = own.manifest.0.version();
         let published = own.manifest_published == Some(own.manifest_mark());
-        let newest = revision.max(own.echoed);
+        let newest = newest_named(version, revision, own.echoed);
         let overtaken = if published { newest > version } else { newest >= version };
         if own.manifest_put.is_none() && (renew_ms <= now_ms || overtaken) {
             let successor = own.manifest.0.successor(now_ms).map(|manifest| Manifest {
@@ -351,6 +351,12 @@ impl Contacts {
         let key_id = penpal_protocol::ids::KeyId::from_bytes(put.mark.item.to_be_bytes());
         self.queue.push_back(Command::BundlePublished(key_id));
     }
+}
+
+/// The highest version of our manifest that somebody named, as far as it can be true.
+pub(super) fn newest_named(version: u64, relay: u64, contacts: u64) -> u64 {
+    let most = version.saturating_add(MAX_VERSION_JUMP);
+    [relay, contacts].into_iter().filter(|named| *named <= most).max().unwrap_or_default()
 }
 
 /// Seals one item under the present profile key and, while there is one, under the key before.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use penpal_protocol::{
     ids::{Fingerprint, InviteId},
-    limits::{DAY_MS, HOUR_MS},
+    limits::{DAY_MS, HOUR_MS, REDEEMED_INVITE_LIFE_MS},
     time::Now,
 };
 
@@ -86,7 +86,9 @@ impl Contacts {
                 Some(invite.expires_ms.saturating_add(AFTER_EXPIRY_MS))
             }
             InviteState::Ended { at_ms, .. } => Some(at_ms.saturating_add(MEMORY_MS)),
-            InviteState::Requested { request } => Some(request.received_ms.saturating_add(MEMORY_MS)),
+            InviteState::Requested { request } => {
+                Some(request.received_ms.saturating_add(REDEEMED_INVITE_LIFE_MS))
+            }
             InviteState::Accepted { .. } => None,
         });
         self.checks.set(Check::Invite(id), at_ms);
