@@ -288,7 +288,7 @@ impl Case<'_> {
     fn own_id(&self) -> Option<(String, bool)> {
         match (&self.agent, self.process) {
             (AgentKind::Other(_), Some(process)) => {
-                Some((format!("process-{}-{}", process.pid, process.started), true))
+                Some((format!("process-{}-{}", process.pid, process.started), false))
             }
             _ => None,
         }

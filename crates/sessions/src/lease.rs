@@ -78,6 +78,7 @@ impl Sessions {
                 record.conversation = conversation.map(|(id, certain)| Conversation { id, certain });
                 record.place = Some(place);
                 record.headless = headless;
+                record.kept = record.conversation.as_ref().is_some_and(|known| known.certain);
                 (self.insert(record, rng), PlacedHow::Created)
             }
         };
@@ -166,7 +167,9 @@ impl Sessions {
         }
         self.make_room().map_err(|RegisterError::TooMany { max }| NameError::TooMany { max })?;
         let name = self.claim_name(&name, Claim::Person, None);
-        let record = SessionRecord::new(name, NameOrigin::Person, agent, ProcessModel::ByHand, now.wall_ms);
+        let mut record =
+            SessionRecord::new(name, NameOrigin::Person, agent, ProcessModel::ByHand, now.wall_ms);
+        record.kept = true;
         let session = self.insert(record, rng);
         Ok(self.placed(session, PlacedHow::Created))
     }
@@ -194,6 +197,7 @@ impl Sessions {
         self.edit(session, |record| {
             record.name = name;
             record.origin = NameOrigin::Person;
+            record.kept = true;
         });
         Ok(())
     }
@@ -353,6 +357,7 @@ impl Sessions {
             let mut earlier = record.earlier.to_vec();
             earlier.retain(|known| *known != id);
             record.earlier = List::truncated(earlier);
+            record.kept |= certain;
             record.conversation = Some(Conversation { id, certain });
             if resumed {
                 record.mark_before_ms = None;
@@ -446,6 +451,7 @@ impl Sessions {
             if record.summary.is_none() {
                 record.summary = gone.summary;
             }
+            record.kept |= gone.kept;
         });
     }
 

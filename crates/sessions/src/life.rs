@@ -202,7 +202,10 @@ impl Sessions {
             Sign::Call => local.last_call = Some(now.mono),
             Sign::Seen => {}
         }
-        self.edit(session, |record| record.ended_ms = None);
+        self.edit(session, |record| {
+            record.ended_ms = None;
+            record.kept |= matches!(sign, Sign::Prompt | Sign::Tool | Sign::Call);
+        });
         if sign == Sign::Call {
             // An agent without hooks confirms by working that it is the new conversation.
             self.mark_earlier(session);
@@ -219,12 +222,17 @@ impl Sessions {
         }
     }
 
+    /// Ends a session. One in which nothing ever happened leaves nothing behind: agents start MCP servers just to see
+    /// whether they answer.
     pub(crate) fn end(&mut self, session: SessionId, now: Now) {
         if let Some(local) = self.local.get_mut(&session) {
             local.turn = None;
             local.last_call = None;
         }
         self.edit(session, |record| record.ended_ms = record.ended_ms.or(Some(now.wall_ms)));
+        if self.local.get(&session).is_some_and(|local| !local.record.kept) {
+            self.let_go(session);
+        }
     }
 
     /// Ends what was silent too long and lets go of what ended too long ago.

@@ -188,6 +188,14 @@ impl Sessions {
         Ok(())
     }
 
+    /// Mail came for a session: it is kept when its process ends, whatever else happened in it.
+    ///
+    /// # Errors
+    /// [`UnknownSession`]
+    pub fn handle_mail(&mut self, session: SessionId, now: Now) -> Result<(), UnknownSession> {
+        self.edit_known(session, now, |record| record.kept = true)
+    }
+
     /// Sets or clears the line that says what a session is doing.
     ///
     /// # Errors
@@ -198,7 +206,10 @@ impl Sessions {
         summary: Option<Text<MAX_SUMMARY_BYTES>>,
         now: Now,
     ) -> Result<(), UnknownSession> {
-        self.edit_known(session, now, |record| record.summary = summary)
+        self.edit_known(session, now, |record| {
+            record.kept |= summary.is_some();
+            record.summary = summary;
+        })
     }
 
     /// Hides a session from contacts, or shows it again.

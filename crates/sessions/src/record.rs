@@ -86,6 +86,9 @@ pub(crate) struct SessionRecord {
     /// Mail from before this time is marked once the new conversation is certain.
     #[n(16)]
     pub(crate) mark_before_ms: Option<u64>,
+    /// Something happened in it, so it outlives its process.
+    #[n(17)]
+    pub(crate) kept: bool,
 }
 
 /// Where the mail of a merged session goes. The old `sid` is the key.
@@ -165,6 +168,7 @@ impl SessionRecord {
             created_ms,
             ended_ms: None,
             mark_before_ms: None,
+            kept: false,
         }
     }
 }

@@ -148,3 +148,24 @@ fn reach_is_never_better_than_true() {
     assert_eq!(heir.session, provisional.session);
     assert_eq!(shell.row(&heir).reach, Reach::Manual);
 }
+
+#[test]
+fn a_session_in_which_nothing_happened_leaves_nothing() {
+    // `claude mcp list` and its like start the server, list its tools and go.
+    let mut shell = Shell::new();
+    let probe = shell.register(gemini(1, "proj"));
+    shell.sign(&probe, Sign::Seen);
+    shell.gone(1);
+    assert_eq!(shell.machine.local(), []);
+    // What was used, or got mail, is kept.
+    let used = shell.register(gemini(2, "proj"));
+    shell.sign(&used, Sign::Call);
+    shell.gone(2);
+    let written_to = shell.register(gemini(3, "other"));
+    shell.machine.handle_mail(written_to.session, shell.now).expect("known");
+    shell.gone(3);
+    shell.restart();
+    assert_eq!(shell.names(), ["other", "proj"]);
+    // And the next of the same kind continues it.
+    assert_eq!(shell.register(gemini(4, "proj")).session, used.session);
+}

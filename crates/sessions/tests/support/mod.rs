@@ -41,15 +41,14 @@ impl Shell {
     /// Stores changes and keeps everything else.
     pub fn drain(&mut self) {
         while let Some(command) = self.machine.poll_command() {
-            match command {
-                Command::Change(change) => {
-                    let key = (change.table, change.key);
-                    match change.value {
-                        Some(value) => self.records.insert(key, value),
-                        None => self.records.remove(&key),
-                    };
-                }
-                other => self.commands.push(other),
+            if let Command::Change(change) = command {
+                let key = (change.table, change.key);
+                match change.value {
+                    Some(value) => self.records.insert(key, value),
+                    None => self.records.remove(&key),
+                };
+            } else {
+                self.commands.push(command);
             }
         }
     }
