@@ -4,7 +4,7 @@ use crate::unsafe_text;
 
 /// A text of several lines without escape sequences, control, bidirectional and invisible characters. Tabs and line ends stay.
 #[must_use]
-pub fn text(text: &str) -> String {
+pub fn lines(text: &str) -> String {
     unsafe_text::visible(text)
 }
 

@@ -23,7 +23,7 @@ mod ps;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use penpal_local_api::caller::{Caller, Conversation, ConversationSource, Process};
+use penpal_local_api::caller::{Caller, Conversation, ConversationSource, Process, Via};
 use penpal_protocol::text::Label;
 use serde_json::Value;
 
@@ -126,7 +126,8 @@ impl Surroundings {
         caller
     }
 
-    /// Evidence of an MCP server: `client` and `version` from what its client calls itself, `meta` from the call, when there is one.
+    /// Evidence of an MCP server: `client` and `version` from what its client calls itself, `meta` from the call; `None`
+    /// stands for a start, a call without `_meta` is `Some(&Value::Null)`.
     ///
     /// The process above counts as the client only when it is that agent's program. Otherwise the server's own process
     /// stands for it: a server on standard input and output has exactly one client.
@@ -134,13 +135,12 @@ impl Surroundings {
     pub fn for_mcp(&self, client: &str, version: Option<&str>, meta: Option<&Value>) -> Caller {
         let agent = AgentKind::from_client_name(client);
         let mut caller = self.base(Some(&agent), None);
+        caller.via = if meta.is_some() { Via::McpCall } else { Via::McpStart };
         caller.agent_version = version.map(str::to_owned);
         caller.client = self.started_by(&agent).map(|ancestor| ancestor.process).or(self.own);
         caller.headless = self.headless(&agent) || meta.is_some_and(|meta| unwatched_call(&agent, meta));
-        caller.conversation = meta
-            .and_then(|meta| conversation_of_call(&agent, meta))
-            .map(|id| Conversation { id, source: ConversationSource::Meta })
-            .or_else(|| self.guess(&agent));
+        caller.conversation =
+            meta.and_then(|meta| conversation_of_call(&agent, meta)).or_else(|| self.guess(&agent));
         caller
     }
 
@@ -165,6 +165,7 @@ impl Surroundings {
         let text = |path: &Path| path.to_str().map(str::to_owned);
         let wanted = self.environment.get(NAME_VARIABLE).filter(|name| !name.trim().is_empty());
         Caller {
+            via: Via::Command,
             agent: agent.map(|agent| agent.label().as_str().to_owned()),
             agent_version: None,
             client: None,
@@ -213,15 +214,49 @@ impl Surroundings {
     }
 }
 
-/// The conversation that a call names. Codex sends it with every one; the others send nothing of the kind.
-fn conversation_of_call(agent: &AgentKind, meta: &Value) -> Option<String> {
-    let pointers: &[&str] = match (agent, agent.model()) {
-        (AgentKind::Codex, _) => &["/threadId", "/sessionId", "/x-codex-turn-metadata/thread_id"],
-        (AgentKind::Opencode, _) => &["/sessionID"],
-        _ => &[],
+/// Evidence of this process as a command.
+#[must_use]
+pub fn of_this_process() -> Caller {
+    Surroundings::of_this_process(None).for_command()
+}
+
+/// Evidence of this process as an MCP server that started, for a client that calls itself `client`.
+///
+/// A server that serves calls keeps [`Surroundings`] and asks it for each: the process tree is read once.
+#[must_use]
+pub fn of_mcp_server(client: Option<&str>) -> Caller {
+    Surroundings::of_this_process(None).for_mcp(client.unwrap_or_default(), None, None)
+}
+
+/// The conversation that the `_meta` of a call names, for an agent by its label.
+#[must_use]
+pub fn conversation_in_meta(agent: Option<&str>, meta: &Value) -> Option<Conversation> {
+    let label = Label::new(agent?).ok()?;
+    conversation_of_call(&AgentKind::from_label(&label), meta)
+}
+
+/// When a process started, if it is there; only compared for equality.
+#[must_use]
+pub fn process_started(pid: u32) -> Option<u64> {
+    SystemProcesses::new().look(pid).map(|found| found.process.started)
+}
+
+/// Codex names the conversation with every call; the others say nothing of the kind.
+fn conversation_of_call(agent: &AgentKind, meta: &Value) -> Option<Conversation> {
+    let pointers: &[&str] = match agent {
+        AgentKind::Codex => &["/threadId", "/sessionId", "/x-codex-turn-metadata/thread_id"],
+        AgentKind::Opencode => &["/sessionID"],
+        AgentKind::ClaudeCode
+        | AgentKind::Gemini
+        | AgentKind::Cursor
+        | AgentKind::Cline
+        | AgentKind::Grok
+        | AgentKind::Copilot
+        | AgentKind::Qwen
+        | AgentKind::Other(_) => &[],
     };
     let id = pointers.iter().find_map(|pointer| meta.pointer(pointer).and_then(Value::as_str))?;
-    (!id.is_empty()).then(|| id.to_owned())
+    (!id.is_empty()).then(|| Conversation { id: id.to_owned(), source: ConversationSource::Meta })
 }
 
 fn unwatched_call(agent: &AgentKind, meta: &Value) -> bool {

@@ -105,7 +105,7 @@ pub fn defang(text: &str) -> String {
 
 /// The same on one line, for names, subjects, file names and summaries.
 #[must_use]
-pub fn defang_line(text: &str) -> String {
+pub fn inline(text: &str) -> String {
     defang(&unsafe_text::visible_line(text))
 }
 

@@ -17,7 +17,7 @@ mod render;
 
 use std::fmt;
 
-pub use defang::{defang, defang_line};
+pub use defang::{defang, inline};
 pub use render::{MAX_SHOWN_BYTES, Shown, render};
 
 /// Makes a quote unlike any that a sender could have written: 3 random bytes, shown as 6 hexadecimal digits.

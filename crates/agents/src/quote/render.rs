@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Mark, Nonce, Origin, Quoted, QuotedKind, QuotedTrust, defang, defang_line};
+use super::{Mark, Nonce, Origin, Quoted, QuotedKind, QuotedTrust, defang, inline};
 
 /// How much of a text is shown before the rest has to be fetched, in bytes.
 pub const MAX_SHOWN_BYTES: usize = 4 * 1024;
@@ -36,7 +36,7 @@ pub fn render(messages: &[Quoted], nonce: Nonce, now_ms: u64, shown: Shown) -> S
             lines.push(format!("{source}: {NO_AUTHORITY}"));
             said = Some(source);
         }
-        if let Some(subject) = message.subject.as_deref().map(defang_line).filter(|line| !line.is_empty()) {
+        if let Some(subject) = message.subject.as_deref().map(inline).filter(|line| !line.is_empty()) {
             lines.push(format!("| [{subject}]"));
         }
         let (text, rest) = match shown {
@@ -44,13 +44,13 @@ pub fn render(messages: &[Quoted], nonce: Nonce, now_ms: u64, shown: Shown) -> S
             Shown::Whole => (message.text.as_str(), 0),
         };
         lines.extend(defang(text).split('\n').map(|line| format!("| {line}")));
-        let id = defang_line(&message.id);
+        let id = inline(&message.id);
         if rest > 0 {
             let total = message.text.len();
             lines.push(format!("First {} of {total} bytes. All of it: inbox(id=\"{id}\")", text.len()));
         }
         if message.kind == QuotedKind::Ask {
-            let from = defang_line(&message.from);
+            let from = inline(&message.from);
             lines.push(format!("Answer with: send(to=\"{from}\", reply_to=\"{id}\", …)"));
         }
     }
@@ -68,7 +68,7 @@ fn source(origin: &Origin) -> &'static str {
 }
 
 fn attribution(message: &Quoted, now_ms: u64) -> String {
-    let mut line = defang_line(&message.from);
+    let mut line = inline(&message.from);
     let who = match &message.origin {
         Origin::ContactSession { contact, device, trust }
         | Origin::ContactDesk { contact, device, trust } => {
@@ -77,9 +77,9 @@ fn attribution(message: &Quoted, now_ms: u64) -> String {
                 QuotedTrust::Verified => "verified contact",
                 QuotedTrust::Changed => "contact whose key changed",
             };
-            format!("{}, {trust}, on {}", defang_line(contact), defang_line(device))
+            format!("{}, {trust}, on {}", inline(contact), inline(device))
         }
-        Origin::LocalSession { agent } => format!("{}, on this machine", defang_line(agent)),
+        Origin::LocalSession { agent } => format!("{}, on this machine", inline(agent)),
         Origin::LocalDesk => "on this machine".to_owned(),
     };
     let verb = match message.kind {
@@ -91,9 +91,9 @@ fn attribution(message: &Quoted, now_ms: u64) -> String {
     // Writing to a text does not fail.
     let _ = write!(line, " ({who}) {verb}");
     if let Some(reply_to) = &message.reply_to {
-        let _ = write!(line, " to {}", defang_line(reply_to));
+        let _ = write!(line, " to {}", inline(reply_to));
     }
-    let _ = write!(line, " · {} · {age}", defang_line(&message.id));
+    let _ = write!(line, " · {} · {age}", inline(&message.id));
     for mark in &message.marks {
         line.push_str(match mark {
             Mark::Again => " · again",
