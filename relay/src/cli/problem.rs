@@ -1,0 +1,145 @@
+//! A failure as people and scripts see it: one line of fact, one of what to do, and an exit status.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use super::output::Output;
+use crate::admin::{Failure, Reply};
+use crate::config::SettingsError;
+use crate::engine::EngineError;
+use crate::folder::KeysError;
+use crate::relay::RelayError;
+
+/// What went wrong.
+#[derive(Debug)]
+pub(super) struct Problem {
+    code: &'static str,
+    message: String,
+    hint: String,
+    status: u8,
+}
+
+impl Problem {
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: String::new(), status: 1 }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// The command line or a setting was wrong.
+    pub(super) fn usage(mut self) -> Self {
+        self.status = 2;
+        self
+    }
+
+    /// A fault of the program.
+    pub(super) fn internal(mut self) -> Self {
+        self.status = 70;
+        self
+    }
+
+    /// Prints it and gives the exit status.
+    pub(super) fn report(self, json: bool) -> ExitCode {
+        if json {
+            let reply = Reply::failed(self.code, self.message.clone(), &self.hint);
+            Output::stdout().json(&reply).ok();
+        }
+        let mut stderr = Output::stderr();
+        // Where not even an error can be printed, the status still tells.
+        stderr.line(&format!("error: {}", self.message)).ok();
+        if !self.hint.is_empty() {
+            stderr.line(&format!("hint: {}", self.hint)).ok();
+        }
+        ExitCode::from(self.status)
+    }
+}
+
+/// The error and all its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl From<RelayError> for Problem {
+    fn from(error: RelayError) -> Self {
+        let message = chain(&error);
+        match error {
+            RelayError::InUse { .. } => Self::new("folder-in-use", message)
+                .hint("stop the relay that uses it, or choose another folder with --data"),
+            RelayError::Folder { .. } => {
+                Self::new("folder", message).hint("choose a folder that this user may write with --data")
+            }
+            RelayError::Keys(KeysError::Missing { .. }) => Self::new("keys-missing", message)
+                .hint("put the keys back from their backup; --keys DIR names another folder"),
+            RelayError::Keys(KeysError::Open { path, .. }) => {
+                Self::new("keys-open", message).hint(format!("chmod 600 {}", path.display()))
+            }
+            RelayError::Keys(_) => Self::new("keys", message).hint("look at the folder given by --keys"),
+            RelayError::Place(_) => {
+                Self::new("place", message).hint("remove the file: the next start writes it anew")
+            }
+            RelayError::Store { .. } => Self::new("store", message)
+                .hint("nothing was changed; keep a copy of the folder before anything else"),
+            RelayError::Engine(error) => error.into(),
+            RelayError::Bind(_) => {
+                Self::new("listen", message).hint("choose another address or port with --listen")
+            }
+            RelayError::Admin { .. } => Self::new("admin-socket", message)
+                .hint("choose a folder that this user may write with --data"),
+            RelayError::System { .. } => Self::new("system", message),
+        }
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        let message = chain(&error);
+        match error {
+            EngineError::Start(_) => {
+                Self::new("data", message).hint("use the keys folder that belongs to this data (--keys DIR)")
+            }
+            EngineError::Commit(_) | EngineError::Rows(_) => Self::new("storage-failed", message)
+                .hint("look at the disk and start again: everything accepted is kept"),
+            EngineError::Keys(_) => Self::new("keys", message).hint("look at the folder given by --keys"),
+            EngineError::Close(_) => {
+                Self::new("close", message).hint("start again: everything accepted is kept")
+            }
+            EngineError::Refused { .. } | EngineError::Panicked => Self::new("internal", message)
+                .hint("start again: everything accepted is kept; please report this")
+                .internal(),
+        }
+    }
+}
+
+impl From<SettingsError> for Problem {
+    fn from(error: SettingsError) -> Self {
+        Self::new("settings", chain(&error)).hint("penpal-relay serve --help lists the settings").usage()
+    }
+}
+
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<RelayError>() {
+            Ok(error) => error.into(),
+            Err(error) => Self::new("failed", format!("{error:#}")),
+        }
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::new("refused", failure.message).hint(failure.hint)
+    }
+}

@@ -1,0 +1,338 @@
+//! The one thread that owns machine and store: take what waits, handle it, commit once, then tell everybody.
+
+mod clock;
+mod inbox;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+use penpal_protocol::time::Now;
+use penpal_protocol::wire::Answer;
+use penpal_relay_core::{
+    AdminAnswer, AdminRequest, Command, Committed, Config, ConnId, RelayCore, RequestId, Rows, RowsError,
+    StartError, Table,
+};
+use penpal_store::{CloseError, CommitError, Outcome, Store};
+use tokio::sync::oneshot;
+
+pub(crate) use clock::Clock;
+pub(crate) use inbox::{Inbox, Input, Stopped};
+
+use crate::folder::{Keys, KeysError};
+use crate::net::Outbox;
+use crate::storage::{StoreRows, batch};
+
+/// Bytes of changes after which a step is committed though more waits: half of what one batch may hold, because the
+/// last input may add much.
+const STEP_BYTES: usize = penpal_store::MAX_BATCH_BYTES / 2;
+
+/// Quiet time after which the store tidies up, so that tidying is not in the way of the next message.
+const IDLE_BEFORE_TIDY: Duration = Duration::from_millis(10);
+
+/// Bytes that the store may move at a time when tidying.
+const TIDY_BYTES: u64 = 512 * 1024;
+
+/// Commits after which the store tidies up even when there is no quiet time.
+const TIDY_COMMITS: u32 = 2_000;
+
+/// Pause between two notes of the log's end. What is restored to a point within it goes unnoticed.
+const MARK_PAUSE: Duration = Duration::from_secs(10);
+
+/// Longest sleep of the engine, because the sleep does not count suspended time.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
+
+/// The engine cannot go on. The process should end; started again, it recovers from disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// Stored rows cannot be used.
+    #[error("the stored data cannot be used")]
+    Start(#[from] StartError),
+    /// Writing failed.
+    #[error("storing failed")]
+    Commit(#[from] CommitError),
+    /// Reading failed.
+    #[error("reading failed")]
+    Rows(#[from] RowsError),
+    /// The store refused a batch, which is a fault of this program.
+    #[error("the store refused a change: {detail}")]
+    Refused {
+        /// What it said.
+        detail: String,
+    },
+    /// The keys folder cannot be written.
+    #[error("the keys folder cannot be written")]
+    Keys(#[from] KeysError),
+    /// Ending cleanly failed; everything is on disk all the same.
+    #[error("the store was not closed cleanly")]
+    Close(#[from] CloseError),
+    /// The thread panicked.
+    #[error("the engine panicked")]
+    Panicked,
+}
+
+/// A connection, as the engine sees it.
+#[derive(Debug)]
+struct Entry {
+    outbox: Arc<Outbox>,
+    /// Whether this step has something for it.
+    touched: bool,
+}
+
+/// Machine, store, and who waits for what.
+pub(crate) struct Engine {
+    core: RelayCore,
+    store: Box<dyn Store>,
+    keys: Keys,
+    inbox: Arc<Inbox>,
+    clock: Clock,
+    conns: HashMap<ConnId, Entry>,
+    touched: Vec<ConnId>,
+    replies: HashMap<RequestId, oneshot::Sender<Answer>>,
+    admin_replies: HashMap<RequestId, oneshot::Sender<AdminAnswer>>,
+    last_request: u64,
+    commits_since_tidy: u32,
+    /// Whether the store may have something to tidy.
+    untidy: bool,
+    marked_at: Duration,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("connections", &self.conns.len()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Makes the machine from the store. A log that ends before the mark in the keys folder was restored from a copy.
+    pub(crate) fn new(
+        config: Config,
+        store: Box<dyn Store>,
+        keys: Keys,
+        inbox: Arc<Inbox>,
+    ) -> Result<Self, EngineError> {
+        let clock = Clock::new();
+        let now = clock.now();
+        let restored = keys.mark.is_some_and(|mark| store.log_end().is_behind(&mark));
+        if restored {
+            tracing::warn!("the data is older than this relay was: every spool begins a new epoch");
+        }
+        let core = RelayCore::new(
+            config,
+            keys.graph.clone(),
+            restored,
+            &StoreRows(&*store),
+            now,
+            &mut UnwrapErr(SysRng),
+        )?;
+        let mut engine = Self {
+            core,
+            store,
+            keys,
+            inbox,
+            clock,
+            conns: HashMap::new(),
+            touched: Vec::new(),
+            replies: HashMap::new(),
+            admin_replies: HashMap::new(),
+            last_request: 0,
+            commits_since_tidy: 0,
+            untidy: true,
+            marked_at: now.mono,
+        };
+        // The new epoch is on disk before anybody hears of it, and before the mark says that nothing was restored.
+        engine.commit_step(now)?;
+        engine.keys.write_mark(engine.store.log_end())?;
+        Ok(engine)
+    }
+
+    /// Whether there is no account yet.
+    pub(crate) fn is_new(&self) -> Result<bool, EngineError> {
+        Ok(StoreRows(&*self.store).keys(Table::Account, &[], None, 1)?.is_empty())
+    }
+
+    /// Runs until told to stop or until storage fails.
+    pub(crate) fn run(mut self) -> Result<(), EngineError> {
+        let result = self.turn_until_stopped();
+        self.inbox.close();
+        result?;
+        let end = self.store.close()?;
+        self.keys.write_mark(end)?;
+        Ok(())
+    }
+
+    /// Does one thing for the operator and ends: for a folder that no relay serves.
+    pub(crate) fn run_once(self, request: AdminRequest) -> Result<AdminAnswer, EngineError> {
+        let (reply, mut answer) = oneshot::channel();
+        self.inbox.send_now(Input::Admin { request, reply });
+        self.inbox.send_now(Input::Stop);
+        self.run()?;
+        Ok(answer.try_recv().unwrap_or(AdminAnswer::Failed))
+    }
+
+    fn turn_until_stopped(&mut self) -> Result<(), EngineError> {
+        let inbox = Arc::clone(&self.inbox);
+        let mut inputs = Vec::new();
+        let mut idle = false;
+        loop {
+            inbox.take(&mut inputs, self.sleep(idle));
+            idle = inputs.is_empty();
+            let now = self.clock.now();
+            let going_on = self.handle_all(&mut inputs, now)?;
+            if self.core.poll_timeout().is_some_and(|due| due <= now.mono) {
+                self.core.handle_timeout(&StoreRows(&*self.store), now)?;
+            }
+            self.commit_step(now)?;
+            if !going_on {
+                return self.last_step(now);
+            }
+            if idle || self.commits_since_tidy >= TIDY_COMMITS {
+                self.tidy(now)?;
+            }
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn sleep(&self, idle: bool) -> Duration {
+        let now = self.clock.now();
+        let due = self.core.poll_timeout().map_or(MAX_SLEEP, |due| due.saturating_sub(now.mono));
+        let tidy = match (self.untidy, idle) {
+            (true, true) => Duration::ZERO,
+            (true, false) => IDLE_BEFORE_TIDY,
+            (false, _) => MAX_SLEEP,
+        };
+        due.min(tidy).min(MAX_SLEEP)
+    }
+
+    /// Hands inputs to the machine; `false` when told to stop.
+    fn handle_all(&mut self, inputs: &mut Vec<Input>, now: Now) -> Result<bool, EngineError> {
+        for input in inputs.drain(..) {
+            match input {
+                Input::Connected { conn, peer, prefix, outbox } => {
+                    self.conns.insert(conn, Entry { outbox, touched: false });
+                    self.core.handle_connected(conn, peer, prefix, &StoreRows(&*self.store), now)?;
+                }
+                Input::Closed { conn } => {
+                    self.conns.remove(&conn);
+                    self.core.handle_closed(conn, now);
+                }
+                Input::Request { conn, request, reply } => {
+                    let id = self.next_request();
+                    self.replies.insert(id, reply);
+                    let rows = StoreRows(&*self.store);
+                    self.core.handle_request(conn, id, request, &rows, now, &mut UnwrapErr(SysRng))?;
+                }
+                Input::Deposits { conn, deposits } => {
+                    for deposit in deposits {
+                        self.core.handle_deposit(conn, deposit, &StoreRows(&*self.store), now)?;
+                    }
+                }
+                Input::Admin { request, reply } => {
+                    let id = self.next_request();
+                    self.admin_replies.insert(id, reply);
+                    let rows = StoreRows(&*self.store);
+                    self.core.handle_admin(id, request, &rows, now, &mut UnwrapErr(SysRng))?;
+                }
+                Input::Flush { done } => {
+                    self.commit_step(now)?;
+                    // Nobody waiting any more is no failure.
+                    done.send(()).ok();
+                }
+                Input::Stop => return Ok(false),
+            }
+            if self.core.pending_bytes() >= STEP_BYTES {
+                self.commit_step(now)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+
+    /// Ends a step: one commit, then everything that it allows to say.
+    fn commit_step(&mut self, now: Now) -> Result<(), EngineError> {
+        let changes = self.core.take_changes(now);
+        let committed = if changes.is_empty() {
+            Committed::Done
+        } else {
+            self.untidy = true;
+            self.commits_since_tidy += 1;
+            match self.store.commit(vec![batch(changes)])?.as_slice() {
+                [Outcome::Done] => Committed::Done,
+                [Outcome::Full] => Committed::Full,
+                other => return Err(EngineError::Refused { detail: format!("{other:?}") }),
+            }
+        };
+        if committed == Committed::Full {
+            tracing::warn!("the disk is full: deposits are refused until there is room");
+        }
+        self.core.handle_committed(committed, &StoreRows(&*self.store), now)?;
+        while let Some(command) = self.core.poll_command() {
+            self.carry_out(command);
+        }
+        // Whoever asked on a connection that has ended gets no answer: dropping the reply says so.
+        self.replies.clear();
+        self.admin_replies.clear();
+        for conn in self.touched.drain(..) {
+            if let Some(entry) = self.conns.get_mut(&conn) {
+                entry.touched = false;
+                entry.outbox.wake();
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Answer { request, answer, .. } => {
+                if let Some(reply) = self.replies.remove(&request) {
+                    // Nobody waiting any more is no failure.
+                    reply.send(answer).ok();
+                }
+            }
+            Command::DepositAnswer { conn, answer } => self.put(conn, |outbox| outbox.answer(answer)),
+            Command::Push { conn, push } => self.put(conn, |outbox| outbox.push(push)),
+            Command::Close { conn, reason } => self.put(conn, |outbox| outbox.close(reason)),
+            Command::Admin { request, answer } => {
+                if let Some(reply) = self.admin_replies.remove(&request) {
+                    reply.send(answer).ok();
+                }
+            }
+            Command::Alarm { what } => tracing::error!("{what}"),
+        }
+    }
+
+    fn put(&mut self, conn: ConnId, into: impl FnOnce(&Outbox)) {
+        let Some(entry) = self.conns.get_mut(&conn) else { return };
+        into(&entry.outbox);
+        if !std::mem::replace(&mut entry.touched, true) {
+            self.touched.push(conn);
+        }
+    }
+
+    /// Uses quiet time.
+    fn tidy(&mut self, now: Now) -> Result<(), EngineError> {
+        if self.untidy {
+            self.untidy = self.store.compact(TIDY_BYTES)?.more;
+            self.commits_since_tidy = 0;
+        }
+        if now.mono.saturating_sub(self.marked_at) >= MARK_PAUSE {
+            self.marked_at = now.mono;
+            self.keys.write_mark(self.store.log_end())?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was allowed to wait.
+    fn last_step(&mut self, now: Now) -> Result<(), EngineError> {
+        let later = now.plus(Duration::from_secs(1));
+        self.core.handle_timeout(&StoreRows(&*self.store), later)?;
+        self.commit_step(later)
+    }
+}

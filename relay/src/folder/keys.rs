@@ -1,0 +1,219 @@
+//! The keys folder: who this relay is, and what a thief of its data must not have.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use penpal_relay_core::GraphKey;
+use penpal_store::LogPosition;
+use penpal_transport::{ServerSecrets, TransportKey};
+use zeroize::Zeroizing;
+
+use super::files::{create_private_dir, replace};
+
+const RELAY_KEY: &str = "relay.key";
+const GRAPH_KEY: &str = "graph.key";
+const QUIC_KEY: &str = "quic.key";
+const LOG_MARK: &str = "log.mark";
+const CACHE_TAG: &str = "CACHEDIR.TAG";
+
+/// First line by which backup programs know a folder that they should leave out, and our reason.
+const CACHE_TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# Keys of a penpal relay. They belong into the relay's own key backup, apart from its data.\n";
+
+/// The keys folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// There is data, but not the keys it was written with.
+    #[error("{path} is missing, and the data folder is in use already")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others may read a key.
+    #[error("{path} can be read by other users (mode {mode:03o})")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file is not what it should be.
+    #[error("{path} has {got} bytes, {expected} are expected")]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Bytes found.
+        got: usize,
+        /// Bytes that belong there.
+        expected: usize,
+    },
+    /// No random bytes from the system.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// The system said no.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Everything in the keys folder.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    dir: PathBuf,
+    pub(crate) relay: TransportKey,
+    pub(crate) graph: GraphKey,
+    pub(crate) quic: ServerSecrets,
+    /// How far the log was known to go.
+    pub(crate) mark: Option<LogPosition>,
+}
+
+impl Keys {
+    /// Reads the keys. Makes missing ones only while there is no data that could have been written under lost ones.
+    pub(crate) fn open(dir: &Path, data_in_use: bool) -> Result<Self, KeysError> {
+        if !data_in_use {
+            create_private_dir(dir).map_err(io_error("create", dir))?;
+            let tag = dir.join(CACHE_TAG);
+            if !tag.exists() {
+                replace(&tag, CACHE_TAG_TEXT.as_bytes()).map_err(io_error("write", &tag))?;
+            }
+        }
+        let relay = Self::key::<32>(dir, RELAY_KEY, data_in_use)?;
+        let graph = Self::key::<32>(dir, GRAPH_KEY, data_in_use)?;
+        let quic = Self::key::<128>(dir, QUIC_KEY, data_in_use)?;
+        let (mut reset, mut token) = (Zeroizing::new([0; 64]), Zeroizing::new([0; 64]));
+        reset.copy_from_slice(&quic[..64]);
+        token.copy_from_slice(&quic[64..]);
+        Ok(Self {
+            dir: dir.to_owned(),
+            relay: TransportKey::from_seed(&relay),
+            graph: GraphKey::from_bytes(*graph),
+            quic: ServerSecrets::new(*reset, *token),
+            mark: Self::read_mark(dir)?,
+        })
+    }
+
+    /// Reads the relay's public identity only.
+    pub(crate) fn identity(dir: &Path) -> Result<TransportKey, KeysError> {
+        Ok(TransportKey::from_seed(&*Self::key::<32>(dir, RELAY_KEY, true)?))
+    }
+
+    fn key<const N: usize>(
+        dir: &Path,
+        name: &str,
+        must_exist: bool,
+    ) -> Result<Zeroizing<[u8; N]>, KeysError> {
+        let path = dir.join(name);
+        let mut key = Zeroizing::new([0; N]);
+        match fs::read(&path).map(Zeroizing::new) {
+            Ok(bytes) => {
+                check_mode(&path)?;
+                if bytes.len() != N {
+                    return Err(KeysError::Length { path, got: bytes.len(), expected: N });
+                }
+                key.copy_from_slice(&bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => {
+                getrandom::fill(key.as_mut_slice()).map_err(|_| KeysError::Random)?;
+                replace(&path, key.as_slice()).map_err(io_error("write", &path))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeysError::Missing { path }),
+            Err(source) => return Err(KeysError::Io { action: "read", path, source }),
+        }
+        Ok(key)
+    }
+
+    fn read_mark(dir: &Path) -> Result<Option<LogPosition>, KeysError> {
+        let path = dir.join(LOG_MARK);
+        match fs::read(&path) {
+            Ok(bytes) => match <[u8; 16]>::try_from(bytes.as_slice()) {
+                Ok(bytes) => Ok(Some(LogPosition::from_bytes(bytes))),
+                Err(_) => Err(KeysError::Length { path, got: bytes.len(), expected: 16 }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(KeysError::Io { action: "read", path, source }),
+        }
+    }
+
+    /// Notes how far the log goes, to notice at a later start that older data was put in its place.
+    pub(crate) fn write_mark(&mut self, mark: LogPosition) -> Result<(), KeysError> {
+        if self.mark == Some(mark) {
+            return Ok(());
+        }
+        let path = self.dir.join(LOG_MARK);
+        replace(&path, &mark.to_bytes()).map_err(io_error("write", &path))?;
+        self.mark = Some(mark);
+        Ok(())
+    }
+}
+
+fn check_mode(path: &Path) -> Result<(), KeysError> {
+    let mode = fs::metadata(path).map_err(io_error("look at", path))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeysError::Open { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+fn io_error<'p>(action: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> KeysError + 'p {
+    move |source| KeysError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stay_the_same_and_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        let first = Keys::open(&keys, false).unwrap().relay.public();
+        assert_eq!(Keys::open(&keys, true).unwrap().relay.public(), first);
+        assert_eq!(Keys::identity(&keys).unwrap().public(), first);
+        for name in [RELAY_KEY, GRAPH_KEY, QUIC_KEY] {
+            let mode = fs::metadata(keys.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        assert!(
+            fs::read_to_string(keys.join(CACHE_TAG))
+                .unwrap()
+                .starts_with("Signature: 8a477f597d28d172789f06886806bc55")
+        );
+    }
+
+    #[test]
+    fn lost_keys_are_never_replaced_silently() {
+        let dir = tempfile::tempdir().unwrap();
+        Keys::open(dir.path(), false).unwrap();
+        fs::remove_file(dir.path().join(GRAPH_KEY)).unwrap();
+        assert!(matches!(Keys::open(dir.path(), true), Err(KeysError::Missing { .. })));
+    }
+
+    #[test]
+    fn open_and_short_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        Keys::open(dir.path(), false).unwrap();
+        let key = dir.path().join(RELAY_KEY);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(Keys::open(dir.path(), true), Err(KeysError::Open { mode: 0o640, .. })));
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&key, [1; 31]).unwrap();
+        assert!(matches!(Keys::open(dir.path(), true), Err(KeysError::Length { got: 31, .. })));
+    }
+
+    #[test]
+    fn the_mark_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keys = Keys::open(dir.path(), false).unwrap();
+        assert_eq!(keys.mark, None);
+        keys.write_mark(LogPosition { log: 3, commit: 9 }).unwrap();
+        assert_eq!(Keys::open(dir.path(), true).unwrap().mark, Some(LogPosition { log: 3, commit: 9 }));
+    }
+}

@@ -1,0 +1,49 @@
+//! Taking connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use penpal_relay_core::ConnId;
+use penpal_transport::{CloseCode, Listener};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::connection;
+use crate::engine::{Inbox, Input};
+
+/// How long ending may take: for telling clients, not for their goodwill.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// What the accepting task needs.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    pub(crate) listener: Listener,
+    pub(crate) inbox: Arc<Inbox>,
+    /// Resolved, or dropped, to end.
+    pub(crate) stop: oneshot::Receiver<()>,
+}
+
+/// Takes connections until told to stop; then lets the engine finish what it has, and closes them all with a reason.
+pub(crate) async fn accept(mut what: Accepting) {
+    let last = AtomicU64::new(0);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = what.listener.accept() => {
+                let Some(accepted) = accepted else { break };
+                let conn = ConnId(last.fetch_add(1, Ordering::Relaxed) + 1);
+                connections.spawn(connection::serve(accepted, conn, Arc::clone(&what.inbox)));
+            }
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            _ = &mut what.stop => break,
+        }
+    }
+    let (done, finished) = oneshot::channel();
+    what.inbox.send_now(Input::Flush { done });
+    // An engine that has ended drops the sender, which is as good.
+    finished.await.ok();
+    what.listener.shutdown(CloseCode::GoingAway, "the relay is stopping", STOP_WAIT).await;
+    connections.shutdown().await;
+    what.inbox.send_now(Input::Stop);
+}

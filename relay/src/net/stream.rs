@@ -1,0 +1,152 @@
+//! One stream of a client: its first frame says whether it is a request or carries deposits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use penpal_protocol::cbor::Text;
+use penpal_protocol::wire::{Answer, Deposit, FrameError, FrameKind, Refusal, RefusalCode, Request};
+use penpal_relay_core::ConnId;
+use penpal_transport::{CloseCode, Connection, Frame, FrameReader, FrameWriter};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::connection::Deposits;
+use crate::engine::{Inbox, Input};
+
+/// How long a stream's first frame may take. A client that trickles costs a stream of its own for so long.
+const FIRST_FRAME_WAIT: Duration = Duration::from_secs(10);
+
+/// Deposits of one connection that may be unanswered; beyond it its stream is not read.
+const MAX_UNANSWERED: usize = 1_024;
+
+/// Deposits handed to the engine together.
+const BATCH_DEPOSITS: usize = 64;
+
+/// Bytes of envelopes after which a batch is handed over.
+const BATCH_BYTES: usize = 160 * 1024;
+
+/// The engine has ended, so the connection must.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EngineGone;
+
+/// What a stream's task needs.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) connection: Connection,
+    pub(super) conn: ConnId,
+    pub(super) inbox: Arc<Inbox>,
+    /// Where a deposits stream's answering side goes.
+    pub(super) announce: mpsc::Sender<Deposits>,
+}
+
+impl Stream {
+    /// Serves the stream to its end.
+    pub(super) async fn serve(
+        self,
+        mut writer: FrameWriter,
+        mut reader: FrameReader,
+    ) -> Result<(), EngineGone> {
+        let first = match timeout(FIRST_FRAME_WAIT, reader.read()).await {
+            Ok(Ok(Some(frame))) => frame,
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                writer.reset(CloseCode::Violation);
+                reader.stop(CloseCode::Violation);
+                return Ok(());
+            }
+        };
+        if first.kind == FrameKind::Deposit.number() {
+            self.deposits(first, writer, reader).await
+        } else {
+            self.request(&first, writer).await
+        }
+    }
+
+    async fn request(self, frame: &Frame, mut writer: FrameWriter) -> Result<(), EngineGone> {
+        let answer = match Request::decode(frame.kind, &frame.payload) {
+            Err(error) => malformed(&error),
+            Ok(request) => {
+                let (reply, answer) = oneshot::channel();
+                let input = Input::Request { conn: self.conn, request, reply };
+                self.inbox.send(input).await.map_err(|_| EngineGone)?;
+                match answer.await {
+                    Ok(answer) => answer,
+                    // The machine has closed the connection, or has ended; either way there is no answer.
+                    Err(_) => return Ok(()),
+                }
+            }
+        };
+        if writer.push(answer.kind().number(), &answer.encode()).is_ok() {
+            // A client that does not want its answer is its own affair.
+            writer.finish().await.ok();
+        }
+        Ok(())
+    }
+
+    async fn deposits(
+        self,
+        first: Frame,
+        writer: FrameWriter,
+        mut reader: FrameReader,
+    ) -> Result<(), EngineGone> {
+        let unanswered = Arc::new(Semaphore::new(MAX_UNANSWERED));
+        let answering = Deposits { writer, unanswered: Arc::clone(&unanswered) };
+        if self.announce.send(answering).await.is_err() {
+            return Ok(());
+        }
+        let mut next = Some(first);
+        while let Some(frame) = next {
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            let mut waiting = Some(frame);
+            while let Some(frame) = waiting {
+                bytes += frame.payload.len();
+                match Deposit::decode(frame.kind, &frame.payload) {
+                    Ok(deposit) => batch.push(deposit),
+                    Err(error) => {
+                        self.violation(&error);
+                        return Ok(());
+                    }
+                }
+                let full = batch.len() >= BATCH_DEPOSITS || bytes >= BATCH_BYTES;
+                waiting = match reader.take_buffered() {
+                    Ok(frame) if !full => frame,
+                    Ok(frame) => {
+                        self.hand_over(std::mem::take(&mut batch), &unanswered).await?;
+                        bytes = 0;
+                        frame
+                    }
+                    Err(_) => return Ok(()),
+                };
+            }
+            self.hand_over(batch, &unanswered).await?;
+            next = reader.read().await.unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    async fn hand_over(&self, deposits: Vec<Deposit>, unanswered: &Semaphore) -> Result<(), EngineGone> {
+        let count = u32::try_from(deposits.len()).unwrap_or(u32::MAX);
+        if count == 0 {
+            return Ok(());
+        }
+        match unanswered.acquire_many(count).await {
+            Ok(permits) => permits.forget(),
+            // Never closed while this task holds it.
+            Err(_) => return Ok(()),
+        }
+        self.inbox.send(Input::Deposits { conn: self.conn, deposits }).await.map_err(|_| EngineGone)
+    }
+
+    /// Ends the connection of a client that sends what the protocol does not allow among deposits: nothing behind it can
+    /// be trusted to be where it seems.
+    fn violation(&self, error: &FrameError) {
+        tracing::debug!(conn = self.conn.0, %error, "deposits stream broken");
+        self.connection.close(CloseCode::Violation, "malformed frame on the deposits stream");
+    }
+}
+
+fn malformed(error: &FrameError) -> Answer {
+    let detail = Some(Text::truncated(&error.to_string()));
+    Answer::Refused(Refusal { code: RefusalCode::Malformed, detail })
+}
