@@ -5,7 +5,8 @@
 //! not at all, also across a crash; [`Store::commit`] returns when all of them are on disk.
 //!
 //! It does not know what a message is, does not encrypt, has no clock (minutes are arguments), no
-//! async runtime and no threads of its own except one that prepares files ahead of need.
+//! async runtime, and two threads of its own: one prepares files ahead of need, one folds rows into the
+//! index.
 //!
 //! ```text
 //!   Batch ──► LogStore ──► log: one write, one fdatasync      (the truth)
@@ -44,7 +45,7 @@ pub use engine::{LogStore, Opening, Options};
 pub use error::{BackupError, CloseError, CommitError, IndexError, OpenError, ReadError};
 pub use index::memory::MemIndex;
 pub use index::sled::SledIndex;
-pub use index::{Bases, Found, IndexBase, IndexHome, IndexRow, Rebuilt};
+pub use index::{Bases, Found, IndexBase, IndexChange, IndexHome, IndexRow, Rebuilt};
 pub use mem::MemStore;
 pub use model::{
     Batch, Expect, Life, LogPosition, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_QUEUE_RANGE, Op, Outcome, QueueId,

@@ -10,7 +10,7 @@ use super::{Disk, DiskFile};
 
 /// Zeros are written and synced in pieces of this size, so that a commit's own sync never queues
 /// behind a large one.
-const FILL_BYTES: usize = 256 * 1024;
+const FILL_BYTES: usize = 1024 * 1024;
 
 /// Kept free beside what an allocation needs, for the index and for whoever else shares the disk.
 const MARGIN_BYTES: u64 = 4 * 1024 * 1024;

@@ -50,7 +50,7 @@ enum Choice {
 impl LogStore {
     pub(super) fn compact_step(&mut self, budget_bytes: u64) -> Result<Compacted, CommitError> {
         if self.catalog.pending() >= IDLE_FOLD_ROWS {
-            self.fold()?;
+            self.fold_beside()?;
         }
         let (mut done, mut rotated) = (Compacted::default(), false);
         if self.cleaning.is_none() {

@@ -13,10 +13,13 @@ use crate::{Batch, CommitError, Expect, IndexError, Op, Outcome, QueueId, ReadEr
 /// Rows that may gather outside the index's map before a commit folds them into it.
 ///
 /// Bounds memory, and the time to replay after the death of the process.
-const FOLD_ROWS: usize = 4096;
+const FOLD_ROWS: usize = 16_384;
+
+/// Rows that may gather while a fold is under way before commits wait for it.
+const MAX_PENDING_ROWS: usize = 4 * FOLD_ROWS;
 
 /// Segments written since the last fold after which a commit folds, however few rows wait.
-const FOLD_SEGMENTS: u32 = 4;
+const FOLD_SEGMENTS: u32 = 16;
 
 impl LogStore {
     /// Remembers that the store has failed, and what the next opening must not trust.
@@ -188,12 +191,20 @@ impl LogStore {
         Ok(self.catalog.fold(self.watermark())?)
     }
 
+    /// Has that done beside what follows.
+    pub(super) fn fold_beside(&mut self) -> Result<(), CommitError> {
+        Ok(self.catalog.fold_beside(self.watermark())?)
+    }
+
     fn fold_when_due(&mut self) -> Result<(), CommitError> {
         let folded =
             self.catalog.watermarks().map_or(0, |[short, long]| short.end.segment.min(long.end.segment));
         let behind = self.writer.segment().saturating_sub(folded);
+        if self.catalog.pending() >= MAX_PENDING_ROWS {
+            self.catalog.finish_fold()?;
+        }
         if self.catalog.pending() >= FOLD_ROWS || behind >= FOLD_SEGMENTS {
-            self.fold()?;
+            self.fold_beside()?;
         }
         Ok(())
     }

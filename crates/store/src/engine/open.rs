@@ -294,7 +294,7 @@ impl Opener {
             match self.home.open(log) {
                 Found::Untrusted(why) => why,
                 Found::Trusted { bases, clean_end } => {
-                    let opened = Catalog::open(bases).map_err(ReplayError::Index);
+                    let opened = Catalog::open(bases, self.home.in_background()).map_err(ReplayError::Index);
                     match opened.and_then(|catalog| self.catch_up(catalog, clean_end, survey)) {
                         Ok(done) => return Ok(done),
                         Err(ReplayError::Open(error)) => return Err(error),
@@ -304,7 +304,7 @@ impl Opener {
                 }
             }
         };
-        let rebuilt = Catalog::open(self.home.reset(log)?)?;
+        let rebuilt = Catalog::open(self.home.reset(log)?, self.home.in_background())?;
         let done = self.replay(rebuilt, survey).map_err(|error| match error {
             ReplayError::Open(error) => error,
             ReplayError::Index(error) => OpenError::Index(error),

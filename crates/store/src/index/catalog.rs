@@ -4,6 +4,7 @@
 //! other lies. Tombstones carry a [`Grave`] and are tallied apart: they count while a segment of their
 //! range exists.
 
+use super::folder::Folder;
 use super::rows::{Place, QUEUED_FROM, QUEUED_TO, ROWS_FROM, ROWS_TO, Tally, Value, Watermark, row_key};
 use super::shard::Shard;
 use super::{Bases, IndexRow};
@@ -16,6 +17,7 @@ use crate::{IndexError, Life, Table};
 pub(crate) struct Catalog {
     pub(super) short: Shard,
     long: Shard,
+    folder: Folder,
 }
 
 /// A record's place in the log, for [`Catalog::apply`].
@@ -26,11 +28,15 @@ pub(crate) struct At {
 }
 
 impl Catalog {
-    pub(crate) fn open(bases: Bases) -> Result<Self, IndexError> {
-        Ok(Self { short: Shard::open(bases.short)?, long: Shard::open(bases.long)? })
+    pub(crate) fn open(bases: Bases, in_background: bool) -> Result<Self, IndexError> {
+        let folder = if in_background { Folder::start() } else { Folder::none() };
+        Ok(Self { short: Shard::open(bases.short)?, long: Shard::open(bases.long)?, folder })
     }
 
+    /// The maps alone; what is not folded is lost to them.
     pub(crate) fn into_bases(self) -> Bases {
+        // The other thread holds the maps as long as it lives.
+        drop(self.folder);
         Bases { short: self.short.into_base(), long: self.long.into_base() }
     }
 
@@ -43,11 +49,50 @@ impl Catalog {
         self.short.pending() + self.long.pending()
     }
 
+    /// Moves what gathered in memory into the maps, and returns when that is done.
     pub(crate) fn fold(&mut self, watermark: Watermark) -> Result<(), IndexError> {
-        self.short.fold(watermark)?;
-        self.long.fold(watermark)
+        self.finish_fold()?;
+        for fold in [self.short.begin_fold(watermark), self.long.begin_fold(watermark)] {
+            fold.run()?;
+        }
+        self.folded();
+        Ok(())
     }
 
+    /// Has it done by the second thread, if there is one and it has nothing to do.
+    pub(crate) fn fold_beside(&mut self, watermark: Watermark) -> Result<(), IndexError> {
+        if !self.folder.exists() {
+            return self.fold(watermark);
+        }
+        if self.is_folding()? {
+            return Ok(());
+        }
+        let folds = [self.short.begin_fold(watermark), self.long.begin_fold(watermark)];
+        self.folder.ask(folds)
+    }
+
+    /// Whether the second thread is at work; takes note when it is done.
+    pub(crate) fn is_folding(&mut self) -> Result<bool, IndexError> {
+        if self.folder.poll()? {
+            self.folded();
+        }
+        Ok(self.folder.is_busy())
+    }
+
+    /// Waits for the second thread.
+    pub(crate) fn finish_fold(&mut self) -> Result<(), IndexError> {
+        if self.folder.wait()? {
+            self.folded();
+        }
+        Ok(())
+    }
+
+    fn folded(&mut self) {
+        self.short.folded();
+        self.long.folded();
+    }
+
+    /// Hands the maps to the operating system, so that they survive the process.
     pub(crate) fn flush(&mut self) -> Result<(), IndexError> {
         self.short.flush()?;
         self.long.flush()

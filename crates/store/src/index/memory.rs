@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Bases, Found, IndexBase, IndexHome, IndexRow, Rebuilt};
+use super::{Bases, Found, IndexBase, IndexChange, IndexHome, IndexRow, Rebuilt};
 use crate::IndexError;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -91,12 +91,16 @@ impl MemIndex {
     }
 
     fn bases(&self) -> Bases {
-        let base = |map| Box::new(MemBase { index: self.clone(), map });
+        let base = |map| Arc::new(MemBase { index: self.clone(), map });
         Bases { short: base(0), long: base(1) }
     }
 }
 
 impl IndexHome for MemIndex {
+    fn in_background(&self) -> bool {
+        false
+    }
+
     fn open(&mut self, log: u64) -> Found {
         let mut state = self.state();
         let clean_end = state.clean_end.take();
@@ -164,7 +168,7 @@ impl IndexBase for MemBase {
         })
     }
 
-    fn apply(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), IndexError> {
+    fn apply(&self, changes: &mut dyn Iterator<Item = IndexChange<'_>>) -> Result<(), IndexError> {
         if let State { maps, unflushed: Some(unflushed), .. } = &mut *self.index.state()
             && let (Some(map), Some(states)) = (maps.get(self.map), unflushed.get_mut(self.map))
         {
@@ -173,14 +177,14 @@ impl IndexBase for MemBase {
         self.with("apply", |map| {
             for (key, value) in changes {
                 match value {
-                    Some(value) => map.insert(key, value),
-                    None => map.remove(&key),
+                    Some(value) => map.insert(key.to_vec(), value.to_vec()),
+                    None => map.remove(key),
                 };
             }
         })
     }
 
-    fn flush(&mut self) -> Result<(), IndexError> {
+    fn flush(&self) -> Result<(), IndexError> {
         if let Some(states) = self.index.state().unflushed.as_mut().and_then(|all| all.get_mut(self.map)) {
             states.clear();
         }

@@ -8,8 +8,10 @@
 //!
 //! New rows gather in the overlay and are *folded* into the base from time to time, together with a
 //! watermark that says up to where in the log the base is complete: short-lived rows never reach it.
+//! On a real disk a second thread does it, beside the commits.
 
 pub(crate) mod catalog;
+mod folder;
 pub(crate) mod memory;
 pub(crate) mod queue;
 pub(crate) mod rows;
@@ -17,14 +19,18 @@ pub(crate) mod shard;
 pub(crate) mod sled;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::IndexError;
 
 /// A row of an index: key and value.
 pub type IndexRow = (Vec<u8>, Vec<u8>);
 
+/// A change of an index: a key, and its new value or `None`.
+pub type IndexChange<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// One ordered map that survives the process, though not necessarily the machine.
-pub trait IndexBase: Send {
+pub trait IndexBase: Send + Sync {
     /// Gives a value.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
 
@@ -37,19 +43,19 @@ pub trait IndexBase: Send {
         limit: usize,
     ) -> Result<Vec<IndexRow>, IndexError>;
 
-    /// Makes all changes, or none of them if the process dies.
-    fn apply(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), IndexError>;
+    /// Makes all changes, or none of them if the process dies. `None` deletes.
+    fn apply(&self, changes: &mut dyn Iterator<Item = IndexChange<'_>>) -> Result<(), IndexError>;
 
     /// Hands everything to the operating system, so that it survives the process.
-    fn flush(&mut self) -> Result<(), IndexError>;
+    fn flush(&self) -> Result<(), IndexError>;
 }
 
 /// The two maps of an index.
 pub struct Bases {
     /// For short-lived rows.
-    pub short: Box<dyn IndexBase>,
+    pub short: Arc<dyn IndexBase>,
     /// For long-lived rows.
-    pub long: Box<dyn IndexBase>,
+    pub long: Arc<dyn IndexBase>,
 }
 
 impl fmt::Debug for Bases {
@@ -108,6 +114,10 @@ impl fmt::Display for Rebuilt {
 
 /// Where an index lives, and whether it may be trusted.
 pub trait IndexHome: Send {
+    /// Whether changes may be made by a second thread, in order. A simulated index says no, to stay
+    /// deterministic.
+    fn in_background(&self) -> bool;
+
     /// Opens what is there for the log of this id. Until [`Self::close`], it counts as not closed.
     fn open(&mut self, log: u64) -> Found;
 

@@ -168,6 +168,10 @@ impl Catalog {
         state.since = state.since.min(place.since);
         self.short.put(queued_key(queue, seq), QueuedRow { minute, place }.encode(), old.is_none());
         self.count(Life::Short, place.segment, append_size(place.len));
+        if old.is_some_and(|old| old.minute != minute) {
+            // Replay met the number again in a queue that was dropped and created anew.
+            self.survey_minutes(queue, &mut state)?;
+        }
         self.store_queue(queue, &state, known.is_none());
         Ok(())
     }

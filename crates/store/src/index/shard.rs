@@ -1,8 +1,14 @@
 //! One map with its overlay: reads see both, folding empties the overlay into the map.
+//!
+//! While a fold is under way, perhaps on another thread, what is being folded lies between the two as
+//! `frozen` and hides the rows of the base that it changes.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::iter::Peekable;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::rows::{TALLY_FROM, TALLY_TO, Tally, Value, WATERMARK_KEY, Watermark, parse_tally_key, tally_key};
 use super::{IndexBase, IndexRow};
@@ -11,7 +17,8 @@ use crate::log::layout::SegmentNo;
 
 /// A map and what is not in it yet.
 pub(crate) struct Shard {
-    base: Box<dyn IndexBase>,
+    base: Arc<dyn IndexBase>,
+    frozen: Option<Arc<Frozen>>,
     overlay: BTreeMap<Vec<u8>, Entry>,
     tallies: BTreeMap<SegmentNo, Tally>,
     changed_tallies: BTreeSet<SegmentNo>,
@@ -26,6 +33,31 @@ struct Entry {
     in_base: bool,
 }
 
+/// Changes on their way into a base, which then is complete up to a watermark.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    rows: BTreeMap<Vec<u8>, Entry>,
+    tallies: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    watermark: Watermark,
+}
+
+/// A fold that can be done on any thread.
+#[derive(Clone)]
+pub(crate) struct Fold {
+    base: Arc<dyn IndexBase>,
+    frozen: Arc<Frozen>,
+}
+
+impl Fold {
+    pub(crate) fn run(&self) -> Result<(), IndexError> {
+        let Frozen { rows, tallies, watermark } = &*self.frozen;
+        let mark = watermark.encode();
+        let rows = rows.iter().map(|(key, entry)| (key.as_slice(), entry.value.as_deref()));
+        let tallies = tallies.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        self.base.apply(&mut rows.chain(tallies).chain([(WATERMARK_KEY, Some(mark.as_slice()))]))
+    }
+}
+
 impl fmt::Debug for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shard")
@@ -36,17 +68,24 @@ impl fmt::Debug for Shard {
 }
 
 impl Shard {
-    pub(crate) fn open(base: Box<dyn IndexBase>) -> Result<Self, IndexError> {
+    pub(crate) fn open(base: Arc<dyn IndexBase>) -> Result<Self, IndexError> {
         let watermark = base.get(WATERMARK_KEY)?.map(|bytes| Watermark::decode(&bytes)).transpose()?;
         let tallies = base
             .range(TALLY_FROM, true, TALLY_TO, usize::MAX)?
             .iter()
             .map(|(key, value)| Ok((parse_tally_key(key)?, Tally::decode(value)?)))
             .collect::<Result<_, IndexError>>()?;
-        Ok(Self { base, overlay: BTreeMap::new(), tallies, changed_tallies: BTreeSet::new(), watermark })
+        Ok(Self {
+            base,
+            frozen: None,
+            overlay: BTreeMap::new(),
+            tallies,
+            changed_tallies: BTreeSet::new(),
+            watermark,
+        })
     }
 
-    pub(crate) fn into_base(self) -> Box<dyn IndexBase> {
+    pub(crate) fn into_base(self) -> Arc<dyn IndexBase> {
         self.base
     }
 
@@ -59,7 +98,8 @@ impl Shard {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        match self.overlay.get(key) {
+        let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.rows.get(key));
+        match self.overlay.get(key).or_else(frozen) {
             Some(entry) => Ok(entry.value.clone()),
             None => self.base.get(key),
         }
@@ -102,7 +142,13 @@ impl Shard {
             let upper = page_end.as_deref().map_or(Bound::Excluded(to), Bound::Included);
             let lower = if inclusive { Bound::Included(&*from) } else { Bound::Excluded(&*from) };
             let overlay = self.overlay.range::<[u8], _>((lower, upper));
-            merge(page, overlay, limit, &mut rows);
+            match &self.frozen {
+                None => merge(page, overlay, limit, &mut rows),
+                Some(frozen) => {
+                    let frozen = frozen.rows.range::<[u8], _>((lower, upper));
+                    merge(page, Layered::new(overlay, frozen), limit, &mut rows);
+                }
+            }
             let Some(page_end) = page_end else { break };
             (from, inclusive) = (page_end, false);
         }
@@ -127,21 +173,61 @@ impl Shard {
         self.tallies.values().map(|tally| u64::from(tally.live_bytes)).sum()
     }
 
-    /// Moves the overlay into the base, which is then complete up to `watermark`.
-    pub(crate) fn fold(&mut self, watermark: Watermark) -> Result<(), IndexError> {
-        let mut changes: Vec<(Vec<u8>, Option<Vec<u8>>)> =
-            std::mem::take(&mut self.overlay).into_iter().map(|(key, entry)| (key, entry.value)).collect();
-        for segment in std::mem::take(&mut self.changed_tallies) {
-            changes.push((tally_key(segment), self.tallies.get(&segment).map(Value::encode)));
-        }
-        changes.push((WATERMARK_KEY.to_vec(), Some(watermark.encode())));
-        self.base.apply(changes)?;
-        self.watermark = Some(watermark);
-        Ok(())
+    /// Begins to move the overlay into the base, which is then complete up to `watermark`. The fold
+    /// must be run, and [`Self::folded`] called, before the next one begins.
+    pub(crate) fn begin_fold(&mut self, watermark: Watermark) -> Fold {
+        let rows = std::mem::take(&mut self.overlay);
+        let changed = std::mem::take(&mut self.changed_tallies).into_iter();
+        let tallies =
+            changed.map(|segment| (tally_key(segment), self.tallies.get(&segment).map(Value::encode)));
+        let frozen = Arc::new(Frozen { rows, tallies: tallies.collect(), watermark });
+        self.frozen = Some(frozen.clone());
+        Fold { base: self.base.clone(), frozen }
     }
 
-    pub(crate) fn flush(&mut self) -> Result<(), IndexError> {
+    /// The fold is done.
+    pub(crate) fn folded(&mut self) {
+        if let Some(frozen) = self.frozen.take() {
+            self.watermark = Some(frozen.watermark);
+        }
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), IndexError> {
         self.base.flush()
+    }
+}
+
+/// Two ordered sequences as one; of equal keys, the upper's.
+struct Layered<U: Iterator, L: Iterator> {
+    upper: Peekable<U>,
+    lower: Peekable<L>,
+}
+
+impl<U: Iterator, L: Iterator> Layered<U, L> {
+    fn new(upper: U, lower: L) -> Self {
+        Self { upper: upper.peekable(), lower: lower.peekable() }
+    }
+}
+
+impl<'a, U, L> Iterator for Layered<U, L>
+where
+    U: Iterator<Item = (&'a Vec<u8>, &'a Entry)>,
+    L: Iterator<Item = (&'a Vec<u8>, &'a Entry)>,
+{
+    type Item = (&'a Vec<u8>, &'a Entry);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (Some((upper, _)), Some((lower, _))) = (self.upper.peek(), self.lower.peek()) else {
+            return self.upper.next().or_else(|| self.lower.next());
+        };
+        match upper.cmp(lower) {
+            Ordering::Less => self.upper.next(),
+            Ordering::Greater => self.lower.next(),
+            Ordering::Equal => {
+                self.lower.next();
+                self.upper.next()
+            }
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Bases, Found, IndexBase, IndexHome, IndexRow, Rebuilt};
+use super::{Bases, Found, IndexBase, IndexChange, IndexHome, IndexRow, Rebuilt};
 use crate::IndexError;
 
 /// Holds both databases, each in a folder of its own.
@@ -46,7 +47,7 @@ impl SledIndex {
         self
     }
 
-    fn open_base(&self, name: &str) -> Result<Box<dyn IndexBase>, IndexError> {
+    fn open_base(&self, name: &str) -> Result<Arc<dyn IndexBase>, IndexError> {
         let path = self.dir.join(FOLDER).join(name);
         let config = sled::Config::new()
             .path(&path)
@@ -55,7 +56,7 @@ impl SledIndex {
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None);
         let db = guarded("open the index", || config.open())?;
-        Ok(Box::new(SledBase { db: Some(db), path }))
+        Ok(Arc::new(SledBase { db: Some(db), path }))
     }
 
     fn open_bases(&self) -> Result<Bases, IndexError> {
@@ -142,6 +143,10 @@ impl SledIndex {
 }
 
 impl IndexHome for SledIndex {
+    fn in_background(&self) -> bool {
+        true
+    }
+
     fn open(&mut self, log: u64) -> Found {
         let clean_end = match self.judge(log) {
             Ok(Ok(clean_end)) => clean_end,
@@ -272,7 +277,7 @@ impl IndexBase for SledBase {
         })
     }
 
-    fn apply(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), IndexError> {
+    fn apply(&self, changes: &mut dyn Iterator<Item = IndexChange<'_>>) -> Result<(), IndexError> {
         let mut batch = sled::Batch::default();
         for (key, value) in changes {
             match value {
@@ -283,7 +288,7 @@ impl IndexBase for SledBase {
         self.with("write the index", |db| db.apply_batch(batch))
     }
 
-    fn flush(&mut self) -> Result<(), IndexError> {
+    fn flush(&self) -> Result<(), IndexError> {
         self.with("flush the index", |db| db.flush().map(|_| ()))
     }
 }
