@@ -68,7 +68,10 @@ impl HookReport {
     #[must_use]
     pub fn read(kind: &AgentKind, event: &str, input: &Value) -> Self {
         let conversation = first_text(input, conversation_fields(kind)).map(str::to_owned);
-        let folder = first_text(input, &["/cwd", "/directory", "/workspaceRoots/0", "/workspace_roots/0"]);
+        let folder = first_text(
+            input,
+            &["/cwd", "/directory", "/info/directory", "/workspaceRoots/0", "/workspace_roots/0"],
+        );
         Self { conversation, event: event_of(event, input), folder: folder.map(str::to_owned) }
     }
 }

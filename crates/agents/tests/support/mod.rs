@@ -93,7 +93,12 @@ impl World {
         self.processes.start(9_000, client, "sh -c penpal");
         self.processes.start(9_001, 9_000, "penpal hook");
         let report = HookReport::read(agent, event, input);
-        let around = Surroundings::new(&self.processes, 9_001, environment.clone(), None);
+        let around = Surroundings::new(
+            &self.processes,
+            9_001,
+            environment.clone(),
+            Some(PathBuf::from("/home/alice/proj")),
+        );
         let caller = around.for_hook(agent, &report);
         self.arrive(&caller, Occasion::Hook(report.event))
     }
