@@ -6,7 +6,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::support::{ALICE, BOB, Faults, World};
 
-fn schedules() -> u32 {
+pub(crate) fn schedules() -> u32 {
     std::env::var("PENPAL_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(24)
 }
 

@@ -22,7 +22,9 @@ use penpal_seal::{
 };
 
 /// Pause before a message without receipt is sealed and deposited again.
-const AGAIN: Duration = Duration::from_secs(120);
+const AGAIN: Duration = Duration::from_secs(60);
+/// It doubles with each try, up to this.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
 /// A message that waits for its receipt.
 #[derive(Debug, Clone)]
@@ -59,6 +61,7 @@ pub(crate) struct Person {
     pub(crate) foreign: u32,
     /// Messages wait until then; forgotten by a crash.
     pub(crate) pauses: BTreeMap<MsgId, Duration>,
+    tries: BTreeMap<MsgId, u32>,
     spk: (KeyId, ReceiveSeed),
     spk_key: Arc<ReceiveKey>,
 }
@@ -94,6 +97,7 @@ impl Person {
             notices: Vec::new(),
             foreign: 0,
             pauses: BTreeMap::new(),
+            tries: BTreeMap::new(),
             spk_key: Arc::new(ReceiveKey::expand(seed.clone())),
             spk: (KeyId::from_bytes(id), seed),
         }
@@ -174,7 +178,9 @@ impl Person {
         let waiting: Vec<_> = waiting.map(|(id, out)| (*id, out.clone())).collect();
         for (id, out) in waiting {
             if let Some((relay, deposit)) = self.seal(id, &out, None, step) {
-                self.pauses.insert(id, step.now.mono + AGAIN);
+                let tries = self.tries.entry(id).or_default();
+                *tries += 1;
+                self.pauses.insert(id, step.now.mono + (AGAIN * (1 << (*tries).min(8))).min(LONGEST));
                 return Some(Ready { relay, deposit, to: out.to, what: Sent::Message });
             }
         }

@@ -568,6 +568,38 @@ impl World {
         assert!(self.relays.iter().all(|relay| relay.invites.is_empty()), "the relay keeps an invite");
     }
 
+    /// Alice and bob, each at home, contacts of each other.
+    pub(crate) fn of_contacts(seed: u64, homes: &[usize]) -> Self {
+        let mut world = Self::new(seed, homes);
+        assert!(world.pursue(20));
+        world.settle();
+        world
+    }
+
+    /// One more person becomes a contact of another who invites.
+    pub(crate) fn connect(&mut self, inviter: Who, invited: Who) {
+        if self.people[inviter].node.account().is_none() {
+            self.register(inviter);
+            self.settle();
+        }
+        if self.home[inviter] != self.home[invited] && self.people[invited].node.account().is_none() {
+            self.register(invited);
+            self.settle();
+        }
+        let code = self.invite(inviter).unwrap();
+        self.settle();
+        self.add(invited, &code).unwrap().unwrap();
+        self.settle();
+        let name = self.view(inviter, invited).unwrap().name;
+        self.on(inviter, |node, step| node.accept(&name, step).unwrap());
+        self.settle();
+        assert!(self.connected(inviter, invited));
+    }
+
+    pub(crate) fn days(&mut self, days: u64) {
+        self.run(Duration::from_secs(days * 86_400));
+    }
+
     /// Registered and published.
     pub(crate) fn ready(&self, who: Who) -> bool {
         self.people[who].node.account().is_some_and(|me| me.published)
