@@ -9,12 +9,38 @@ use penpal_protocol::ids::{EdgeId, Fingerprint, InviteId};
 
 use crate::command::{At, Token};
 
-/// Pause before the second try.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// Longest pause between tries at our own relay. A new connection to it tries at once.
-const LONGEST_PAUSE_HOME: Duration = Duration::from_secs(5 * 60);
-/// Longest pause between tries at another relay, to which nothing else keeps a connection.
-const LONGEST_PAUSE_FOREIGN: Duration = Duration::from_secs(60 * 60);
+/// Longest pause between tries at our own relay when it cannot be reached. A new connection to it tries at once.
+const LONGEST_HOME: Duration = Duration::from_secs(5 * 60);
+/// Longest pause otherwise.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// Why a job is tried again. Each pause in a row is twice as long as the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The relay cannot be reached: first pause 2 seconds.
+    Unreachable,
+    /// It is busy or full: first pause 10 seconds.
+    Busy,
+    /// It does not serve us, or answers something that does not fit: first pause one minute.
+    Refused,
+}
+
+impl Why {
+    fn first_pause(self) -> Duration {
+        match self {
+            Self::Unreachable => Duration::from_secs(2),
+            Self::Busy => Duration::from_secs(10),
+            Self::Refused => Duration::from_secs(60),
+        }
+    }
+
+    fn longest_pause(self, relay: &At) -> Duration {
+        match (self, relay) {
+            (Self::Unreachable | Self::Busy, At::Home) => LONGEST_HOME,
+            (Self::Unreachable | Self::Busy, At::Foreign(_)) | (Self::Refused, _) => LONGEST,
+        }
+    }
+}
 
 /// What is asked, and about what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,19 +174,15 @@ impl Jobs {
         }
     }
 
-    /// Tries a job again after a pause, which doubles with each try, or at `least` when that is longer.
-    pub(crate) fn pause(&mut self, job: Job, now: Duration, least: Duration) {
+    /// Tries a job again after a pause.
+    pub(crate) fn pause(&mut self, job: Job, now: Duration, why: Why) {
         let Some(progress) = self.jobs.get_mut(&job) else { return };
         let relay = match &progress.stage {
             Stage::Asked { relay, .. } | Stage::Paused { relay, .. } => relay.clone(),
             Stage::Ready => At::Home,
         };
-        let longest = match relay {
-            At::Home => LONGEST_PAUSE_HOME,
-            At::Foreign(_) => LONGEST_PAUSE_FOREIGN,
-        };
         let doublings = progress.tries.saturating_sub(1).min(16);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(longest).max(least);
+        let pause = why.first_pause().saturating_mul(1 << doublings).min(why.longest_pause(&relay));
         progress.stage = Stage::Paused { until: now.saturating_add(pause), relay };
     }
 

@@ -1,7 +1,5 @@
 //! What relays answer.
 
-use std::time::Duration;
-
 use penpal_protocol::{
     ids::{EdgeId, Fingerprint, InviteId},
     wire::{Answer, RefusalCode},
@@ -10,15 +8,10 @@ use penpal_protocol::{
 use super::{Contacts, Step, requests::profile_link};
 use crate::{
     command::{Command, Token, Unreachable},
-    jobs::Job,
+    jobs::{Job, Why},
     notice::{AddFailure, Notice, RegistrationFailure},
     record::{AddStep, InviteState, RowKey},
 };
-
-/// Pause when a relay is busy or full.
-const BUSY_PAUSE: Duration = Duration::from_secs(10);
-/// Pause when a relay does not serve us, or answers something that does not fit.
-const REFUSED_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// An answer, sorted by what can be done about it.
 enum Reply<'a> {
@@ -37,7 +30,7 @@ impl Contacts {
         match answer {
             Ok(answer) => self.answered(job, &answer, step),
             Err(Unreachable) => {
-                self.jobs.pause(job, step.now.mono, Duration::ZERO);
+                self.jobs.pause(job, step.now.mono, Why::Unreachable);
                 self.fetch_failed(job);
             }
         }
@@ -64,11 +57,11 @@ impl Contacts {
         };
         if matches!(reply, Reply::Refused(RefusalCode::Busy | RefusalCode::Full)) {
             self.fetch_failed(job);
-            return self.jobs.pause(job, step.now.mono, BUSY_PAUSE);
+            return self.jobs.pause(job, step.now.mono, Why::Busy);
         }
         let done = match job {
             Job::Register => self.register_answered(&reply, step),
-            Job::PutManifest => self.manifest_answered(&reply),
+            Job::PutManifest => self.manifest_answered(&reply, step),
             Job::PutBundle => self.bundle_answered(&reply),
             Job::CreateInvite(id) => self.invite_answered(id, &reply, step),
             Job::RevokeInvite(id) => self.invite_revoked(id, &reply),
@@ -90,7 +83,7 @@ impl Contacts {
         }
         tracing::warn!(?job, answer = ?answer.kind(), "unexpected answer of a relay");
         self.fetch_failed(job);
-        self.jobs.pause(job, step.now.mono, REFUSED_PAUSE);
+        self.jobs.pause(job, step.now.mono, Why::Refused);
     }
 
     fn register_answered(&mut self, reply: &Reply<'_>, step: &mut Step<'_>) -> bool {
@@ -111,7 +104,7 @@ impl Contacts {
         true
     }
 
-    fn manifest_answered(&mut self, reply: &Reply<'_>) -> bool {
+    fn manifest_answered(&mut self, reply: &Reply<'_>, step: &Step<'_>) -> bool {
         match reply {
             Reply::Yes(Answer::Done) => {
                 self.jobs.done(Job::PutManifest);
@@ -119,7 +112,7 @@ impl Contacts {
             }
             Reply::Refused(RefusalCode::Conflict) => {
                 self.jobs.done(Job::PutManifest);
-                self.manifest_conflict();
+                self.manifest_conflict(step);
             }
             Reply::Yes(_) | Reply::No | Reply::Refused(_) => return false,
         }

@@ -132,6 +132,9 @@ pub struct Contacts {
     /// Revision of our manifest that our relay named in this run. Nothing is signed before it is known: this database may be an
     /// old copy.
     relay_revision: Option<u64>,
+    /// How often in a row the relay held another manifest than expected, and until when nothing is signed for that.
+    conflicts: u32,
+    sign_after: Duration,
     /// Whether a bundle was asked for in this run.
     bundle_wanted: bool,
     /// Invites about whose misuse people were told in this run: a relay can repeat it at will.
@@ -157,6 +160,8 @@ impl Contacts {
             retired_invites: BTreeSet::new(),
             secrets: BTreeMap::new(),
             relay_revision: None,
+            conflicts: 0,
+            sign_after: Duration::ZERO,
             bundle_wanted: false,
             warned: BTreeSet::new(),
             jobs: Jobs::default(),
@@ -188,7 +193,8 @@ impl Contacts {
     /// When [`handle_timeout`](Self::handle_timeout) is due, as monotonic time.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        [self.jobs.next(), self.checks.next(self.now)].into_iter().flatten().min()
+        let signing = (self.sign_after > self.now.mono).then_some(self.sign_after);
+        [self.jobs.next(), self.checks.next(self.now), signing].into_iter().flatten().min()
     }
 
     /// Does what is due.

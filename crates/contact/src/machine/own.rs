@@ -1,5 +1,7 @@
 //! Our own account: registering it, and keeping manifest and bundle at the relay.
 
+use std::time::Duration;
+
 use penpal_protocol::{
     cbor::{Blob, List, Text},
     ids::{DeviceId, ProfileKey},
@@ -26,6 +28,10 @@ use crate::{
 const RENEW_AFTER_MS: u64 = 15 * DAY_MS;
 /// Longest time for which a copy under the profile key before is kept, in milliseconds.
 const PREVIOUS_PROFILE_MS: u64 = 30 * DAY_MS;
+/// Pause before a manifest is signed again because the relay held another one.
+const FIRST_CONFLICT_PAUSE: Duration = Duration::from_secs(1);
+/// Longest such pause.
+const LONGEST_CONFLICT_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// Life of a manifest, in milliseconds.
 const MANIFEST_LIFE_MS: u64 = 30 * DAY_MS;
 
@@ -203,7 +209,9 @@ impl Contacts {
     /// Signs, seals and sends whatever of our profile the relay does not hold yet.
     pub(super) fn maintain_profile(&mut self, step: &mut Step<'_>) {
         self.retire_profile_key(step);
-        self.renew_manifest(step);
+        if self.sign_after <= step.now.mono {
+            self.renew_manifest(step);
+        }
         self.put_profile(step);
         let Some(own) = &self.own else { return };
         if own.bundle.is_none() && !self.bundle_wanted {
@@ -298,6 +306,7 @@ impl Contacts {
         let mark = own.manifest_mark();
         let stale = own.manifest_published != Some(mark);
         if let Some(expect) = self.relay_revision.filter(|revision| *revision < mark.item)
+            && self.sign_after <= step.now.mono
             && stale
             && own.manifest_put.is_none()
         {
@@ -330,11 +339,18 @@ impl Contacts {
         let Some(own) = &mut self.own else { return };
         let Some(put) = own.manifest_put.take() else { return };
         own.manifest_published = Some(put.mark);
+        self.conflicts = 0;
         self.relay_revision = Some(put.mark.item);
         self.touch(RowKey::Own);
     }
 
-    pub(super) fn manifest_conflict(&mut self) {
+    /// The relay holds another manifest than expected: it is asked for its revision, and overtaken. Each time in a row takes twice as
+    /// long, so that a relay cannot make us sign without end.
+    pub(super) fn manifest_conflict(&mut self, step: &Step<'_>) {
+        let pause =
+            FIRST_CONFLICT_PAUSE.saturating_mul(1 << self.conflicts.min(16)).min(LONGEST_CONFLICT_PAUSE);
+        self.conflicts = self.conflicts.saturating_add(1);
+        self.sign_after = step.now.mono.saturating_add(pause);
         let Some(own) = &mut self.own else { return };
         own.manifest_put = None;
         own.manifest_published = None;

@@ -98,20 +98,31 @@ fn own_expired_and_handleless_codes_are_refused_at_once() {
 #[test]
 fn limits_of_invites_are_told_with_their_numbers() {
     let (mut world, _) = invited(&[0, 0]);
-    let mut invite = |count, life_ms| world.on(ALICE, |node, step| node.invite(count, life_ms, false, step).map(|codes| codes.len())).unwrap();
+    let mut invite = |count, life_ms| {
+        world
+            .on(ALICE, |node, step| node.invite(count, life_ms, false, step).map(|codes| codes.len()))
+            .unwrap()
+    };
     assert!(matches!(invite(0, LIFE_MS), Err(InviteError::Count { got: 0, .. })));
     assert!(matches!(invite(65, LIFE_MS), Err(InviteError::Count { got: 65, max: 64 })));
     assert!(matches!(invite(1, 1), Err(InviteError::Life { got_ms: 1, .. })));
     assert!(matches!(invite(1, 40 * 24 * HOUR_MS), Err(InviteError::Life { .. })));
     assert_eq!(invite(8, LIFE_MS).unwrap(), 8);
-    assert!(matches!(world.on(BOB, |node, step| node.invite(1, LIFE_MS, false, step)).unwrap(), Err(InviteError::NoAccount)));
+    assert!(matches!(
+        world.on(BOB, |node, step| node.invite(1, LIFE_MS, false, step)).unwrap(),
+        Err(InviteError::NoAccount)
+    ));
 }
 
 #[test]
 fn the_longest_invite_carries_a_manifest_that_outlives_it() {
     let (mut world, _) = invited(&[0, 0]);
     world.days(10);
-    let code = world.on(ALICE, |node, step| node.invite(1, penpal_contact::MAX_INVITE_LIFE_MS, false, step).unwrap()).unwrap().remove(0).code;
+    let code = world
+        .on(ALICE, |node, step| node.invite(1, penpal_contact::MAX_INVITE_LIFE_MS, false, step).unwrap())
+        .unwrap()
+        .remove(0)
+        .code;
     world.days(28);
     world.add(BOB, &code).unwrap().unwrap();
     world.settle();
@@ -288,7 +299,9 @@ fn a_second_contact_of_one_name_gets_a_number() {
     assert_eq!(rename(&mut world, "bob-2", "bob"), Err(ContactError::NameTaken { name: label("bob") }));
     assert_eq!(rename(&mut world, "bob-2", "desk"), Err(ContactError::Reserved { name: label("desk") }));
     assert_eq!(rename(&mut world, "bob-2", "robert"), Ok(()));
-    assert!(matches!(rename(&mut world, "bobby", "x"), Err(ContactError::Unknown(unknown)) if unknown.candidates == [label("bob")]));
+    assert!(
+        matches!(rename(&mut world, "bobby", "x"), Err(ContactError::Unknown(unknown)) if unknown.candidates == [label("bob")])
+    );
     world.start(ALICE);
     assert_eq!(world.view(ALICE, CAROL).unwrap().name, label("robert"));
 }
@@ -366,8 +379,15 @@ fn removal_makes_a_new_profile_key_that_every_other_contact_learns() {
     world.settle();
     world.settle();
     let after = &world.relays[0].accounts[&world.people[ALICE].transport()];
-    assert!(after.revision > before.revision && after.manifest != before.manifest && after.bundle != before.bundle);
-    assert!(after.manifest.as_ref().is_some_and(|profile| profile.previous.is_none()), "the old copy goes in the end");
+    assert!(
+        after.revision > before.revision
+            && after.manifest != before.manifest
+            && after.bundle != before.bundle
+    );
+    assert!(
+        after.manifest.as_ref().is_some_and(|profile| profile.previous.is_none()),
+        "the old copy goes in the end"
+    );
     let alice = world.people[ALICE].fp();
     let version = world.people[ALICE].node.account().unwrap().manifest.version;
     world.on(CAROL, |node, step| node.fetch(&alice, step));

@@ -3,6 +3,7 @@
 mod crash;
 mod flows;
 mod happy;
+mod hostile;
 mod people;
 mod schedules;
 mod support;

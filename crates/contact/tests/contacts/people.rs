@@ -56,7 +56,11 @@ fn do_something(world: &mut World, codes: &mut Vec<InviteCode>) {
         }
         (13, Some(name)) => {
             let block = pick(world, 2) == 0;
-            let _done = world.on(one, |node, step| if block { node.block(&name, step) } else { node.unblock(&name, step) });
+            let _done =
+                world.on(
+                    one,
+                    |node, step| if block { node.block(&name, step) } else { node.unblock(&name, step) },
+                );
         }
         (14, Some(_)) => {
             let other = world.people[other].fp();
@@ -115,17 +119,39 @@ fn check(world: &mut World) {
             world.view(who, of).is_some_and(|view| view.state == State::Active && view.confirmed)
         };
         let (here, there) = (open(one, other), open(other, one));
-        assert_eq!(here, there, "{one} and {other}: {:?} {:?}", world.view(one, other), world.view(other, one));
+        assert_eq!(
+            here,
+            there,
+            "{one} and {other}: {:?} {:?}",
+            world.view(one, other),
+            world.view(other, one)
+        );
         if here {
             assert!(world.connected(one, other));
         }
     }
-    let active: usize = PEOPLE.iter().map(|who| world.people[*who].node.list().iter().filter(|view| view.confirmed && view.state == State::Active).count()).sum();
+    let active: usize = PEOPLE
+        .iter()
+        .map(|who| {
+            world.people[*who]
+                .node
+                .list()
+                .iter()
+                .filter(|view| view.confirmed && view.state == State::Active)
+                .count()
+        })
+        .sum();
     let edges: usize = world.relays.iter().map(|relay| relay.edges.len()).sum();
     // A contact that is gone keeps its edge: its other side may come back.
     assert!(edges >= active, "{edges} edges for {active} sides");
     for person in &world.people {
-        assert!(person.disk.secrets.is_empty(), "{} keeps {:?} {:?}", person.handle, person.disk.secrets, person.node.invites());
+        assert!(
+            person.disk.secrets.is_empty(),
+            "{} keeps {:?} {:?}",
+            person.handle,
+            person.disk.secrets,
+            person.node.invites()
+        );
         assert_eq!(person.node.retiring(), 0);
     }
 }
@@ -133,7 +159,11 @@ fn check(world: &mut World) {
 #[test]
 fn people_end_up_contacts_on_both_sides_or_on_neither() {
     let faults = (0..40_u8, 0..40_u8, 0..40_u8, prop_oneof![Just(0_u8), 1..10_u8], any::<bool>());
-    let config = ProptestConfig { cases: schedules().div_ceil(3), failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases: schedules().div_ceil(3),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     let result = TestRunner::new(config).run(&(any::<u64>(), faults), |(seed, faults)| {
         let (lose_request, lose_answer, repeat_answer, crash, shuffle) = faults;
         let mut world = World::new(seed, &[0, 0, 1]);

@@ -12,12 +12,14 @@ pub(crate) fn schedules() -> u32 {
 
 fn run(check: impl Fn(u64, Faults, bool)) {
     let faults = (0..60_u8, 0..60_u8, 0..60_u8, prop_oneof![Just(0_u8), 1..16_u8], any::<bool>());
-    let config = ProptestConfig { cases: schedules(), failure_persistence: None, ..ProptestConfig::default() };
-    let result = TestRunner::new(config).run(&(any::<u64>(), faults, any::<bool>()), |(seed, faults, two_relays)| {
-        let (lose_request, lose_answer, repeat_answer, crash, shuffle) = faults;
-        check(seed, Faults { lose_request, lose_answer, repeat_answer, crash, shuffle }, two_relays);
-        Ok(())
-    });
+    let config =
+        ProptestConfig { cases: schedules(), failure_persistence: None, ..ProptestConfig::default() };
+    let result =
+        TestRunner::new(config).run(&(any::<u64>(), faults, any::<bool>()), |(seed, faults, two_relays)| {
+            let (lose_request, lose_answer, repeat_answer, crash, shuffle) = faults;
+            check(seed, Faults { lose_request, lose_answer, repeat_answer, crash, shuffle }, two_relays);
+            Ok(())
+        });
     result.unwrap();
 }
 

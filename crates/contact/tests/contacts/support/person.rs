@@ -10,7 +10,8 @@ use penpal_contact::{By, Contacts, Heard, Notice, Opener, Step, Table, Via};
 use penpal_protocol::{
     cbor::{Blob, List, Text},
     ids::{
-        ConversationId, DepositId, Fingerprint, Incarnation, InviteId, KeyId, MsgId, ShortHash, TraceId, TransportPublicKey,
+        ConversationId, DepositId, Fingerprint, Incarnation, InviteId, KeyId, MsgId, ShortHash, TraceId,
+        TransportPublicKey,
     },
     limits::DAY_MS,
     sealed::{Body, Bundle, Content, Kind, Letter, Order, Receipt, ReceiptBatch, Stage},
@@ -18,7 +19,8 @@ use penpal_protocol::{
     wire::Deposit,
 };
 use penpal_seal::{
-    Arrived, FreshBytes, IdentityKeys, InviteEntry, ReceiveKey, ReceiveSeed, Recipient, Sender, VerifiedBundle, seal,
+    Arrived, FreshBytes, IdentityKeys, InviteEntry, ReceiveKey, ReceiveSeed, Recipient, Sender,
+    VerifiedBundle, seal,
 };
 
 /// Pause before a message without receipt is sealed and deposited again.
@@ -166,7 +168,14 @@ impl Person {
         for receipt in receipts {
             let (to, msg_id, delivered) = receipt;
             let stage = if delivered { Stage::Delivered } else { Stage::Refused };
-            let receipt_line = Receipt { msg_id, stage, session: None, mechanism: None, reason: None, at_ms: step.now.wall_ms };
+            let receipt_line = Receipt {
+                msg_id,
+                stage,
+                session: None,
+                mechanism: None,
+                reason: None,
+                at_ms: step.now.wall_ms,
+            };
             let batch = ReceiptBatch { rseq: 1, list: List::new(vec![receipt_line]).unwrap() };
             let out = Out { to, by: By::Contact, kind: Kind::Receipts, content: Vec::new(), expires_ms: 0 };
             let id = MsgId::from_bytes(random(step));
@@ -174,7 +183,11 @@ impl Person {
                 return Some(Ready { relay, deposit, to, what: Sent::Receipt(receipt) });
             }
         }
-        let waiting = self.disk.outbox.iter().filter(|(id, _)| self.pauses.get(*id).is_none_or(|at| *at <= step.now.mono));
+        let waiting = self
+            .disk
+            .outbox
+            .iter()
+            .filter(|(id, _)| self.pauses.get(*id).is_none_or(|at| *at <= step.now.mono));
         let waiting: Vec<_> = waiting.map(|(id, out)| (*id, out.clone())).collect();
         for (id, out) in waiting {
             if let Some((relay, deposit)) = self.seal(id, &out, None, step) {
@@ -208,7 +221,8 @@ impl Person {
         let manifest = self.node.manifest(&out.to)?;
         let device = manifest.manifest().devices.first()?;
         let bundle = self.node.bundle(&out.to, &device.id, step.now.wall_ms)?;
-        let expires_ms = if out.expires_ms > step.now.wall_ms { out.expires_ms } else { step.now.wall_ms + DAY_MS };
+        let expires_ms =
+            if out.expires_ms > step.now.wall_ms { out.expires_ms } else { step.now.wall_ms + DAY_MS };
         let first = ShortHash::from_bytes([0; 16]);
         let body = Body {
             from: me.account,

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use penpal_protocol::{
     cbor::List,
-    ids::{
-        AccountId, Capability, EdgeId, Hash, InviteId, RelayPin, SlotId, TransportPublicKey,
-    },
+    ids::{AccountId, Capability, EdgeId, Hash, InviteId, RelayPin, SlotId, TransportPublicKey},
     limits::REDEEMED_INVITE_LIFE_MS,
     text::{Label, RelayAddress},
     wire::{
-        Answer, ContactState, Deposit, DepositOutcome, DeviceBundles, InviteAnswer, InviteState, Profile, RefusalCode,
-        Register, Registered, Request,
+        Answer, ContactState, Deposit, DepositOutcome, DeviceBundles, InviteAnswer, InviteState, Profile,
+        RefusalCode, Register, Registered, Request,
     },
 };
 
@@ -105,10 +103,13 @@ impl Relay {
         self.seen.extend(request.encode());
         let account = caller.filter(|key| self.accounts.contains_key(key));
         match request {
-            Request::Register(register) => caller.map_or_else(no, |key| self.register(key, &register, now_ms)),
+            Request::Register(register) => {
+                caller.map_or_else(no, |key| self.register(key, &register, now_ms))
+            }
             Request::PutManifest(put) => {
                 let Some(account) = account.and_then(|key| self.accounts.get_mut(&key)) else { return no() };
-                let again = account.revision == put.revision && account.manifest.as_ref() == Some(&put.profile);
+                let again =
+                    account.revision == put.revision && account.manifest.as_ref() == Some(&put.profile);
                 if again {
                     return Answer::Done;
                 }
@@ -155,7 +156,9 @@ impl Relay {
                         .then(|| penpal_protocol::cbor::Blob::new(invite.record.clone()).unwrap()),
                 }),
             },
-            Request::InviteRedeem(redeem) => self.redeem(caller, redeem.invite, redeem.request.to_vec(), now_ms),
+            Request::InviteRedeem(redeem) => {
+                self.redeem(caller, redeem.invite, redeem.request.to_vec(), now_ms)
+            }
             Request::InviteRevoke(revoke) => {
                 if self.invites.get(&revoke.invite).is_some_and(|invite| Some(invite.owner) == account) {
                     self.end_invite(&revoke.invite, None);
@@ -165,14 +168,19 @@ impl Relay {
             Request::EdgeCreate(create) => {
                 let Some(owner) = account else { return no() };
                 if let Some(edge) = self.edges.get(&create.edge) {
-                    return if edge.owner == owner && edge.cap == create.cap_hash { Answer::Done } else { no() };
+                    return if edge.owner == owner && edge.cap == create.cap_hash {
+                        Answer::Done
+                    } else {
+                        no()
+                    };
                 }
                 self.edges.insert(create.edge, Edge { owner, cap: create.cap_hash, link: Link::Open });
                 Answer::Done
             }
             Request::EdgeLink(link) => {
                 let by = account.map_or(Link::Foreign, Link::By);
-                let Some(edge) = self.edges.get_mut(&link.edge).filter(|edge| edge.cap == link.cap.hash()) else {
+                let Some(edge) = self.edges.get_mut(&link.edge).filter(|edge| edge.cap == link.cap.hash())
+                else {
                     return no();
                 };
                 if edge.link != Link::Open && edge.link != by {
@@ -188,9 +196,14 @@ impl Relay {
                 Answer::Done
             }
             Request::GetContactState(get) => {
-                let Some(owner) = self.opened(&get.edge, &get.cap).map(|edge| edge.owner) else { return no() };
+                let Some(owner) = self.opened(&get.edge, &get.cap).map(|edge| edge.owner) else {
+                    return no();
+                };
                 let account = &self.accounts[&owner];
-                let bundles = account.bundle.iter().map(|profile| DeviceBundles { slot: account.slot, profile: profile.clone() });
+                let bundles = account
+                    .bundle
+                    .iter()
+                    .map(|profile| DeviceBundles { slot: account.slot, profile: profile.clone() });
                 Answer::ContactState(ContactState {
                     manifest: account.manifest.clone(),
                     bundles: List::new(bundles.collect()).unwrap(),

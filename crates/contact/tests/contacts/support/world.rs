@@ -12,7 +12,10 @@ use penpal_protocol::{
     time::Now,
     wire::{Answer, DepositOutcome, HelloAnswer, Request, Verdict},
 };
-use rand_chacha::{ChaCha12Rng, rand_core::{Rng as _, SeedableRng as _}};
+use rand_chacha::{
+    ChaCha12Rng,
+    rand_core::{Rng as _, SeedableRng as _},
+};
 
 use super::{
     person::{Disk, Out, Person, Sent},
@@ -93,7 +96,10 @@ impl World {
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         let now = Now { mono: Duration::from_secs(5), wall_ms: 1_790_000_000_000 };
         let names = ["alice", "bob", "carol"];
-        let people = homes.iter().enumerate().map(|(number, _)| Person::new(names[number], &mut Step { now, rng: &mut rng }));
+        let people = homes
+            .iter()
+            .enumerate()
+            .map(|(number, _)| Person::new(names[number], &mut Step { now, rng: &mut rng }));
         let people: Vec<_> = people.collect();
         let count = homes.iter().max().unwrap() + 1;
         let relays = (0..count).map(|number| Relay::new(u8::try_from(number + 1).unwrap())).collect();
@@ -292,7 +298,9 @@ impl World {
             Event::Reply(index) => {
                 let reply = self.replies.remove(index);
                 if self.people[reply.who].run == reply.run {
-                    self.act(reply.who, |person, _, step| person.node.handle_answer(reply.token, reply.answer, step));
+                    self.act(reply.who, |person, _, step| {
+                        person.node.handle_answer(reply.token, reply.answer, step)
+                    });
                 }
             }
             Event::Spool(who) => self.spool(who),
@@ -417,7 +425,8 @@ impl World {
                 budget -= 1;
                 assert!(budget > 0, "never comes to rest");
             }
-            let timers = self.people.iter().flat_map(|person| [person.node.poll_timeout(), person.next_try()]);
+            let timers =
+                self.people.iter().flat_map(|person| [person.node.poll_timeout(), person.next_try()]);
             let next = timers.flatten().min().unwrap_or(until).max(self.now.mono + Duration::from_millis(1));
             if next > until {
                 self.now = self.now.plus(until.saturating_sub(self.now.mono));
@@ -454,18 +463,28 @@ impl World {
     }
 
     pub(crate) fn invite_with(&mut self, who: Who, auto_accept: bool) -> Option<InviteCode> {
-        let made = self.act(who, |person, _, step| person.node.invite(1, 72 * 3_600_000, auto_accept, step).unwrap());
+        let made = self
+            .act(who, |person, _, step| person.node.invite(1, 72 * 3_600_000, auto_accept, step).unwrap());
         made.map(|mut codes| codes.remove(0).code)
     }
 
-    pub(crate) fn add(&mut self, who: Who, code: &InviteCode) -> Option<Result<penpal_protocol::ids::InviteId, penpal_contact::AddError>> {
+    pub(crate) fn add(
+        &mut self,
+        who: Who,
+        code: &InviteCode,
+    ) -> Option<Result<penpal_protocol::ids::InviteId, penpal_contact::AddError>> {
         self.act(who, |person, _, step| {
-            let account = NewAccount { handle: person.handle.clone(), device_name: Label::new("desktop").unwrap() };
+            let account =
+                NewAccount { handle: person.handle.clone(), device_name: Label::new("desktop").unwrap() };
             person.node.add(code, Some(account), step)
         })
     }
 
-    pub(crate) fn on<R>(&mut self, who: Who, act: impl FnOnce(&mut Contacts, &mut Step<'_>) -> R) -> Option<R> {
+    pub(crate) fn on<R>(
+        &mut self,
+        who: Who,
+        act: impl FnOnce(&mut Contacts, &mut Step<'_>) -> R,
+    ) -> Option<R> {
         self.act(who, |person, _, step| act(&mut person.node, step))
     }
 
@@ -473,7 +492,8 @@ impl World {
         let name = Label::new(to).unwrap();
         self.act(who, |person, batch, step| {
             let to = person.node.resolve(&name).unwrap();
-            let out = Out { to, by: By::Contact, kind: Kind::Note, content: Person::letter(text), expires_ms: 0 };
+            let out =
+                Out { to, by: By::Contact, kind: Kind::Note, content: Person::letter(text), expires_ms: 0 };
             batch.outbox.insert(MsgId::from_bytes(super::person::random(step)), out);
             person.node.handle_person_wrote(&to, step);
         });
@@ -507,7 +527,9 @@ impl World {
         }
         let key_in = |who: Who, of: Who| {
             let of = self.people[of].fp();
-            let link = |(opener, _): &(penpal_contact::Opener, _)| opener.contact == of && opener.via == penpal_contact::Via::Link;
+            let link = |(opener, _): &(penpal_contact::Opener, _)| {
+                opener.contact == of && opener.via == penpal_contact::Via::Link
+            };
             self.people[who].node.openers().find(link).map(|(_, key)| key.clone())
         };
         let key_out = |who: Who, of: Who| {
@@ -518,7 +540,10 @@ impl World {
         assert!(b.0.is_some() && b.0 == b.1, "pair keys differ");
         assert_ne!(a.0, b.0, "one key in both directions");
         let safety = |who, of| self.view(who, of).unwrap().safety;
-        assert!(safety(one, other).is_some() && safety(one, other) == safety(other, one), "safety numbers differ");
+        assert!(
+            safety(one, other).is_some() && safety(one, other) == safety(other, one),
+            "safety numbers differ"
+        );
         true
     }
 
@@ -560,7 +585,12 @@ impl World {
         assert_eq!(self.has_mail(ALICE, "to alice"), 1);
         for person in &self.people {
             assert!(person.disk.secrets.is_empty(), "{} keeps secrets", person.handle);
-            assert!(person.disk.outbox.is_empty(), "{} has mail left: {:?}", person.handle, person.disk.outbox);
+            assert!(
+                person.disk.outbox.is_empty(),
+                "{} has mail left: {:?}",
+                person.handle,
+                person.disk.outbox
+            );
             assert_eq!(person.node.retiring(), 0);
         }
         let edges: usize = self.relays.iter().map(|relay| relay.edges.len()).sum();
