@@ -60,7 +60,7 @@ const TAGS: [&str; 53] = [
 ];
 
 /// Beginnings of names of tags that agents give a meaning.
-const TAG_PREFIXES: [&str; 4] = ["antml:", "penpal-", "system-", "user-prompt-"];
+const TAG_PREFIXES: [&str; 6] = ["antml:", "function-", "penpal", "system-", "tool-", "user-prompt-"];
 
 /// Template tokens in square brackets, in lower case.
 const BRACKETS: [&str; 7] = [

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::unsafe_text::visible_line;
+
 use super::{Mark, Nonce, Origin, Quoted, QuotedKind, QuotedTrust, defang, inline};
 
 /// How much of a text is shown before the rest has to be fetched, in bytes.
@@ -37,20 +39,20 @@ pub fn render(messages: &[Quoted], nonce: Nonce, now_ms: u64, shown: Shown) -> S
             said = Some(source);
         }
         if let Some(subject) = message.subject.as_deref().map(inline).filter(|line| !line.is_empty()) {
-            lines.push(format!("| [{subject}]"));
+            lines.push(format!("| Subject: {subject}"));
         }
         let (text, rest) = match shown {
             Shown::Head => head(&message.text),
             Shown::Whole => (message.text.as_str(), 0),
         };
         lines.extend(defang(text).split('\n').map(|line| format!("| {line}")));
-        let id = inline(&message.id);
+        let id = name(&message.id);
         if rest > 0 {
             let total = message.text.len();
             lines.push(format!("First {} of {total} bytes. All of it: inbox(id=\"{id}\")", text.len()));
         }
         if message.kind == QuotedKind::Ask {
-            let from = inline(&message.from);
+            let from = name(&message.from);
             lines.push(format!("Answer with: send(to=\"{from}\", reply_to=\"{id}\", …)"));
         }
     }
@@ -68,7 +70,7 @@ fn source(origin: &Origin) -> &'static str {
 }
 
 fn attribution(message: &Quoted, now_ms: u64) -> String {
-    let mut line = inline(&message.from);
+    let mut line = name(&message.from);
     let who = match &message.origin {
         Origin::ContactSession { contact, device, trust }
         | Origin::ContactDesk { contact, device, trust } => {
@@ -77,9 +79,9 @@ fn attribution(message: &Quoted, now_ms: u64) -> String {
                 QuotedTrust::Verified => "verified contact",
                 QuotedTrust::Changed => "contact whose key changed",
             };
-            format!("{}, {trust}, on {}", inline(contact), inline(device))
+            format!("{}, {trust}, on {}", name(contact), name(device))
         }
-        Origin::LocalSession { agent } => format!("{}, on this machine", inline(agent)),
+        Origin::LocalSession { agent } => format!("{}, on this machine", name(agent)),
         Origin::LocalDesk => "on this machine".to_owned(),
     };
     let verb = match message.kind {
@@ -91,9 +93,9 @@ fn attribution(message: &Quoted, now_ms: u64) -> String {
     // Writing to a text does not fail.
     let _ = write!(line, " ({who}) {verb}");
     if let Some(reply_to) = &message.reply_to {
-        let _ = write!(line, " to {}", inline(reply_to));
+        let _ = write!(line, " to {}", name(reply_to));
     }
-    let _ = write!(line, " · {} · {age}", inline(&message.id));
+    let _ = write!(line, " · {} · {age}", name(&message.id));
     for mark in &message.marks {
         line.push_str(match mark {
             Mark::Again => " · again",
@@ -102,6 +104,17 @@ fn attribution(message: &Quoted, now_ms: u64) -> String {
         });
     }
     line
+}
+
+/// A name or id within a line of penpal's own: what could end the name there becomes `_`, and it stays short.
+fn name(text: &str) -> String {
+    const MAX_CHARACTERS: usize = 200;
+    let safe = |character: char| {
+        let plain =
+            character.is_alphanumeric() || matches!(character, '.' | '_' | '-' | '/' | '#' | '@' | ' ');
+        if plain { character } else { '_' }
+    };
+    visible_line(text).chars().take(MAX_CHARACTERS).map(safe).collect()
 }
 
 fn age(ms: u64) -> String {

@@ -1,5 +1,5 @@
 //! A machine with processes, and a node that decides and keeps sessions as the real one does.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::panic, reason = "a test helper: each binary uses its part")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
