@@ -11,7 +11,7 @@ use crate::index::rows::Tally;
 use crate::log::batch::Parsed;
 use crate::log::layout::{Pos, SegmentNo, offset_usize, segment_name, set_aside_name};
 use crate::log::record::{Grave, Placed, Record};
-use crate::log::recover::{Found, SegmentBytes, next_valid};
+use crate::log::recover::{Found, SegmentReader, Unreadable};
 use crate::{CommitError, Compacted, Finding};
 
 /// Rows waiting outside the index's map from which an idle store folds them.
@@ -20,14 +20,19 @@ const IDLE_FOLD_ROWS: usize = 1024;
 /// A segment being emptied.
 #[derive(Debug)]
 pub(super) struct Cleaning {
-    segment: SegmentNo,
-    bytes: Vec<u8>,
+    reader: SegmentReader,
     /// Where the next batch begins.
     offset: u32,
     /// Number of the last batch seen.
     last: u64,
     /// Bad batches are skipped, and the file is kept under another name: repair.
     salvage: bool,
+}
+
+impl From<Unreadable> for CommitError {
+    fn from(error: Unreadable) -> Self {
+        fatal("read", error.segment, error.source)
+    }
 }
 
 /// What became of moving a batch.
@@ -113,9 +118,8 @@ impl LogStore {
 
     pub(super) fn start_cleaning(&self, segment: SegmentNo, salvage: bool) -> Result<Cleaning, CommitError> {
         let file = self.segments.file(segment).map_err(|source| fatal("open", segment, source))?;
-        let mut bytes = vec![0; self.segment_size()];
-        file.read_at(&mut bytes, 0).map_err(|source| fatal("read", segment, source))?;
-        Ok(Cleaning { segment, bytes, offset: 0, last: 0, salvage })
+        let reader = SegmentReader::new(self.log, segment, file, self.segments.segment_bytes());
+        Ok(Cleaning { reader, offset: 0, last: 0, salvage })
     }
 
     /// Moves what counts, batch by batch, and unlinks the segment when its end is reached.
@@ -126,19 +130,16 @@ impl LogStore {
         done: &mut Compacted,
     ) -> Result<(), CommitError> {
         let budget_bytes = budget_bytes.max(1);
-        let bytes = std::mem::take(&mut cleaning.bytes);
-        let segment = SegmentBytes { log: self.log, segment: cleaning.segment, bytes: &bytes };
+        let segment = cleaning.reader.segment();
         loop {
             if done.moved_bytes >= budget_bytes {
                 self.flush()?;
-                cleaning.bytes = bytes;
                 self.cleaning = Some(cleaning);
                 return Ok(());
             }
-            let rest = bytes.get(offset_usize(cleaning.offset)..).unwrap_or(&[]);
-            if let Parsed::Batch(batch) = crate::log::batch::parse(self.log, cleaning.segment, rest) {
+            if let Parsed::Batch(batch) = cleaning.reader.parse_at(cleaning.offset)? {
                 let found = Found { offset: cleaning.offset, batch };
-                match self.move_batch(cleaning.segment, &found, done)? {
+                match self.move_batch(segment, &found, done)? {
                     Moved::All => {}
                     Moved::Seal if cleaning.salvage => {}
                     Moved::Seal => break,
@@ -148,15 +149,15 @@ impl LogStore {
                 (cleaning.offset, cleaning.last) = (found.end(), batch.number);
             } else if !cleaning.salvage {
                 // Damaged since it was written: what is behind may count, so it is not touched.
-                self.unmovable.insert(cleaning.segment);
+                self.unmovable.insert(segment);
                 return self.flush();
-            } else if let Some(next) = next_valid(segment, cleaning.offset, cleaning.last) {
+            } else if let Some(next) = cleaning.reader.next_valid(cleaning.offset, cleaning.last)? {
                 cleaning.offset = next;
             } else {
                 break;
             }
         }
-        if self.unlink(&[cleaning.segment], cleaning.salvage)? {
+        if self.unlink(&[segment], cleaning.salvage)? {
             done.freed_segments += 1;
         }
         Ok(())

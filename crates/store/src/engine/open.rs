@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 use super::replay::{Newest, Reader, ReplayError, Replayed, io_error};
 use super::{LogStore, Opening};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, DiskFile, RealDisk};
 use crate::index::catalog::Catalog;
 use crate::index::sled::SledIndex;
 use crate::index::{Found, IndexHome, Rebuilt};
 use crate::log::batch::LogId;
 use crate::log::format::{Format, check_segment_bytes};
 use crate::log::layout::{
-    FORMAT_FILE, FileKind, LOCK_FILE, SEGMENT_BYTES, SegmentNo, file_kind, offset_usize, segment_name,
+    FORMAT_FILE, FileKind, LOCK_FILE, SEGMENT_BYTES, SegmentNo, file_kind, segment_name,
 };
 use crate::log::record::Record;
-use crate::log::recover::{Damage, End};
+use crate::log::recover::{Damage, End, SegmentReader};
 use crate::log::segments::{Segments, allocate};
 use crate::log::writer::{Resume, Writer};
 use crate::{Finding, MAX_BATCH_BYTES, OpenError, Progress};
@@ -131,7 +131,7 @@ impl Files {
     /// Reads the format, or creates a log where there is none.
     fn format(&self, disk: &dyn Disk, options: &Options, opening: &mut Opening) -> Result<Format, OpenError> {
         if self.has_format {
-            let format = Format::parse(&read_all(disk, FORMAT_FILE)?)?;
+            let format = Format::parse(&read_small(disk, FORMAT_FILE)?)?;
             // The format file is written when the first segment exists, and one always does since.
             if self.segments.is_empty() {
                 return Err(OpenError::Missing { file: segment_name(1) });
@@ -141,7 +141,9 @@ impl Files {
         check_segment_bytes(options.segment_bytes)?;
         for segment in &self.segments {
             let name = segment_name(*segment);
-            if read_all(disk, &name)?.iter().any(|byte| *byte != 0) {
+            let file = disk.open(&name).map_err(io_error("open", &name))?;
+            let mut reader = SegmentReader::new(LogId(0), *segment, file, SEGMENT_BYTES);
+            if reader.any_after(0)? {
                 let detail = format!("it is missing, although {name} holds data");
                 return Err(OpenError::NotAStore { file: FORMAT_FILE.to_owned(), detail });
             }
@@ -162,10 +164,10 @@ impl Files {
     }
 }
 
-fn read_all(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, OpenError> {
+/// Reads a file of at most 4 KiB.
+fn read_small(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, OpenError> {
     let file = disk.open(name).map_err(io_error("open", name))?;
-    let len = file.len().map_err(io_error("measure", name))?.min(SEGMENT_BYTES);
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+    let mut bytes = vec![0; 4096];
     let read = file.read_at(&mut bytes, 0).map_err(io_error("read", name))?;
     bytes.truncate(read);
     Ok(bytes)
@@ -258,12 +260,12 @@ impl Opener {
             missing: Vec::new(),
         };
         for segment in files.iter().rev().copied() {
-            let bytes = self.reader.read(segment, &mut self.opening.warnings)?;
-            if self.reader.holds_batches(segment, &bytes) {
-                survey.newest = Some(self.reader.newest(segment, &bytes)?);
+            let mut reader = self.reader.segment(segment, &mut self.opening.warnings)?;
+            if reader.next_valid(0, 0)?.is_some() {
+                survey.newest = Some(self.reader.newest(&mut reader)?);
                 break;
             }
-            if bytes.iter().any(|byte| *byte != 0) {
+            if reader.any_after(0)? {
                 self.overwrite_with_zeros(segment, 0)?;
             }
             survey.spares.push_front(segment);
@@ -361,8 +363,7 @@ impl Opener {
         let file = self.reader.disk.open(&name).map_err(io_error("open", &name))?;
         let len = file.len().map_err(io_error("measure", &name))?;
         if len < self.reader.segment_bytes {
-            let missing = usize::try_from(self.reader.segment_bytes - len).unwrap_or(usize::MAX);
-            file.write_at(&vec![0; missing], len).map_err(io_error("extend", &name))?;
+            write_zeros(&*file, len, self.reader.segment_bytes).map_err(io_error("extend", &name))?;
         }
         file.sync_data().map_err(io_error("sync", &name))
     }
@@ -370,8 +371,7 @@ impl Opener {
     fn overwrite_with_zeros(&mut self, segment: SegmentNo, from: u32) -> Result<(), OpenError> {
         let name = segment_name(segment);
         let file = self.reader.disk.open(&name).map_err(io_error("open", &name))?;
-        let bytes = usize::try_from(self.reader.segment_bytes).unwrap_or(usize::MAX) - offset_usize(from);
-        file.write_at(&vec![0; bytes], u64::from(from)).map_err(io_error("write", &name))?;
+        write_zeros(&*file, u64::from(from), self.reader.segment_bytes).map_err(io_error("write", &name))?;
         file.sync_data().map_err(io_error("sync", &name))?;
         self.opening.warnings.push(Finding {
             place: name,
@@ -380,6 +380,17 @@ impl Opener {
         });
         Ok(())
     }
+}
+
+fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = [0; 16 * 1024];
+    let mut at = from;
+    while at < to {
+        let piece = usize::try_from(to - at).unwrap_or(usize::MAX).min(zeros.len());
+        file.write_at(zeros.get(..piece).unwrap_or(&zeros), at)?;
+        at += piece as u64;
+    }
+    Ok(())
 }
 
 fn damaged_segments(survey: &Survey, replayed: &Replayed) -> Vec<Damage> {

@@ -9,11 +9,13 @@ use crate::index::rows::Watermark;
 use crate::log::batch::LogId;
 use crate::log::layout::{Pos, SegmentNo, segment_name};
 use crate::log::record::Record;
-use crate::log::recover::{Damage, End, Found, Scanned, SegmentBytes, next_valid, salvage, scan, unreadable};
+use crate::log::recover::{
+    Damage, End, Found, Scanned, SegmentReader, Unreadable, salvage, scan, unreadable,
+};
 use crate::{Finding, IndexError, OpenError, Progress, Task};
 
 /// Rows gathered in memory during a rebuild before they are folded.
-const REBUILD_FOLD_ROWS: usize = 65_536;
+const REBUILD_FOLD_ROWS: usize = 32_768;
 
 /// Reads whole segments of one log.
 #[derive(Debug)]
@@ -60,6 +62,18 @@ impl From<IndexError> for ReplayError {
     }
 }
 
+impl From<Unreadable> for OpenError {
+    fn from(error: Unreadable) -> Self {
+        Self::Io { action: "read", file: segment_name(error.segment), source: error.source }
+    }
+}
+
+impl From<Unreadable> for ReplayError {
+    fn from(error: Unreadable) -> Self {
+        Self::Open(error.into())
+    }
+}
+
 impl From<OpenError> for ReplayError {
     fn from(error: OpenError) -> Self {
         Self::Open(error)
@@ -80,12 +94,14 @@ pub(super) fn io_error(action: &'static str, file: &str) -> impl FnOnce(std::io:
 }
 
 impl Reader {
-    /// Reads a segment, zeros in place of what a shorter file lacks. Tells of bytes past its end.
-    pub(super) fn read(&self, segment: SegmentNo, warnings: &mut Vec<Finding>) -> Result<Vec<u8>, OpenError> {
+    /// Begins to read a segment. Tells of bytes past its end.
+    pub(super) fn segment(
+        &self,
+        segment: SegmentNo,
+        warnings: &mut Vec<Finding>,
+    ) -> Result<SegmentReader, OpenError> {
         let name = segment_name(segment);
         let file = self.disk.open(&name).map_err(io_error("open", &name))?;
-        let mut bytes = vec![0; usize::try_from(self.segment_bytes).unwrap_or(usize::MAX)];
-        file.read_at(&mut bytes, 0).map_err(io_error("read", &name))?;
         let len = file.len().map_err(io_error("measure", &name))?;
         if len > self.segment_bytes {
             let finding = Finding {
@@ -97,33 +113,24 @@ impl Reader {
                 warnings.push(finding);
             }
         }
-        Ok(bytes)
-    }
-
-    pub(super) fn view<'a>(&self, segment: SegmentNo, bytes: &'a [u8]) -> SegmentBytes<'a> {
-        SegmentBytes { log: self.log, segment, bytes }
-    }
-
-    /// Whether a segment holds any batch.
-    pub(super) fn holds_batches(&self, segment: SegmentNo, bytes: &[u8]) -> bool {
-        next_valid(self.view(segment, bytes), 0, 0).is_some()
+        Ok(SegmentReader::new(self.log, segment, file, self.segment_bytes))
     }
 
     /// Scans one segment, skipping damage when repairing.
     fn scan_one(
         &self,
-        view: SegmentBytes<'_>,
+        reader: &mut SegmentReader,
         expected: Option<u64>,
         above: u64,
         damages: &mut Vec<Damage>,
         visit: impl FnMut(Found<'_>) -> Result<(), ReplayError>,
     ) -> Result<Scanned, ReplayError> {
         if self.repair {
-            let (scanned, mut found) = salvage(view, 0, visit)?;
+            let (scanned, mut found) = salvage(reader, visit)?;
             damages.append(&mut found);
             return Ok(scanned);
         }
-        let scanned = scan(view, 0, expected, above, visit)?;
+        let scanned = scan(reader, 0, expected, above, visit)?;
         match &scanned.end {
             End::Damaged(damage) => Err(damaged(damage).into()),
             End::Sealed | End::Open { .. } => Ok(scanned),
@@ -131,7 +138,8 @@ impl Reader {
     }
 
     /// Reads the newest segment for what it says of the others and for where the log ends.
-    pub(super) fn newest(&self, segment: SegmentNo, bytes: &[u8]) -> Result<Newest, OpenError> {
+    pub(super) fn newest(&self, reader: &mut SegmentReader) -> Result<Newest, OpenError> {
+        let segment = reader.segment();
         let mut existing: Option<BTreeSet<SegmentNo>> = None;
         let mut damages = Vec::new();
         let visit = |found: Found<'_>| {
@@ -157,8 +165,7 @@ impl Reader {
             }
             Ok(())
         };
-        let view = self.view(segment, bytes);
-        let scanned = self.scan_one(view, None, 0, &mut damages, visit).map_err(|error| match error {
+        let scanned = self.scan_one(reader, None, 0, &mut damages, visit).map_err(|error| match error {
             ReplayError::Open(error) => error,
             // The visitor above touches no index.
             ReplayError::Index(error) => OpenError::Index(error),
@@ -193,7 +200,7 @@ impl Reader {
         let mut previous: Option<SegmentNo> = None;
         for (index, segment) in segments.iter().copied().enumerate() {
             progress(Progress { task, done: index as u64 * self.segment_bytes, total });
-            let bytes = self.read(segment, warnings)?;
+            let mut reader = self.segment(segment, warnings)?;
             let (last, _) = replayed.last;
             let follows = previous.is_some_and(|previous| previous + 1 == segment);
             let expected = follows.then_some(last + 1);
@@ -210,11 +217,12 @@ impl Reader {
                 replay_batch(catalog, segment, &found)?;
                 if catalog.pending() >= REBUILD_FOLD_ROWS {
                     let (batch, crc) = at_last;
-                    catalog.fold(Watermark { log: self.log.0, batch, end, crc })?;
+                    catalog.finish_fold()?;
+                    catalog.fold_beside(Watermark { log: self.log.0, batch, end, crc })?;
                 }
                 Ok(())
             };
-            let scanned = self.scan_one(self.view(segment, &bytes), expected, last, &mut damages, visit)?;
+            let scanned = self.scan_one(&mut reader, expected, last, &mut damages, visit)?;
             replayed.last = at_last;
             let is_newest = index + 1 == segments.len();
             if let (End::Open { .. }, false) = (&scanned.end, is_newest) {

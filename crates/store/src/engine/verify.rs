@@ -5,7 +5,7 @@ use crate::index::rows::Place;
 use crate::index::rows::{QueuedRow, Tally, Value};
 use crate::log::layout::{Pos, SegmentNo, segment_name};
 use crate::log::record::{Placed, Record};
-use crate::log::recover::{SegmentBytes, salvage, unreadable};
+use crate::log::recover::{SegmentReader, Unreadable, salvage, unreadable};
 use crate::{Finding, Life, Progress, ReadError, Task, VerifyReport};
 
 /// Index rows looked at in one step.
@@ -53,16 +53,14 @@ impl LogStore {
     fn verify_segment(&self, segment: SegmentNo, report: &mut VerifyReport) -> Result<(), ReadError> {
         report.segments += 1;
         let name = segment_name(segment);
-        let failed = |action| {
-            let file = name.clone();
-            move |source| ReadError::Io { action, file, source }
-        };
-        let file = self.segments.file(segment).map_err(failed("open"))?;
-        let mut bytes = vec![0; self.segment_size()];
-        file.read_at(&mut bytes, 0).map_err(failed("read"))?;
-        let view = SegmentBytes { log: self.log, segment, bytes: &bytes };
+        let file = self.segments.file(segment).map_err(|source| ReadError::Io {
+            action: "open",
+            file: name.clone(),
+            source,
+        })?;
+        let mut reader = SegmentReader::new(self.log, segment, file, self.segments.segment_bytes());
         let mut seen = Seen::default();
-        let (_, mut damages) = salvage(view, 0, |found| {
+        let (_, mut damages) = salvage(&mut reader, |found| {
             report.batches += 1;
             for placed in found.records() {
                 match placed {
@@ -149,6 +147,12 @@ impl LogStore {
             }
         }
         Ok((rows, queued))
+    }
+}
+
+impl From<Unreadable> for ReadError {
+    fn from(error: Unreadable) -> Self {
+        Self::Io { action: "read", file: segment_name(error.segment), source: error.source }
     }
 }
 

@@ -8,7 +8,7 @@
 //! other half: bytes that somebody else made cannot pass for a batch, wherever they come to lie, and
 //! neither can a segment of another log.
 
-use super::layout::{HEADER_BYTES, SECTOR, SegmentNo, align};
+use super::layout::{HEADER_BYTES, SegmentNo, align};
 
 /// The random identity of a log, made when it is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,21 +95,16 @@ pub(crate) fn parse(log: LogId, segment: SegmentNo, bytes: &[u8]) -> Parsed<'_> 
     Parsed::Batch(Batch { number: u64::from_le_bytes(number), crc, records, size })
 }
 
-/// Looks for a valid batch with a number above `above`, from a border on; answers where it is.
-pub(crate) fn find_after(
-    log: LogId,
-    segment: SegmentNo,
-    bytes: &[u8],
-    from: usize,
-    above: u64,
-) -> Option<usize> {
-    let magic = log.magic();
-    (from..bytes.len()).step_by(SECTOR).find(|offset| {
-        let rest = bytes.get(*offset..).unwrap_or(&[]);
-        // Most borders lie inside zeros or values: look twice only at what begins right.
-        rest.starts_with(&magic)
-            && matches!(parse(log, segment, rest), Parsed::Batch(batch) if batch.number > above)
-    })
+/// Whether a batch of this log may begin so.
+pub(crate) fn may_begin(log: LogId, bytes: &[u8]) -> bool {
+    bytes.starts_with(&log.magic())
+}
+
+/// The length of the records that a header claims; `None` when it is not one of this log.
+pub(crate) fn claimed_length(log: LogId, header: &[u8]) -> Option<usize> {
+    let length = header.get(24..28).filter(|_| may_begin(log, header))?;
+    let length = u32::from_le_bytes(length.try_into().ok()?);
+    usize::try_from(length).ok()
 }
 
 #[cfg(test)]
@@ -117,6 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::log::layout::SECTOR;
 
     const LOG: LogId = LogId(0x0123_4567_89ab_cdef);
 
@@ -146,14 +142,6 @@ mod tests {
         assert_eq!(parse(LOG, 3, &[0; 512]), Parsed::Empty);
         assert_eq!(parse(LOG, 3, &bytes[..20]), Parsed::Bad("no room for a header"));
         assert_eq!(parse(LOG, 3, &bytes[..35]), Parsed::Bad("a length beyond the segment"));
-    }
-
-    #[test]
-    fn later_batches_are_found_by_number() {
-        let mut bytes = batch(1, 5, &[7; 600]);
-        bytes.extend(batch(1, 6, b"six"));
-        assert_eq!(find_after(LOG, 1, &bytes, SECTOR, 5), Some(1024));
-        assert_eq!(find_after(LOG, 1, &bytes, SECTOR, 6), None);
     }
 
     proptest! {

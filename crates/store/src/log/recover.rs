@@ -3,16 +3,93 @@
 //! A bad batch with a valid one of a higher number behind it is damage: something acknowledged may be
 //! lost there. Without one it is the tail of a write that never finished, which nobody was told of.
 
-use super::batch::{Batch, LogId, Parsed, find_after, parse};
-use super::layout::{SECTOR, SegmentNo, offset32};
-use super::record::{BadRecord, Placed, Record, Records};
+use std::io;
+use std::sync::Arc;
 
-/// A whole segment in memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SegmentBytes<'a> {
-    pub(crate) log: LogId,
+use super::batch::{Batch, LogId, Parsed, may_begin, parse};
+use super::layout::{HEADER_BYTES, SECTOR, SegmentNo, offset_usize, offset32};
+use super::record::{BadRecord, Placed, Record, Records};
+use crate::disk::DiskFile;
+
+/// Bytes read at once; more where a batch is longer.
+const WINDOW_BYTES: usize = 512 * 1024;
+
+/// Reads one segment piece by piece. What a short file lacks reads as zeros.
+#[derive(Debug)]
+pub(crate) struct SegmentReader {
+    log: LogId,
+    segment: SegmentNo,
+    file: Arc<dyn DiskFile>,
+    /// Nothing is read beyond.
+    size: usize,
+    window: Vec<u8>,
+    /// Where the window begins.
+    start: usize,
+}
+
+/// A segment could not be read.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
     pub(crate) segment: SegmentNo,
-    pub(crate) bytes: &'a [u8],
+    pub(crate) source: io::Error,
+}
+
+impl SegmentReader {
+    pub(crate) fn new(log: LogId, segment: SegmentNo, file: Arc<dyn DiskFile>, segment_bytes: u64) -> Self {
+        let size = usize::try_from(segment_bytes).unwrap_or(usize::MAX);
+        Self { log, segment, file, size, window: Vec::new(), start: 0 }
+    }
+
+    pub(crate) fn segment(&self) -> SegmentNo {
+        self.segment
+    }
+
+    /// Up to `len` bytes from `offset` on, fewer at the end of the segment.
+    fn view(&mut self, offset: usize, len: usize) -> Result<&[u8], Unreadable> {
+        let len = len.min(self.size.saturating_sub(offset));
+        let held = offset >= self.start && offset + len <= self.start + self.window.len();
+        if !held {
+            self.window.resize(len.max(WINDOW_BYTES).min(self.size - offset), 0);
+            let read = self.file.read_at(&mut self.window, offset as u64);
+            let read = read.map_err(|source| Unreadable { segment: self.segment, source })?;
+            self.window.get_mut(read..).unwrap_or_default().fill(0);
+            self.start = offset;
+        }
+        let from = offset - self.start;
+        Ok(self.window.get(from..from + len).unwrap_or_default())
+    }
+
+    /// Reads what is at a border.
+    pub(crate) fn parse_at(&mut self, offset: u32) -> Result<Parsed<'_>, Unreadable> {
+        let (log, segment, offset) = (self.log, self.segment, offset_usize(offset));
+        let header = self.view(offset, HEADER_BYTES)?;
+        let length = super::batch::claimed_length(log, header).unwrap_or(0);
+        Ok(parse(log, segment, self.view(offset, HEADER_BYTES.saturating_add(length))?))
+    }
+
+    /// Where the next valid batch numbered above `above` begins, at or after `offset`.
+    pub(crate) fn next_valid(&mut self, offset: u32, above: u64) -> Result<Option<u32>, Unreadable> {
+        let log = self.log;
+        for offset in (offset_usize(offset).next_multiple_of(SECTOR)..self.size).step_by(SECTOR) {
+            // Most borders lie inside zeros or values: look twice only at what begins right.
+            if may_begin(log, self.view(offset, HEADER_BYTES)?)
+                && matches!(self.parse_at(offset32(offset))?, Parsed::Batch(batch) if batch.number > above)
+            {
+                return Ok(Some(offset32(offset)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether anything but zeros follows.
+    pub(crate) fn any_after(&mut self, offset: u32) -> Result<bool, Unreadable> {
+        for offset in (offset_usize(offset)..self.size).step_by(SECTOR) {
+            if self.view(offset, SECTOR)?.iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// How a segment ends.
@@ -55,7 +132,7 @@ pub(crate) struct Found<'a> {
 
 impl<'a> Found<'a> {
     pub(crate) fn records(&self) -> Records<'a> {
-        let records_at = usize::try_from(self.offset).unwrap_or(usize::MAX) + super::layout::HEADER_BYTES;
+        let records_at = offset_usize(self.offset) + HEADER_BYTES;
         Records::new(self.batch.records, records_at)
     }
 
@@ -71,8 +148,8 @@ impl<'a> Found<'a> {
 
 /// Reads batches from `from` on, which must follow each other from number `expected` on (any, for
 /// `None`, but above `above`), and hands each to `visit`. Stops at the first that is not so.
-pub(crate) fn scan<E>(
-    segment: SegmentBytes<'_>,
+pub(crate) fn scan<E: From<Unreadable>>(
+    reader: &mut SegmentReader,
     from: u32,
     expected: Option<u64>,
     above: u64,
@@ -80,8 +157,7 @@ pub(crate) fn scan<E>(
 ) -> Result<Scanned, E> {
     let (mut offset, mut expected, mut last) = (from, expected, None);
     loop {
-        let rest = segment.bytes.get(super::layout::offset_usize(offset)..).unwrap_or(&[]);
-        let detail = match parse(segment.log, segment.segment, rest) {
+        let detail = match reader.parse_at(offset)? {
             Parsed::Batch(batch) => {
                 let fits = expected.map_or(batch.number > above, |expected| batch.number == expected);
                 if fits {
@@ -104,30 +180,25 @@ pub(crate) fn scan<E>(
             Parsed::Bad(detail) => detail.to_owned(),
         };
         let known = last.map_or(above, |(number, _)| number).max(expected.map_or(0, |number| number - 1));
-        let end = match next_valid(segment, offset, known) {
-            Some(next) => End::Damaged(Damage { segment: segment.segment, offset, next: Some(next), detail }),
-            None => End::Open { torn: rest.iter().any(|byte| *byte != 0) },
+        let end = match reader.next_valid(offset, known)? {
+            Some(next) => {
+                End::Damaged(Damage { segment: reader.segment(), offset, next: Some(next), detail })
+            }
+            None => End::Open { torn: reader.any_after(offset)? },
         };
         return Ok(Scanned { end, offset, last });
     }
 }
 
-/// Where the next valid batch numbered above `above` begins, at or after `offset`.
-pub(crate) fn next_valid(segment: SegmentBytes<'_>, offset: u32, above: u64) -> Option<u32> {
-    let from = super::layout::offset_usize(offset).next_multiple_of(SECTOR);
-    find_after(segment.log, segment.segment, segment.bytes, from, above).map(offset32)
-}
-
 /// As [`scan`] for damaged segments: skips what is bad and tells of it.
-pub(crate) fn salvage<E>(
-    segment: SegmentBytes<'_>,
-    above: u64,
+pub(crate) fn salvage<E: From<Unreadable>>(
+    reader: &mut SegmentReader,
     mut visit: impl FnMut(Found<'_>) -> Result<(), E>,
 ) -> Result<(Scanned, Vec<Damage>), E> {
     let mut damages = Vec::new();
-    let (mut from, mut above, mut last) = (0, above, None);
+    let (mut from, mut above, mut last) = (0, 0, None);
     loop {
-        let scanned = scan(segment, from, None, above, &mut visit)?;
+        let scanned = scan(reader, from, None, above, &mut visit)?;
         last = scanned.last.or(last);
         if let End::Damaged(damage) = &scanned.end
             && let Some(next) = damage.next
@@ -148,11 +219,9 @@ pub(crate) fn unreadable(segment: SegmentNo, bad: BadRecord) -> Damage {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
+    use crate::disk::{Disk, MemDisk};
     use crate::log::batch::finish;
-    use crate::log::layout::HEADER_BYTES;
 
     const LOG: LogId = LogId(42);
 
@@ -170,12 +239,17 @@ mod tests {
         bytes
     }
 
+    fn reader(bytes: &[u8]) -> SegmentReader {
+        let disk = MemDisk::new();
+        disk.set_content("file", bytes);
+        SegmentReader::new(LOG, 1, disk.open("file").unwrap(), 8192)
+    }
+
     fn run(bytes: &[u8]) -> (Scanned, Vec<u64>) {
         let mut seen = Vec::new();
-        let segment = SegmentBytes { log: LOG, segment: 1, bytes };
-        let scanned = scan(segment, 0, None, 0, |found| {
+        let scanned = scan(&mut reader(bytes), 0, None, 0, |found| {
             seen.push(found.batch.number);
-            Ok::<_, Infallible>(())
+            Ok::<_, Unreadable>(())
         });
         (scanned.unwrap(), seen)
     }
@@ -204,10 +278,9 @@ mod tests {
             let End::Damaged(damage) = scanned.end else { panic!("{:?}", scanned.end) };
             assert_eq!((damage.segment, damage.offset, damage.next, seen), (1, 512, Some(1024), vec![5]));
             let mut salvaged = Vec::new();
-            let segment = SegmentBytes { log: LOG, segment: 1, bytes: &bytes };
-            let (scanned, damages) = salvage(segment, 0, |found| {
+            let (scanned, damages) = salvage(&mut reader(&bytes), |found| {
                 salvaged.push(found.batch.number);
-                Ok::<_, Infallible>(())
+                Ok::<_, Unreadable>(())
             })
             .unwrap();
             assert_eq!((salvaged, damages.len(), scanned.offset), (vec![5, 7], 1, 1536));
