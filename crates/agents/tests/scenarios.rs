@@ -8,6 +8,7 @@ use penpal_agents::caller::inside_agent;
 use penpal_agents::evidence::{Environment, Surroundings};
 use penpal_agents::kind::{AgentKind, Model};
 use penpal_protocol::sealed::SessionState;
+use penpal_sessions::Command;
 use serde_json::{Value, json};
 use support::{Became, World, environment};
 
@@ -119,6 +120,39 @@ fn resume_in_a_new_process_finds_its_session_among_several() {
         assert_eq!(world.row(second).state, SessionState::Ended);
         assert_eq!(world.sessions.local().len(), 2, "the guess left nothing");
     }
+}
+
+#[test]
+fn a_guess_that_was_used_becomes_part_of_what_it_turns_out_to_be() {
+    let mut world = World::new();
+    let one = claude(&mut world, 1000, "c1");
+    let two = claude(&mut world, 2000, "c2");
+    let first = call(&mut world, &one).session();
+    call(&mut world, &two);
+    world.gone(1000);
+    world.gone(2000);
+    world.processes.start(3000, 100, "claude --resume c1");
+    world.processes.start(3001, 3000, "penpal mcp");
+    let server = world.mcp(3001, &claude_variables("stale"), "/home/alice/proj");
+    let guess = call(&mut world, &server).session();
+    assert_ne!(guess, first, "two ended: nothing says which");
+    world.hook(&CLAUDE, 3000, "UserPromptSubmit", &prompt("c1"), &claude_variables("c1"));
+    assert_eq!(call(&mut world, &server), Became::Session(first));
+    assert_eq!(world.sessions.local().len(), 2);
+    assert!(world.commands.contains(&Command::MoveMail { from: guess, into: first }));
+    assert_eq!(world.row(guess).session, first, "whoever knew the guess reaches the session");
+}
+
+#[test]
+fn this_process_is_found_where_it_stands() {
+    let caller = penpal_agents::evidence::of_this_process();
+    let here = std::env::current_dir().expect("a folder").canonicalize().expect("there");
+    assert_eq!(caller.folder.as_deref(), here.to_str());
+    assert_eq!(caller.ancestors.first().map(|parent| parent.pid), Some(std::os::unix::process::parent_id()));
+    let server = penpal_agents::evidence::of_mcp_server(Some("some-client"));
+    let client = server.client.expect("this process stands for an unknown client");
+    assert_eq!(client.pid, std::process::id());
+    assert!(penpal_agents::evidence::process::is_alive(client));
 }
 
 #[test]
