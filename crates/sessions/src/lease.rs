@@ -1,6 +1,4 @@
-//! Names as leases: who is called what, who takes over, and what is merged.
-
-use std::collections::BTreeSet;
+//! Mailboxes as leases: who takes over, and what is merged.
 
 use penpal_protocol::cbor::List;
 use penpal_protocol::ids::SessionId;
@@ -9,12 +7,13 @@ use penpal_protocol::time::Now;
 use rand_core::CryptoRng;
 
 use crate::command::Command;
-use crate::error::{CloseError, NameError, RegisterError, UnknownSession};
+use crate::error::{RegisterError, UnknownSession};
 use crate::input::{
     AgentConversation, Binding, Place, Placed, PlacedHow, ProcessModel, ProcessRef, Registration,
 };
 use crate::life::Local;
 use crate::machine::Sessions;
+use crate::naming::Claim;
 use crate::record::{self, Conversation, MAX_EARLIER, MAX_PROCESSES, NameOrigin, SessionRecord};
 
 /// How long an ended session keeps its name and takes mail, in milliseconds: 30 days, the longest life of a message.
@@ -22,17 +21,6 @@ pub const ENDED_NAME_LIFE_MS: u64 = penpal_protocol::limits::MAX_MESSAGE_LIFE_MS
 
 /// Most local sessions, ended ones included. The longest ended goes first; when all are live, no more are made.
 pub const MAX_SESSIONS: usize = 1_000;
-
-/// How strong the wish for a name is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    /// A person wants it: an ended session gives it up.
-    Person,
-    /// It follows from the place: an ended session gives it up unless a person named it.
-    Place,
-    /// A session that may turn out to be another, or that nobody watches: takes only what is free.
-    Weak,
-}
 
 impl Sessions {
     pub(crate) fn register(
@@ -140,68 +128,6 @@ impl Sessions {
         Ok(self.placed(session, how))
     }
 
-    pub(crate) fn open(
-        &mut self,
-        name: Label,
-        agent: Label,
-        now: Now,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<Placed, NameError> {
-        if name.is_reserved() {
-            return Err(NameError::Reserved { name });
-        }
-        if let Some(holder) = self.holder(&name) {
-            let local = self.local.get(&holder);
-            let by_hand = local.is_some_and(|local| local.record.model == ProcessModel::ByHand);
-            let ended = local.is_some_and(Local::ended);
-            if by_hand {
-                self.edit(holder, |record| {
-                    record.ended_ms = None;
-                    record.agent = agent;
-                });
-                return Ok(self.placed(holder, PlacedHow::Known));
-            }
-            if !ended {
-                return Err(NameError::Taken { name });
-            }
-        }
-        self.make_room().map_err(|RegisterError::TooMany { max }| NameError::TooMany { max })?;
-        let name = self.claim_name(&name, Claim::Person, None);
-        let mut record =
-            SessionRecord::new(name, NameOrigin::Person, agent, ProcessModel::ByHand, now.wall_ms);
-        record.kept = true;
-        let session = self.insert(record, rng);
-        Ok(self.placed(session, PlacedHow::Created))
-    }
-
-    pub(crate) fn close(&mut self, session: SessionId, now: Now) -> Result<(), CloseError> {
-        let session = self.canonical(session).ok_or(CloseError::Unknown)?;
-        let local = self.local.get(&session).ok_or(CloseError::Unknown)?;
-        if local.record.model != ProcessModel::ByHand {
-            return Err(CloseError::NotByHand { name: local.record.name.clone() });
-        }
-        self.end(session, now);
-        Ok(())
-    }
-
-    pub(crate) fn rename(&mut self, session: SessionId, name: Label) -> Result<(), NameError> {
-        let session = self.canonical(session).ok_or(NameError::Unknown)?;
-        if name.is_reserved() {
-            return Err(NameError::Reserved { name });
-        }
-        let live = |holder: &SessionId| self.local.get(holder).is_some_and(|local| !local.ended());
-        if self.holder(&name).filter(|holder| *holder != session).is_some_and(|holder| live(&holder)) {
-            return Err(NameError::Taken { name });
-        }
-        let name = self.claim_name(&name, Claim::Person, Some(session));
-        self.edit(session, |record| {
-            record.name = name;
-            record.origin = NameOrigin::Person;
-            record.kept = true;
-        });
-        Ok(())
-    }
-
     /// Sessions to which a process belongs.
     pub(crate) fn sessions_of(&self, process: ProcessRef) -> Vec<SessionId> {
         let has = |local: &Local| local.record.processes.contains(&process);
@@ -230,60 +156,6 @@ impl Sessions {
             self.aliases.remove(&alias);
             self.command(Command::Change(record::alias_change(alias, None)));
         }
-    }
-
-    /// Puts right what restored records may contradict: one name, one process, one conversation for two sessions, aliases to nothing.
-    pub(crate) fn mend(&mut self, now: Now) {
-        let mut order: Vec<(u64, SessionId)> =
-            self.local.iter().map(|(sid, local)| (local.record.created_ms, *sid)).collect();
-        order.sort_unstable();
-        let mut seen: Vec<SessionId> = Vec::new();
-        for (_, sid) in order {
-            let Some(mine) = self.local.get(&sid).map(|local| local.record.clone()) else { continue };
-            let others: Vec<&SessionRecord> =
-                seen.iter().filter_map(|other| self.local.get(other)).map(|local| &local.record).collect();
-            let same_name = others.iter().any(|other| other.name == mine.name) || mine.name.is_reserved();
-            let same_conversation = others.iter().any(|other| {
-                mine.conversation.is_some()
-                    && other.agent == mine.agent
-                    && other.conversation.as_ref().map(|c| &c.id) == mine.conversation.as_ref().map(|c| &c.id)
-            });
-            let one = |record: &SessionRecord| record.model == ProcessModel::OnePerConversation;
-            let doubled: Vec<ProcessRef> = mine
-                .processes
-                .iter()
-                .filter(|process| {
-                    one(&mine) && others.iter().any(|other| one(other) && other.processes.contains(process))
-                })
-                .copied()
-                .collect();
-            if same_name {
-                let name = self.free_number(&mine.name);
-                self.edit(sid, |record| record.name = name);
-            }
-            if same_conversation {
-                self.edit(sid, |record| record.conversation = None);
-            }
-            for process in doubled {
-                self.detach(sid, process, now);
-            }
-            seen.push(sid);
-        }
-        let dangling: Vec<SessionId> = self
-            .aliases
-            .iter()
-            .filter(|(sid, into)| self.local.contains_key(sid) || !self.local.contains_key(into))
-            .map(|(sid, _)| *sid)
-            .collect();
-        for alias in dangling {
-            self.aliases.remove(&alias);
-            self.command(Command::Change(record::alias_change(alias, None)));
-        }
-    }
-
-    /// The session that has a name.
-    pub(crate) fn holder(&self, name: &Label) -> Option<SessionId> {
-        self.local.iter().find(|(_, local)| local.record.name == *name).map(|(sid, _)| *sid)
     }
 
     /// Another session of the same agent that has this conversation.
@@ -455,56 +327,7 @@ impl Sessions {
         });
     }
 
-    /// Gives a session whose id came the name it would have had, when that is free.
-    fn rename_by_place(&mut self, session: SessionId) {
-        let Some(record) = self.local.get(&session).map(|local| local.record.clone()) else { return };
-        if record.origin == NameOrigin::Place
-            && let Some(place) = &record.place
-        {
-            let claim = if record.headless { Claim::Weak } else { Claim::Place };
-            let name = self.claim_name(&place.default_name(), claim, Some(session));
-            self.edit(session, |record| record.name = name);
-        }
-    }
-
-    /// Finds the name for a wish; an ended session that has to give it up gets a number.
-    fn claim_name(&mut self, base: &Label, claim: Claim, me: Option<SessionId>) -> Label {
-        let Some(holder) = self.holder(base).filter(|holder| Some(*holder) != me) else {
-            return base.clone();
-        };
-        let gives_up = self.local.get(&holder).is_some_and(|local| {
-            local.ended()
-                && match claim {
-                    Claim::Person => true,
-                    Claim::Place => local.record.origin == NameOrigin::Place,
-                    Claim::Weak => false,
-                }
-        });
-        if gives_up {
-            let number = self.free_number(base);
-            self.edit(holder, |record| record.name = number);
-            return base.clone();
-        }
-        let mine = me.and_then(|me| self.local.get(&me)).map(|local| local.record.name.clone());
-        self.numbered(base, mine.as_ref())
-    }
-
-    fn free_number(&self, base: &Label) -> Label {
-        self.numbered(base, None)
-    }
-
-    /// The first number that makes a name free, or the caller's own.
-    fn numbered(&self, base: &Label, mine: Option<&Label>) -> Label {
-        let taken: BTreeSet<&Label> =
-            self.local.values().map(|local| &local.record.name).filter(|name| Some(*name) != mine).collect();
-        // There are fewer names than numbers, so one is found.
-        (2..)
-            .map(|number| base.numbered(number))
-            .find(|name| !taken.contains(name))
-            .unwrap_or_else(|| base.clone())
-    }
-
-    fn make_room(&mut self) -> Result<(), RegisterError> {
+    pub(crate) fn make_room(&mut self) -> Result<(), RegisterError> {
         if self.local.len() < MAX_SESSIONS {
             return Ok(());
         }
@@ -515,7 +338,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn insert(&mut self, record: SessionRecord, rng: &mut dyn CryptoRng) -> SessionId {
+    pub(crate) fn insert(&mut self, record: SessionRecord, rng: &mut dyn CryptoRng) -> SessionId {
         let sid = loop {
             let mut bytes = [0; SessionId::BYTES];
             rng.fill_bytes(&mut bytes);
@@ -534,7 +357,7 @@ impl Sessions {
         self.touch(session);
     }
 
-    fn placed(&self, session: SessionId, how: PlacedHow) -> Placed {
+    pub(crate) fn placed(&self, session: SessionId, how: PlacedHow) -> Placed {
         let name = self.local.get(&session).map(|local| local.record.name.clone());
         Placed { session, name: name.unwrap_or_else(|| Label::reduce("", "session")), how }
     }

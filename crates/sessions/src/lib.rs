@@ -20,7 +20,9 @@
 //! | `input` | what the shell tells it |
 //! | `command` | what it asks of the shell |
 //! | `record` | what is stored |
-//! | `lease` | names, take-over, merging |
+//! | `lease` | take-over, merging |
+//! | `naming` | who is called what |
+//! | `mend` | restored records that contradict each other |
 //! | `life` | state and reach |
 //! | `announce` | presence that goes out |
 //! | `peer` | presence that came in |
@@ -62,6 +64,8 @@ mod input;
 mod lease;
 mod life;
 mod machine;
+mod mend;
+mod naming;
 mod peer;
 mod record;
 mod resolve;
