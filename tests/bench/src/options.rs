@@ -1,0 +1,96 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measure penpal on this machine
+///
+/// Without names all benches run, in this order. Whatever is compared is measured alternately, round by round, because
+/// machines change their speed within minutes.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+pub(crate) struct Options {
+    /// Benches to run; all when none is named
+    #[arg(value_enum)]
+    pub(crate) names: Vec<Name>,
+
+    /// Rounds of each bench
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: u16,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Where files are written: the disk that is measured [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Measure Redis beside the relay, where redis-server is installed
+    #[arg(long)]
+    pub(crate) peers: bool,
+
+    /// Idle connections that `idle` opens at a relay
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) connections: u32,
+
+    /// Measure for a minute what the keep-alives of idle connections cost
+    #[arg(long)]
+    pub(crate) keep_alives: bool,
+
+    /// Rows in the store that `store` opens again
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) rows: u32,
+
+    /// Part of this program that a bench starts as a process of its own
+    #[arg(long, value_enum, hide = true, requires = "folder")]
+    pub(crate) role: Option<Role>,
+
+    /// Where that part writes
+    #[arg(long, hide = true)]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Name {
+    /// quinn, group commit and forwarding, nothing else
+    Floor,
+    /// The relay alone, beside the floor
+    Relay,
+    /// Sealing and opening
+    Seal,
+    /// The durable log
+    Store,
+    /// Node to relay to node, with the receipt
+    Node,
+    /// From one session to another on the same machine
+    Local,
+    /// Whole processes of the smallest commands
+    Process,
+    /// Memory and wake-ups with nothing to do
+    Idle,
+}
+
+/// Parts that run as processes of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Server of the floor
+    FloorServer,
+}
+
+impl Options {
+    /// The benches to run, each once.
+    pub(crate) fn benches(&self) -> Vec<Name> {
+        let mut names =
+            if self.names.is_empty() { Name::value_variants().to_vec() } else { self.names.clone() };
+        names.sort_unstable();
+        names.dedup();
+        if names.contains(&Name::Relay) {
+            // It measures the floor beside the relay.
+            names.retain(|name| *name != Name::Floor);
+        }
+        names
+    }
+}

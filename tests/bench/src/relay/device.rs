@@ -1,0 +1,123 @@
+//! Devices as the relay knows them: a key, a connection, an account. Nothing of a node is behind them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use penpal_protocol::cbor::{List, Text};
+use penpal_protocol::ids::{Capability, EdgeId, Incarnation, RunId, SlotId, SpoolEpoch};
+use penpal_protocol::text::Label;
+use penpal_protocol::wire::{
+    Answer, EdgeCreate, EdgeLink, Hello, HelloAnswer, MAX_ANSWER_BYTES, Register, Request, Verdict,
+};
+use penpal_transport::{
+    Connection, Dialer, DialerOptions, Frame, FrameReader, RelayPin, Target, TransportKey,
+};
+
+use super::Program;
+
+/// Longest that the relay may take for anything.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Longest answer.
+#[expect(clippy::cast_possible_truncation, reason = "384 KiB")]
+const MAX_ANSWER: u32 = MAX_ANSWER_BYTES as u32;
+
+/// Makes devices that share one socket.
+#[derive(Debug)]
+pub(crate) struct Devices {
+    dialer: Dialer,
+    address: SocketAddr,
+    pin: RelayPin,
+}
+
+impl Devices {
+    /// With a socket of their own.
+    pub(crate) fn new(program: &Program) -> anyhow::Result<Self> {
+        Self::with(Dialer::bind(DialerOptions::default())?, program)
+    }
+
+    /// With this socket.
+    pub(crate) fn with(dialer: Dialer, program: &Program) -> anyhow::Result<Self> {
+        Ok(Self { dialer, address: program.listening, pin: program.pin })
+    }
+
+    /// Connects with a fresh key and registers.
+    pub(crate) async fn device(&self, handle: &str) -> anyhow::Result<Device> {
+        let key = TransportKey::from_seed(&random()?);
+        let target = Target { addresses: &[self.address], pin: self.pin, key: &key };
+        let dialed = self.dialer.dial(target, WAIT).await?;
+        let register = Register { handle: Label::new(handle)?, token: None, invite: None, proof: None };
+        match ask(&dialed.connection, Request::Register(register)).await? {
+            Answer::Registered(registered) => Ok(Device {
+                connection: dialed.connection,
+                incoming: dialed.incoming,
+                slot: registered.slot,
+                epoch: SpoolEpoch::from_bytes([0; 8]),
+            }),
+            other => bail!("registering {handle}: {other:?}"),
+        }
+    }
+}
+
+/// One connected device.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(super) connection: Connection,
+    /// The relay's stream.
+    pub(super) incoming: FrameReader,
+    pub(super) slot: SlotId,
+    /// Life of its spool; known after [`Self::hello`].
+    pub(super) epoch: SpoolEpoch,
+}
+
+impl Device {
+    /// Starts receiving.
+    pub(crate) async fn hello(&mut self) -> anyhow::Result<()> {
+        let hello = Hello {
+            incarnation: Incarnation::from_bytes(random()?),
+            run: RunId::from_bytes(random()?),
+            since: List::default(),
+            software: Text::truncated("penpal-bench"),
+        };
+        match self.ask(Request::Hello(hello)).await? {
+            Answer::Hello(HelloAnswer { verdict: Verdict::Known, epoch, .. }) => self.epoch = epoch,
+            other => bail!("hello: {other:?}"),
+        }
+        Ok(())
+    }
+
+    /// Makes an edge to this device for another one to deposit on.
+    pub(super) async fn edge_for(&self, other: &Self) -> anyhow::Result<(EdgeId, Capability)> {
+        let (edge, cap) = (EdgeId::from_bytes(random()?), Capability::from_bytes(random()?));
+        done(self.ask(Request::EdgeCreate(EdgeCreate { edge, cap_hash: cap.hash() })).await?)?;
+        done(other.ask(Request::EdgeLink(EdgeLink { edge, cap: cap.clone() })).await?)?;
+        Ok((edge, cap))
+    }
+
+    async fn ask(&self, request: Request) -> anyhow::Result<Answer> {
+        ask(&self.connection, request).await
+    }
+}
+
+/// Asks the relay for something.
+pub(super) async fn ask(connection: &Connection, request: Request) -> anyhow::Result<Answer> {
+    let frame = Frame::new(request.kind().number(), request.encode());
+    let answer = connection
+        .request(&frame, MAX_ANSWER, WAIT)
+        .await
+        .with_context(|| format!("{:?}", request.kind()))?;
+    Ok(Answer::decode(answer.kind, &answer.payload)?)
+}
+
+fn done(answer: Answer) -> anyhow::Result<()> {
+    anyhow::ensure!(answer == Answer::Done, "the relay answers {answer:?}");
+    Ok(())
+}
+
+/// Random bytes.
+pub(super) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).ok().context("random bytes")?;
+    Ok(bytes)
+}

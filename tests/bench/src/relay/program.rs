@@ -1,0 +1,64 @@
+//! The relay's program as a child process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::Context;
+use penpal_protocol::text::RelayAddress;
+use penpal_tests::clean_command;
+use penpal_transport::RelayPin;
+use serde::Deserialize;
+
+use crate::process::{Ended, built};
+
+/// A running relay that registers everybody.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Ended,
+    pub(super) listening: SocketAddr,
+    pub(super) pin: RelayPin,
+}
+
+/// The program's first line.
+#[derive(Debug, Deserialize)]
+struct Ready {
+    listening: SocketAddr,
+    address: String,
+}
+
+impl Program {
+    /// Starts it on a free port of loopback.
+    pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
+        let program = built("penpal-relay")?;
+        let mut child = clean_command(&program)
+            .args([
+                "serve",
+                "--json",
+                "--log",
+                "warn",
+                "--register",
+                "open",
+                "--listen",
+                "127.0.0.1:0",
+                "--data",
+            ])
+            .arg(folder.join("relay"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))
+            .map(Ended)?;
+        let output = child.0.stdout.take().context("its output")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        let ready: Ready = serde_json::from_str(&line).with_context(|| format!("the relay says {line:?}"))?;
+        let address: RelayAddress = ready.address.parse()?;
+        Ok(Self { child, listening: ready.listening, pin: RelayPin(*address.pin().as_bytes()) })
+    }
+
+    /// Process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+}
