@@ -172,6 +172,7 @@ fn restart(out: &mut impl Write, dir: &Path, rows: u64) -> Result<()> {
         let _outcomes = store.commit(batches)?;
     }
     writeln!(out, "wrote {next} rows in {:.1?}: {:?}", began.elapsed(), store.stats())?;
+    memory(out)?;
     let began = Instant::now();
     Box::new(store).close()?;
     writeln!(out, "close {:.1?}", began.elapsed())?;
@@ -184,18 +185,25 @@ fn restart(out: &mut impl Write, dir: &Path, rows: u64) -> Result<()> {
         let read = store.read(first.0, 0, 64, usize::MAX)?.len();
         writeln!(out, "open {what}: {opened:.1?}, serving {read} rows after {:.1?}", began.elapsed())?;
         assert_eq!(store.opening().rebuilt, None);
+        memory(out)?;
         drop(store);
     }
     std::fs::remove_dir_all(dir.join("index"))?;
     let began = Instant::now();
     let store = LogStore::open(dir, Options::default())?;
     writeln!(out, "open with rebuild: {:.1?} ({:?})", began.elapsed(), store.opening().rebuilt)?;
+    memory(out)?;
     let queued: u64 = store.queues(None, 1000)?.iter().map(|(_, usage)| usage.rows).sum();
     assert_eq!(queued, next);
     drop(store);
+    memory(out)
+}
+
+fn memory(out: &mut impl Write) -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     for line in status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS")) {
-        writeln!(out, "{line}")?;
+        write!(out, "{line} ")?;
     }
+    writeln!(out)?;
     Ok(())
 }

@@ -14,6 +14,7 @@ pub(crate) mod catalog;
 mod folder;
 pub(crate) mod memory;
 pub(crate) mod queue;
+mod redo;
 pub(crate) mod rows;
 pub(crate) mod shard;
 pub(crate) mod sled;

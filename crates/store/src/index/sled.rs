@@ -4,6 +4,10 @@
 //! is trusted only when it was closed cleanly — everything synced by us, then [`CLEAN_FILE`] written —
 //! or when the machine has not stopped since it was opened, which the operating system's boot id in
 //! [`BOOT_FILE`] tells. Anything else, also a panic at any time, is set aside and rebuilt.
+//!
+//! sled applies a batch atomically, but holds on to every page it replaces until the batch ends: 16 000
+//! rows at once cost half a gigabyte. Long lists of changes are therefore applied in pieces, with the
+//! whole list in a [`redo`] file beside the database until they are all there.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::redo;
 use super::{Bases, Found, IndexBase, IndexChange, IndexHome, IndexRow, Rebuilt};
 use crate::IndexError;
 
@@ -22,6 +27,9 @@ const SET_ASIDE: &str = "index.set-aside";
 const CLEAN_FILE: &str = "index.clean";
 /// `log id, boot id`: written at opening.
 const BOOT_FILE: &str = "index.boot";
+
+/// Most changes in one batch of sled's.
+const PIECE_ROWS: usize = 256;
 
 /// Log items above a quarter of this go to files that sled never syncs; our rows are far below it.
 const SEGMENT_BYTES: usize = 512 * 1024;
@@ -56,7 +64,11 @@ impl SledIndex {
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None);
         let db = guarded("open the index", || config.open())?;
-        Ok(Arc::new(SledBase { db: Some(db), path }))
+        let base = SledBase { db: Some(db), path };
+        if let Some(changes) = redo::read(&base.redo_path()) {
+            base.apply_in_pieces(&changes)?;
+        }
+        Ok(Arc::new(base))
     }
 
     fn open_bases(&self) -> Result<Bases, IndexError> {
@@ -245,6 +257,33 @@ impl SledBase {
     }
 }
 
+impl SledBase {
+    fn redo_path(&self) -> PathBuf {
+        self.path.with_extension("redo")
+    }
+
+    /// Applies what the redo file holds, and removes it when nothing of it can be lost any more.
+    fn apply_in_pieces(&self, changes: &[redo::Change]) -> Result<(), IndexError> {
+        for piece in changes.chunks(PIECE_ROWS) {
+            let mut batch = sled::Batch::default();
+            for (key, value) in piece {
+                add(&mut batch, key, value.as_deref());
+            }
+            self.with("write the index", |db| db.apply_batch(batch))?;
+        }
+        self.flush()?;
+        let path = self.redo_path();
+        fs::remove_file(&path).map_err(|source| IndexError::Io { action: "remove", path, source })
+    }
+}
+
+fn add(batch: &mut sled::Batch, key: &[u8], value: Option<&[u8]>) {
+    match value {
+        Some(value) => batch.insert(key, value),
+        None => batch.remove(key),
+    }
+}
+
 impl Drop for SledBase {
     fn drop(&mut self) {
         let db = self.db.take();
@@ -278,12 +317,20 @@ impl IndexBase for SledBase {
     }
 
     fn apply(&self, changes: &mut dyn Iterator<Item = IndexChange<'_>>) -> Result<(), IndexError> {
+        let changes: Vec<redo::Change> =
+            changes.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect();
+        if changes.len() > PIECE_ROWS {
+            let path = self.redo_path();
+            redo::write(&path, &changes).map_err(|source| IndexError::Io {
+                action: "write",
+                path,
+                source,
+            })?;
+            return self.apply_in_pieces(&changes);
+        }
         let mut batch = sled::Batch::default();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
+        for (key, value) in &changes {
+            add(&mut batch, key, value.as_deref());
         }
         self.with("write the index", |db| db.apply_batch(batch))
     }
@@ -304,6 +351,32 @@ mod tests {
         let error = guarded::<()>("try", || Err(sled::Error::Unsupported("x".to_owned()))).unwrap_err();
         assert!(matches!(error, IndexError::Failed { action: "try", .. }), "{error}");
         assert_eq!(guarded("try", || Ok(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn pieces_interrupted_are_finished_at_the_next_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = SledIndex::new(dir.path(), 1024 * 1024);
+        let key = |n: u32| n.to_be_bytes().to_vec();
+        let changes: Vec<redo::Change> = (0..1000).map(|n| (key(n), (n % 3 > 0).then(|| vec![1]))).collect();
+        let base = home.open_base("short").unwrap();
+        base.apply(
+            &mut (0..1000).map(key).collect::<Vec<_>>().iter().map(|key| (key.as_slice(), Some(&[0][..]))),
+        )
+        .unwrap();
+        let redo = dir.path().join("index/short.redo");
+        assert!(!redo.exists(), "finished");
+        // The process dies when a part is applied.
+        redo::write(&redo, &changes).unwrap();
+        let part: Vec<_> = changes[..300].to_vec();
+        base.apply(&mut part.iter().take(200).map(|(key, value)| (key.as_slice(), value.as_deref())))
+            .unwrap();
+        drop(base);
+        let base = home.open_base("short").unwrap();
+        assert!(!redo.exists());
+        for (key, value) in changes {
+            assert_eq!(base.get(&key).unwrap(), value);
+        }
     }
 
     #[test]
