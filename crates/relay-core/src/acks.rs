@@ -43,9 +43,11 @@ impl Acks {
         self.since.get_or_insert(now);
     }
 
-    /// Rows of a slot up to here are done, as far as is not yet written.
-    pub(crate) fn up_to(&self, slot: &SlotId) -> u64 {
-        self.waiting.get(slot).map_or(0, |pending| pending.up_to)
+    /// Has a slot's acknowledgements written in this very step: it is about to be read from its first row.
+    pub(crate) fn hurry(&mut self, slot: &SlotId) {
+        if self.waiting.contains_key(slot) {
+            self.since = Some(Duration::ZERO);
+        }
     }
 
     /// When they must be written.

@@ -66,8 +66,6 @@ pub(crate) struct Receive {
     pub(crate) slot: SlotId,
     /// What the connection had said before, in case the step does not happen.
     pub(crate) before: Option<(SlotId, RunId)>,
-    /// Rows up to here are acknowledged though they may still be stored.
-    pub(crate) cursor: u64,
 }
 
 impl RelayCore {
@@ -189,7 +187,7 @@ impl RelayCore {
                 account: what.account,
                 slot: what.slot,
                 epoch,
-                cursor: what.cursor,
+                cursor: 0,
                 caught_up: false,
                 in_flight: std::collections::VecDeque::new(),
                 in_flight_bytes: 0,

@@ -92,6 +92,8 @@ struct Plan {
 #[derive(Debug)]
 pub(crate) struct Marks {
     buckets: VecDeque<Bucket>,
+    /// Number of the next bucket: one that is being dropped is not used again at once.
+    next_number: u64,
     max: usize,
     /// Marks of the newest bucket's thin rows, and the numbers of those rows.
     thin_marks: Vec<u128>,
@@ -133,8 +135,10 @@ impl Marks {
             let marks = read_all(number, rows)?;
             buckets.push_back(Bucket { number, begun_minute: record.begun_minute, marks, last_seq });
         }
+        let next_number = buckets.iter().map(|bucket: &Bucket| bucket.number + 1).max().unwrap_or(1);
         Ok(Self {
             buckets,
+            next_number,
             max,
             thin_marks: Vec::new(),
             thin_rows: Vec::new(),
@@ -172,7 +176,7 @@ impl Marks {
                 (bucket.number, Plan { begin: None, seq: bucket.last_seq + 1, thin, merge })
             }
             None => {
-                let number = self.buckets.back().map_or(0, |bucket| bucket.number) + 1;
+                let number = self.next_number;
                 changes.push(Change::Put {
                     table: Table::MarkBucket,
                     key: MarkBucket::key_bytes(&number),
@@ -194,7 +198,8 @@ impl Marks {
     pub(crate) fn commit(&mut self) {
         let Some(plan) = self.plan.take() else { return };
         if let Some(begun_minute) = plan.begin {
-            let number = self.buckets.back().map_or(0, |bucket| bucket.number) + 1;
+            let number = self.next_number;
+            self.next_number += 1;
             self.buckets.push_back(Bucket { number, begun_minute, marks: MarkSet::default(), last_seq: 0 });
             self.forget_thin();
         }
@@ -225,13 +230,19 @@ impl Marks {
         while let Some(bucket) = self.buckets.front() {
             let all: usize = self.buckets.iter().map(|bucket| bucket.marks.len()).sum();
             let over = minute >= bucket.begun_minute.saturating_add(BUCKET_MINUTES + LIFE_MINUTES);
-            if self.buckets.len() < 2 || !(over || all > self.max) {
+            let many = all > self.max && self.buckets.len() > 1;
+            if !(over || many) {
                 return;
             }
             changes.push(Change::DropQueue { queue: queue(bucket.number) });
-            let key = MarkBucket::key_bytes(&bucket.number);
-            changes.push(Change::Delete { table: Table::MarkBucket, key });
+            changes.push(Change::Delete {
+                table: Table::MarkBucket,
+                key: MarkBucket::key_bytes(&bucket.number),
+            });
             self.buckets.pop_front();
+            if self.buckets.is_empty() {
+                self.forget_thin();
+            }
         }
     }
 

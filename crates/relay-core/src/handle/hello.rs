@@ -50,9 +50,9 @@ impl RelayCore {
                 let known = Known { incarnation: hello.incarnation, run: hello.run };
                 self.remember(device, slot, known, cx);
                 let before = self.conns.set_hello(conn, Some((device.slot, hello.run)));
-                let cursor = self.acks.up_to(&device.slot);
+                self.acks.hurry(&device.slot);
                 let (account, slot) = (device.account, device.slot);
-                let receive = Receive { conn, request, answer, account, slot, before, cursor };
+                let receive = Receive { conn, request, answer, account, slot, before };
                 self.effects.push(Effect::Receive(Box::new(receive)));
             }
             (Verdict::Clone, Some(other)) => {

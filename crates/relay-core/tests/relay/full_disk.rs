@@ -1,0 +1,96 @@
+//! A full disk: refused and told, nothing half done, and freeing goes on.
+
+use std::time::Duration;
+
+use penpal_protocol::wire::{Answer, DepositOutcome, EdgeRevoke, RefusalCode, Request, Verdict};
+use penpal_relay_core::{AdminAnswer, AdminRequest, Table};
+
+use crate::registration::{invite, redeem};
+use crate::world::{World, delivered, hello, key, refusal};
+
+#[test]
+fn deposits_say_full_and_work_again_later() {
+    let mut world = World::new();
+    let (alice, bob, way) = world.pair();
+    world.deposit(bob.conn, way.deposit(1, vec![1; 64]));
+    let before = world.rows.clone();
+    world.disk_full = true;
+    for _ in 0..3 {
+        // First by a commit that fails, then without trying.
+        assert_eq!(world.deposit(bob.conn, way.deposit(2, vec![2; 64])), DepositOutcome::Full);
+    }
+    assert!(world.rows == before);
+    assert_eq!(
+        world.deposit(bob.conn, way.deposit(1, vec![1; 64])),
+        DepositOutcome::Accepted,
+        "stored before"
+    );
+    world.disk_full = false;
+    assert_eq!(world.deposit(bob.conn, way.deposit(2, vec![2; 64])), DepositOutcome::Full, "not tried yet");
+    world.advance(Duration::from_secs(2));
+    assert_eq!(world.deposit(bob.conn, way.deposit(2, vec![2; 64])), DepositOutcome::Accepted);
+    world.online(&alice);
+    assert_eq!(delivered(&world.events(alice.conn)), [(1, 1), (2, 2)]);
+}
+
+#[test]
+fn nothing_of_a_failed_step_has_happened() {
+    let mut world = World::new();
+    let alice = world.person(1, "alice");
+    world.ask(alice.conn, invite(1));
+    let bob = world.connect(key(2));
+    let before = world.rows.clone();
+    world.disk_full = true;
+    let register = world.put(bob, crate::registration::by_invite("bob", 1));
+    let redeeming = world.put(bob, redeem(1, 5));
+    let receiving = world.put(alice.conn, hello(1, 1, &[]));
+    world.step();
+    for id in [register, redeeming, receiving] {
+        assert_eq!(refusal(&world.answer(id).unwrap()), Some(RefusalCode::Full));
+    }
+    assert!(world.rows == before);
+    world.disk_full = false;
+    world.advance(Duration::from_secs(2));
+    assert!(matches!(world.ask(bob, crate::registration::by_invite("bob", 1)), Answer::Registered(_)));
+    assert_eq!(world.ask(bob, redeem(1, 6)), Answer::Done);
+    assert_eq!(world.hello(alice.conn, 1, 2, &[]).verdict, Verdict::Known, "run 1 was never answered");
+}
+
+#[test]
+fn receiving_acknowledging_and_revoking_go_on() {
+    let mut world = World::new();
+    let (mut alice, bob, way) = world.pair();
+    world.hello(alice.conn, 1, 1, &[]);
+    for number in 0..5 {
+        world.deposit(bob.conn, way.deposit(number, vec![1; 64]));
+    }
+    world.disk_full = true;
+    assert_eq!(world.deposit(bob.conn, way.deposit(9, vec![1; 64])), DepositOutcome::Full);
+    world.reconnect(&mut alice);
+    let answer = world.hello(alice.conn, 1, 2, &[1]);
+    assert_eq!(answer.verdict, Verdict::Known);
+    assert_eq!(delivered(&world.events(alice.conn)).len(), 5);
+    world.ack(alice.conn, answer.epoch, 5, &[]);
+    world.advance(Duration::from_millis(100));
+    use penpal_relay_core::{Queue, Rows};
+    assert_eq!(world.rows.usage(Queue(*alice.registered.slot.as_bytes())).unwrap().rows, 0);
+    assert_eq!(world.ask(alice.conn, Request::EdgeRevoke(EdgeRevoke { edge: way.edge })), Answer::Done);
+    assert_eq!(world.rows.count(Table::Edge), 0);
+    // The run that was answered meanwhile is the known one, now and after a restart.
+    world.reconnect(&mut alice);
+    assert_eq!(world.hello(alice.conn, 1, 3, &[2]).verdict, Verdict::Known);
+    world.disk_full = false;
+    world.advance(Duration::from_secs(5));
+    world.restart();
+    world.reconnect(&mut alice);
+    assert_eq!(world.hello(alice.conn, 1, 4, &[3]).verdict, Verdict::Known);
+}
+
+#[test]
+fn the_operator_is_told() {
+    let mut world = World::new();
+    world.disk_full = true;
+    let ask = AdminRequest::TokenNew { note: String::new(), life_ms: 1_000, uses: 1 };
+    assert_eq!(world.admin(ask.clone()), AdminAnswer::Full);
+    assert_eq!(world.admin(ask), AdminAnswer::Full);
+}
