@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::shape::{Ask, Reply};
 use crate::config::RelayConfig;
 use crate::engine::Inbox;
@@ -21,12 +23,14 @@ pub(crate) fn run(config: &RelayConfig, ask: Ask) -> anyhow::Result<Reply> {
     if !folder.is_used() {
         anyhow::bail!("there is no relay in {}", folder.data().display());
     }
-    if let Some(reply) = over_socket(&folder.admin_socket(), &ask)? {
+    let socket = folder.admin_socket();
+    let unanswered = || format!("the running relay gives no answer on {}", socket.display());
+    if let Some(reply) = over_socket(&socket, &ask).with_context(unanswered)? {
         return Ok(reply);
     }
     match in_folder(&folder, config, ask.clone()) {
         // A relay was starting or stopping when the socket was tried.
-        Err(RelayError::InUse { data }) => match over_socket(&folder.admin_socket(), &ask)? {
+        Err(RelayError::InUse { data }) => match over_socket(&socket, &ask).with_context(unanswered)? {
             Some(reply) => Ok(reply),
             None => Err(RelayError::InUse { data }.into()),
         },

@@ -1,0 +1,126 @@
+//! Clients that do not keep to the protocol, and noise.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use penpal_protocol::wire::{Answer, DepositOutcome, FrameKind, InviteFetch, RefusalCode, Request};
+use penpal_transport::{CloseCode, DialError, Frame, Lost, RelayPin, RequestError};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::client::{Client, LONG, dial, key, pair, relay, soon, token};
+
+#[tokio::test]
+async fn a_wrong_pin_is_noticed_before_anything_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir).await;
+    let error = dial(relay.listening(), RelayPin([0; 16]), &key(1)).await.unwrap_err();
+    assert!(matches!(error, DialError::WrongKey { .. }), "{error}");
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn unknown_and_malformed_requests_are_refused_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir).await;
+    let client = Client::connect(relay.address(), 1).await;
+    for (kind, payload, expected) in [
+        (40, &b""[..], "unknown frame kind 40"),
+        (FrameKind::Done.number(), &b""[..], "a Done frame does not belong here"),
+        (FrameKind::InviteFetch.number(), &b"\xff\xff"[..], "malformed InviteFetch frame"),
+        (FrameKind::InviteFetch.number(), &b""[..], "malformed InviteFetch frame"),
+    ] {
+        let answer = client.connection.request(&Frame::new(kind, payload), 1024, LONG).await.unwrap();
+        match Answer::decode(answer.kind, &answer.payload).unwrap() {
+            Answer::Refused(refusal) => {
+                assert_eq!(refusal.code, RefusalCode::Malformed);
+                let detail = refusal.detail.unwrap().as_str().to_owned();
+                assert!(detail.starts_with(expected), "{detail}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // The connection goes on.
+    let fetch =
+        Request::InviteFetch(InviteFetch { invite: penpal_protocol::ids::InviteId::from_bytes([0; 16]) });
+    assert_eq!(client.ask(fetch).await, Answer::refused(RefusalCode::No));
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frame_too_large_ends_its_stream_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir).await;
+    let client = Client::connect(relay.address(), 1).await;
+    let frame = Frame::new(FrameKind::InviteFetch.number(), vec![0; 200 * 1024]);
+    let error = client.connection.request(&frame, 1024, LONG).await.unwrap_err();
+    assert!(matches!(error, RequestError::Refused { code: CloseCode::Violation }), "{error}");
+    assert!(client.connection.lost().is_none());
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn noise_among_deposits_ends_the_connection_and_loses_nothing_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir).await;
+    let (mut alice, mut bob, way) = pair(relay.address(), &token(&relay).await).await;
+    assert_eq!(bob.deposit(&way, 1, vec![1; 4096]).await, DepositOutcome::Accepted);
+    let (writer, _) = bob.deposits().await;
+    writer.send(FrameKind::Deposit.number(), b"noise").await.unwrap();
+    match soon(bob.connection.closed()).await {
+        Lost::ClosedByPeer { code: CloseCode::Violation, reason } => {
+            assert_eq!(reason, "malformed frame on the deposits stream");
+        }
+        other => panic!("{other:?}"),
+    }
+    alice.hello().await;
+    assert_eq!(alice.delivery().await.seq, 1);
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn random_datagrams_disturb_nobody() {
+    let seed = u64::from(std::process::id());
+    eprintln!("seed {seed}");
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir).await;
+    let (mut alice, mut bob, way) = pair(relay.address(), &token(&relay).await).await;
+    alice.hello().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for number in 0..2_000_u64 {
+        let mut noise = vec![0; usize::try_from(rng.next_u64() % 1_400).unwrap()];
+        rng.fill_bytes(&mut noise);
+        // Also what looks like the start of a QUIC connection.
+        if let (true, [first, ..]) = (number % 2 == 0, noise.as_mut_slice()) {
+            *first |= 0xc0;
+        }
+        socket.send_to(&noise, relay.listening()).unwrap();
+        if number % 200 == 0 {
+            assert_eq!(bob.deposit(&way, number, vec![1; 4096]).await, DepositOutcome::Accepted);
+            alice.delivery().await;
+        }
+    }
+    Client::connect(relay.address(), 3).await;
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_slows_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir).await;
+    let (alice, mut bob, way) = pair(relay.address(), &token(&relay).await).await;
+    // Alice says Hello and never reads nor acknowledges.
+    alice.hello().await;
+    for number in 0..400 {
+        assert_eq!(bob.deposit(&way, number, vec![1; 16 * 1024]).await, DepositOutcome::Accepted, "{number}");
+    }
+    let asked = std::time::Instant::now();
+    let carol = Client::connect(relay.address(), 3).await;
+    let fetch =
+        Request::InviteFetch(InviteFetch { invite: penpal_protocol::ids::InviteId::from_bytes([0; 16]) });
+    carol.ask(fetch).await;
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    drop(alice);
+    relay.stop().await.unwrap();
+}

@@ -1,0 +1,15 @@
+//! The relay with real sockets, files and processes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests fail by panicking, and look for the one variant that they expect"
+)]
+
+mod abuse;
+mod cli;
+mod client;
+mod folder;
+mod messages;
+mod process;
