@@ -23,6 +23,11 @@ fn main() -> Result<()> {
     let dir = Path::new(&dir);
     std::fs::create_dir_all(dir)?;
     let mut out = io::stdout().lock();
+    memory(&mut out)?;
+    let idle = fresh(&dir.join("idle"))?;
+    write!(out, "with an empty store open: ")?;
+    memory(&mut out)?;
+    drop(idle);
     for round in 0..if rows > 0 { 1 } else { 3 } {
         writeln!(out, "-- run {round}")?;
         floor(&mut out, &dir.join("floor"), ROW_BYTES + 512)?;

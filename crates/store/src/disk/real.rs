@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use super::{Disk, DiskFile};
 
-/// Zeros are written and synced in pieces of this size, so that a commit's own sync never queues
+/// New files are synced after each so many bytes of zeros, so that a commit's own sync never queues
 /// behind a large one.
-const FILL_BYTES: usize = 1024 * 1024;
+const FILL_BYTES: u64 = 1024 * 1024;
+
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Kept free beside what an allocation needs, for the index and for whoever else shares the disk.
 const MARGIN_BYTES: u64 = 4 * 1024 * 1024;
@@ -49,13 +51,14 @@ impl RealDisk {
 
     fn fill(&self, name: &str, bytes: u64) -> io::Result<()> {
         let file = self.create(name)?;
-        let zeros = vec![0_u8; FILL_BYTES];
         let mut at = 0;
         while at < bytes {
-            let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(FILL_BYTES);
-            file.write_all_at(zeros.get(..piece).unwrap_or(&zeros), at)?;
-            file.sync_data()?;
+            let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(ZEROS.len());
+            file.write_all_at(ZEROS.get(..piece).unwrap_or(&ZEROS), at)?;
             at += piece as u64;
+            if at.is_multiple_of(FILL_BYTES) {
+                file.sync_data()?;
+            }
         }
         file.sync_all()
     }

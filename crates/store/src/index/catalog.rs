@@ -5,18 +5,24 @@
 //! range exists.
 
 use super::folder::Folder;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::queue::Resident;
 use super::rows::{Place, QUEUED_FROM, QUEUED_TO, ROWS_FROM, ROWS_TO, Tally, Value, Watermark, row_key};
-use super::shard::Shard;
+use super::shard::{Fold, Shard};
 use super::{Bases, IndexRow};
 use crate::log::layout::{Pos, SegmentNo};
 use crate::log::record::{Grave, Placed, Record, put_size};
-use crate::{IndexError, Life, Table};
+use crate::{IndexError, Life, QueueId, Table};
 
 /// The index as the engine sees it.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     pub(super) short: Shard,
     long: Shard,
+    /// Queues used since the last fold.
+    pub(super) residents: RefCell<BTreeMap<QueueId, Resident>>,
     folder: Folder,
 }
 
@@ -30,7 +36,12 @@ pub(crate) struct At {
 impl Catalog {
     pub(crate) fn open(bases: Bases, in_background: bool) -> Result<Self, IndexError> {
         let folder = if in_background { Folder::start() } else { Folder::none() };
-        Ok(Self { short: Shard::open(bases.short)?, long: Shard::open(bases.long)?, folder })
+        Ok(Self {
+            short: Shard::open(bases.short)?,
+            long: Shard::open(bases.long)?,
+            residents: RefCell::default(),
+            folder,
+        })
     }
 
     /// The maps alone; what is not folded is lost to them.
@@ -52,7 +63,7 @@ impl Catalog {
     /// Moves what gathered in memory into the maps, and returns when that is done.
     pub(crate) fn fold(&mut self, watermark: Watermark) -> Result<(), IndexError> {
         self.finish_fold()?;
-        for fold in [self.short.begin_fold(watermark), self.long.begin_fold(watermark)] {
+        for fold in self.begin_fold(watermark) {
             fold.run()?;
         }
         self.folded();
@@ -67,8 +78,14 @@ impl Catalog {
         if self.is_folding()? {
             return Ok(());
         }
-        let folds = [self.short.begin_fold(watermark), self.long.begin_fold(watermark)];
+        let folds = self.begin_fold(watermark);
         self.folder.ask(folds)
+    }
+
+    fn begin_fold(&mut self, watermark: Watermark) -> [Fold; 2] {
+        // What is known of queues says which rows lie below the overlay, which is another one now.
+        self.residents.get_mut().clear();
+        [self.short.begin_fold(watermark), self.long.begin_fold(watermark)]
     }
 
     /// Whether the second thread is at work; takes note when it is done.

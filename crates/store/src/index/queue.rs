@@ -57,10 +57,42 @@ impl QueueState {
     }
 }
 
+/// Queues whose state is kept at hand.
+const MAX_RESIDENT: usize = 4096;
+
+/// The state of a queue that was used since the last fold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resident {
+    state: QueueState,
+    /// At most so many of its rows are below the overlay. Mostly none: then nothing has to be asked there.
+    below: u64,
+}
+
 impl Catalog {
     pub(crate) fn queue(&self, queue: QueueId) -> Result<Option<QueueState>, IndexError> {
-        let state = self.short.get(&state_key(queue))?;
-        state.map(|bytes| QueueState::decode(&bytes)).transpose()
+        Ok(self.resident(queue)?.map(|resident| resident.state))
+    }
+
+    fn resident(&self, queue: QueueId) -> Result<Option<Resident>, IndexError> {
+        if let Some(resident) = self.residents.borrow().get(&queue) {
+            return Ok(Some(*resident));
+        }
+        let key = state_key(queue);
+        let Some(bytes) = self.short.get(&key)? else { return Ok(None) };
+        let state = QueueState::decode(&bytes)?;
+        // Every change of a queue changes its state: an unchanged one has all its rows below.
+        let below = if self.short.overlays(&key) { u64::MAX } else { state.rows };
+        let resident = Resident { state, below };
+        self.keep(queue, resident);
+        Ok(Some(resident))
+    }
+
+    fn keep(&self, queue: QueueId, resident: Resident) {
+        let mut residents = self.residents.borrow_mut();
+        if residents.len() >= MAX_RESIDENT {
+            residents.clear();
+        }
+        residents.insert(queue, resident);
     }
 
     /// Lists queues from after `after` (from `after` on when `inclusive`).
@@ -99,7 +131,11 @@ impl Catalog {
         limit: usize,
     ) -> Result<Vec<(u64, QueuedRow)>, IndexError> {
         let end = up_to.checked_add(1).map_or_else(|| queue_end(queue), |next| queued_key(queue, next));
-        let rows = self.short.range(&queued_key(queue, after), false, &end, limit)?;
+        let from = queued_key(queue, after);
+        let rows = match self.resident(queue)? {
+            Some(Resident { below: 0, .. }) => self.short.overlay_range(&from, &end, limit),
+            Some(_) | None => self.short.range(&from, false, &end, limit)?,
+        };
         rows.iter().map(|(key, value)| Ok((parse_queued_key(key)?.1, QueuedRow::decode(value)?))).collect()
     }
 
@@ -138,6 +174,9 @@ impl Catalog {
 
     fn store_queue(&mut self, queue: QueueId, state: &QueueState, fresh: bool) {
         self.short.put(state_key(queue), state.encode(), fresh);
+        let known = self.residents.borrow().get(&queue).map(|resident| resident.below);
+        let below = known.unwrap_or(if fresh { 0 } else { u64::MAX });
+        self.keep(queue, Resident { state: *state, below });
     }
 
     /// Adds a row; one that is there already has moved to another place.
@@ -235,6 +274,7 @@ impl Catalog {
         }
         if state.rows == 0 && state.floor.is_none() {
             self.short.delete(&state_key(queue));
+            self.residents.borrow_mut().remove(&queue);
         } else {
             // Killing the highest row leaves a floor, so what is left tells the last number.
             state.last = state.floor.map_or(0, |floor| floor.last).max(kept_last);
@@ -256,7 +296,12 @@ impl Catalog {
         let lost_first = dead.iter().any(|(seq, _)| *seq == state.first);
         let lost_oldest = dead.iter().any(|(_, row)| row.minute == state.oldest);
         for (seq, row) in dead {
-            self.short.delete(&queued_key(queue, seq));
+            if self.short.delete(&queued_key(queue, seq))
+                && let Some(resident) = self.residents.borrow_mut().get_mut(&queue)
+                && resident.below < u64::MAX
+            {
+                resident.below = resident.below.saturating_sub(1);
+            }
             self.retire(Life::Short, row.place.segment, append_size(row.place.len));
             state.rows = state.rows.saturating_sub(1);
             state.bytes = state.bytes.saturating_sub(u64::from(row.place.len));
