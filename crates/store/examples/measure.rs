@@ -58,6 +58,19 @@ fn report(out: &mut impl Write, what: &str, mut times: Vec<Duration>) -> Result<
     Ok(())
 }
 
+/// Processor time of this thread so far, which does not depend on what else runs here.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
+fn report_cpu(out: &mut impl Write, began: Duration, count: usize) -> Result<()> {
+    let each = (cpu() - began) / u32::try_from(count)?;
+    writeln!(out, "{:34} {each:.1?} of processor time each, on this thread", "")?;
+    Ok(())
+}
+
 fn fresh(dir: &Path) -> Result<LogStore> {
     if dir.exists() {
         std::fs::remove_dir_all(dir)?;
@@ -74,6 +87,7 @@ fn floor(out: &mut impl Write, path: &Path, bytes: usize) -> Result<()> {
     let data = vec![7; bytes.next_multiple_of(512)];
     let mut times = Vec::new();
     let mut offset = 0;
+    let began = cpu();
     for _ in 0..ROUNDS / if bytes > 100_000 { 10 } else { 1 } {
         let start = Instant::now();
         file.write_all_at(&data, offset)?;
@@ -84,12 +98,15 @@ fn floor(out: &mut impl Write, path: &Path, bytes: usize) -> Result<()> {
             offset = 0;
         }
     }
-    report(out, &format!("floor, {bytes} bytes"), times)
+    let count = times.len();
+    report(out, &format!("floor, {bytes} bytes"), times)?;
+    report_cpu(out, began, count)
 }
 
 fn singles(out: &mut impl Write, dir: &Path) -> Result<()> {
     let mut store = fresh(dir)?;
     let mut times = Vec::new();
+    let began = cpu();
     for n in 0..ROUNDS as u64 {
         let batch = Batch::new().append(QueueId([1; 16]), n + 1, 1, vec![7; ROW_BYTES]);
         let start = Instant::now();
@@ -97,7 +114,8 @@ fn singles(out: &mut impl Write, dir: &Path) -> Result<()> {
         times.push(start.elapsed());
         assert!(outcomes.iter().all(penpal_store::Outcome::is_done));
     }
-    report(out, "append 4 KiB + sync", times)
+    report(out, "append 4 KiB + sync", times)?;
+    report_cpu(out, began, ROUNDS)
 }
 
 /// What a relay does for one envelope: append and remember the deposit; then acknowledge; housekeeping
@@ -106,6 +124,7 @@ fn deposits(out: &mut impl Write, dir: &Path) -> Result<()> {
     const SEEN: penpal_store::Table = penpal_store::Table::new(1, penpal_store::Life::Short);
     let mut store = fresh(dir)?;
     let (mut puts, mut reads, mut acks) = (Vec::new(), Vec::new(), Vec::new());
+    let began = cpu();
     for n in 1..=ROUNDS as u64 {
         let queue = QueueId([u8::try_from(n % 50)?; 16]);
         let batch = Batch::new().absent(SEEN, n.to_be_bytes()).put(SEEN, n.to_be_bytes(), vec![0; 8]).append(
@@ -131,6 +150,7 @@ fn deposits(out: &mut impl Write, dir: &Path) -> Result<()> {
     report(out, "deposit (check, put, append)", puts)?;
     report(out, "read of the row just written", reads)?;
     report(out, "ack + sync", acks)?;
+    report_cpu(out, began, ROUNDS)?;
     while store.compact(u64::MAX)?.more {}
     writeln!(out, "{:34} {:?}", "after all is acknowledged", store.stats())?;
     Ok(())
@@ -140,7 +160,7 @@ fn groups(out: &mut impl Write, dir: &Path) -> Result<()> {
     let mut store = fresh(dir)?;
     let mut times = Vec::new();
     let mut next = [0_u64; 64];
-    let began = Instant::now();
+    let (began, began_cpu) = (Instant::now(), cpu());
     for _ in 0..ROUNDS / 10 {
         let batches: Vec<Batch> = next
             .iter_mut()
@@ -158,6 +178,7 @@ fn groups(out: &mut impl Write, dir: &Path) -> Result<()> {
     let rate = (64 * ROUNDS / 10) as f64 / began.elapsed().as_secs_f64();
     report(out, "64 appends of 4 KiB + sync", times)?;
     writeln!(out, "{:34} {rate:.0} rows/s", "")?;
+    report_cpu(out, began_cpu, ROUNDS / 10)?;
     Ok(())
 }
 
