@@ -48,7 +48,7 @@ pub use index::sled::SledIndex;
 pub use index::{Bases, Found, IndexBase, IndexChange, IndexHome, IndexRow, Rebuilt};
 pub use mem::MemStore;
 pub use model::{
-    Batch, Expect, Life, LogPosition, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_QUEUE_RANGE, Op, Outcome, QueueId,
+    Batch, Expect, Life, LogPosition, MAX_BATCH_BYTES, MAX_KEY_BYTES, MAX_REMOVED_ROWS, Op, Outcome, QueueId,
     Refusal, Row, Table, Usage, Want,
 };
 pub use traits::{

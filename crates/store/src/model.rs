@@ -20,7 +20,7 @@ pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 const MAX_OP_OVERHEAD: usize = 96;
 
 /// Most sequence numbers in one [`Op::Remove`]: more is split by the caller.
-pub const MAX_QUEUE_RANGE: usize = 65_536;
+pub const MAX_REMOVED_ROWS: usize = 65_536;
 
 /// How long the rows of a table usually live, which decides the database that indexes them.
 ///
@@ -104,7 +104,7 @@ pub enum Op {
     Remove {
         /// Which queue.
         queue: QueueId,
-        /// At most [`MAX_QUEUE_RANGE`].
+        /// At most [`MAX_REMOVED_ROWS`].
         seqs: Vec<u64>,
     },
     /// Removes the queue, its rows and the memory of its last number. It may be created anew.
@@ -269,8 +269,8 @@ impl Batch {
                 Op::Put { key, .. } | Op::Delete { key, .. } if key.len() > MAX_KEY_BYTES => {
                     return Ok(Err(Refusal::KeyTooLong { bytes: key.len(), max: MAX_KEY_BYTES }));
                 }
-                Op::Remove { seqs, .. } if seqs.len() > MAX_QUEUE_RANGE => {
-                    return Ok(Err(Refusal::TooManyRows { count: seqs.len(), max: MAX_QUEUE_RANGE }));
+                Op::Remove { seqs, .. } if seqs.len() > MAX_REMOVED_ROWS => {
+                    return Ok(Err(Refusal::TooManyRows { count: seqs.len(), max: MAX_REMOVED_ROWS }));
                 }
                 Op::Append { queue, seq, .. } => {
                     let last = match lasts.get(queue) {
