@@ -271,3 +271,33 @@ impl RegistrationProof {
         Hash(crate::hash::labelled("reg", &[&self.0]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_print_nothing_and_public_values_a_prefix() {
+        let shown = format!(
+            "{:?} {:?} {:?}",
+            Capability::from_bytes([7; 32]),
+            InviteSecret::from_bytes([7; 20]),
+            ProfileKey::from_bytes([7; 32])
+        );
+        assert_eq!(shown, "Capability(…) InviteSecret(…) ProfileKey(…)");
+        assert_eq!(format!("{:?}", MsgId::from_bytes([0xff; 16])), "MsgId(zzzzzzzz)");
+    }
+
+    #[test]
+    fn secrets_are_equal_by_value() {
+        assert_eq!(Capability::from_bytes([7; 32]), Capability::from_bytes([7; 32]));
+        assert_ne!(Capability::from_bytes([7; 32]), Capability::from_bytes([8; 32]));
+    }
+
+    #[test]
+    fn keys_have_one_length() {
+        assert!(XWingPublicKey::from_slice(&[0; XWING_PUBLIC_BYTES]).is_some());
+        assert!(XWingPublicKey::from_slice(&[0; XWING_PUBLIC_BYTES - 1]).is_none());
+        assert!(EdgeId::from_slice(&[0; 15]).is_none());
+    }
+}

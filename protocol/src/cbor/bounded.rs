@@ -207,3 +207,30 @@ impl<'b, C, T: Decode<'b, C>, const MAX: usize> Decode<'b, C> for List<T, MAX> {
         Ok(Self(elements))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_count_bytes_and_elements() {
+        assert_eq!(Text::<3>::new("üb").unwrap().as_str(), "üb");
+        assert_eq!(Text::<3>::new("übe"), Err(Bounded { max: 3, got: 4 }));
+        assert_eq!(Blob::<2>::new(vec![0; 3]), Err(Bounded { max: 2, got: 3 }));
+        assert_eq!(List::<u8, 2>::new(vec![0; 3]), Err(Bounded { max: 2, got: 3 }));
+        assert_eq!(List::<u8, 2>::truncated(vec![1, 2, 3]).to_vec(), [1, 2]);
+    }
+
+    #[test]
+    fn cut_text_ends_at_a_character() {
+        assert_eq!(Text::<4>::truncated("aüüü").as_str(), "aü");
+        assert_eq!(Text::<4>::truncated("abc").as_str(), "abc");
+        assert_eq!(Text::<1>::truncated("ü").as_str(), "");
+    }
+
+    #[test]
+    fn debug_shows_lengths_only() {
+        let shown = format!("{:?} {:?}", Text::<9>::truncated("secret"), Blob::<9>::new(vec![7; 3]).unwrap());
+        assert_eq!(shown, "Text(6 bytes) Blob(3 bytes)");
+    }
+}

@@ -56,3 +56,41 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     let unused = buffer & (1_u32 << bits).saturating_sub(1);
     (bits < 5 && unused == 0).then_some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn known_answers() {
+        for (bytes, text) in [
+            (&b""[..], ""),
+            (b"f", "cr"),
+            (b"fo", "csqg"),
+            (b"foo", "csqpy"),
+            (b"foob", "csqpyrg"),
+            (b"fooba", "csqpyrk1"),
+        ] {
+            assert_eq!(encode(bytes), text);
+            assert_eq!(decode(text).as_deref(), Some(bytes));
+            assert_eq!(decode(&text.to_uppercase()).as_deref(), Some(bytes));
+        }
+        assert_eq!(decode("OIL0"), decode("0110"));
+        assert_eq!(decode("cu"), None, "no such character");
+        assert_eq!(decode("cs"), None, "unused bits are set");
+        assert_eq!(decode("c"), None, "five bits make no byte");
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_and_text_are_one_to_one(bytes in prop::collection::vec(any::<u8>(), 0..40), text in "[0-9a-z]{0,40}") {
+            let written = encode(&bytes);
+            prop_assert_eq!(decode(&written), Some(bytes));
+            if let Some(bytes) = decode(&text) {
+                prop_assert_eq!(encode(&bytes), text.replace('o', "0").replace(['i', 'l'], "1"));
+            }
+        }
+    }
+}

@@ -64,7 +64,7 @@ impl Label {
 
     /// Makes the nearest label of any text: other characters become `-`, runs of `-` and leading punctuation go, the end is cut.
     ///
-    /// `fallback` is used when nothing is left.
+    /// `fallback` is used when nothing is left, and `x` when that is no label either. The result may be a reserved word.
     #[must_use]
     pub fn reduce(text: &str, fallback: &str) -> Self {
         let mut out = String::new();
@@ -81,7 +81,7 @@ impl Label {
             }
         }
         let trimmed = out.trim_end_matches(['-', '.', '_']);
-        Self::new(trimmed).unwrap_or_else(|_| Self(fallback.to_ascii_lowercase()))
+        Self::new(trimmed).or_else(|_| Self::new(fallback)).unwrap_or_else(|_| Self("x".to_owned()))
     }
 
     /// Whether this is `desk` or `me`, which no session, contact or device may be called.
@@ -141,6 +141,63 @@ impl<'b, C> Decode<'b, C> for Label {
             Ok(label)
         } else {
             Err(decode::Error::message("name is not in lower case").at(at))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_folded_and_bounded() {
+        assert_eq!(Label::new("Shop-Web.2_x").unwrap().as_str(), "shop-web.2_x");
+        assert_eq!(Label::new(""), Err(LabelError::Empty));
+        assert_eq!(Label::new(&"a".repeat(65)), Err(LabelError::TooLong { got: 65 }));
+        assert_eq!(Label::new("-a"), Err(LabelError::Character { character: '-', position: 0 }));
+        assert_eq!(Label::new("aé"), Err(LabelError::Character { character: 'é', position: 1 }));
+        assert!(Label::new("Desk").unwrap().is_reserved() && Label::new("me").unwrap().is_reserved());
+        assert!(!Label::new("desk2").unwrap().is_reserved());
+    }
+
+    #[test]
+    fn any_folder_becomes_a_name() {
+        for (folder, name) in [
+            ("shop-web", "shop-web"),
+            ("Shop Web", "shop-web"),
+            ("..hidden", "hidden"),
+            ("a  --  b", "a-b"),
+            ("Übung (alt)", "bung-alt"),
+            ("a.", "a"),
+            ("世界", "folder"),
+            ("", "folder"),
+        ] {
+            assert_eq!(Label::reduce(folder, "folder").as_str(), name, "{folder:?}");
+        }
+        assert_eq!(Label::reduce("", "").as_str(), "x");
+        assert_eq!(Label::reduce(&"ab ".repeat(50), "folder").as_str().len(), 64);
+    }
+
+    #[test]
+    fn numbers_fit_behind_the_longest_name() {
+        assert_eq!(Label::new("web").unwrap().numbered(2).as_str(), "web-2");
+        let longest = Label::new(&"n".repeat(64)).unwrap().numbered(u32::MAX);
+        assert_eq!(longest.as_str().len(), 64);
+        assert!(longest.as_str().ends_with("n-4294967295"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_made_is_a_name(text in ".{0,200}", number in any::<u32>()) {
+            let name = Label::reduce(&text, "x");
+            prop_assert_eq!(Label::new(name.as_str()), Ok(name.clone()));
+            let numbered = name.numbered(number);
+            prop_assert_eq!(Label::new(numbered.as_str()), Ok(numbered));
+            if let Ok(name) = Label::new(&text) {
+                prop_assert_eq!(name.as_str().len(), text.len());
+            }
         }
     }
 }
