@@ -204,3 +204,62 @@ impl Jobs {
         self.jobs.values().filter_map(until).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_second_answer_to_one_request_has_no_job() {
+        let mut jobs = Jobs::default();
+        jobs.want(Job::Register);
+        let token = jobs.sent(Job::Register, At::Home);
+        assert_eq!(jobs.answered(token), Some(Job::Register));
+        assert_eq!(jobs.answered(token), None);
+        jobs.pause(Job::Register, START, Why::Unreachable);
+        let again = jobs.sent(Job::Register, At::Home);
+        assert_eq!((jobs.answered(token), jobs.answered(again)), (None, Some(Job::Register)));
+    }
+
+    #[test]
+    fn an_edge_is_not_ended_while_its_creation_is_on_its_way() {
+        let edge = EdgeId::from_bytes([1; 16]);
+        let mut jobs = Jobs::default();
+        jobs.want(Job::CreateEdge(edge));
+        let token = jobs.sent(Job::CreateEdge(edge), At::Home);
+        jobs.drop_unless_asked(Job::CreateEdge(edge));
+        jobs.want(Job::RevokeEdge(edge));
+        assert_eq!(jobs.due(START), []);
+        assert_eq!(jobs.answered(token), Some(Job::CreateEdge(edge)));
+        jobs.done(Job::CreateEdge(edge));
+        assert_eq!(jobs.due(START), [Job::RevokeEdge(edge)]);
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_end_when_the_relay_is_back() {
+        let mut jobs = Jobs::default();
+        jobs.want(Job::PutBundle);
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            let token = jobs.sent(Job::PutBundle, At::Home);
+            jobs.answered(token);
+            jobs.pause(Job::PutBundle, START, Why::Unreachable);
+            pauses.push((jobs.next().unwrap() - START).as_secs());
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(jobs.due(START), []);
+        jobs.wake(&At::Home);
+        assert_eq!(jobs.due(START), [Job::PutBundle]);
+        assert_eq!(jobs.next(), None);
+    }
+
+    #[test]
+    fn a_dropped_job_is_forgotten() {
+        let mut jobs = Jobs::default();
+        jobs.want(Job::PutManifest);
+        jobs.drop_unless_asked(Job::PutManifest);
+        assert!(!jobs.is_wanted(Job::PutManifest));
+    }
+}

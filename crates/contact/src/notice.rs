@@ -60,6 +60,12 @@ pub enum Notice {
         /// The invite.
         invite: InviteId,
     },
+    /// Our relay took back an account that was made with an invite, because that was not used in time or was used by somebody else.
+    /// There is no account any more.
+    AccountLost {
+        /// Its handle.
+        handle: Label,
+    },
     /// An invite that works once was used a second time: the code is in two hands, or the relay lies.
     SecondRequest {
         /// The invite.
@@ -192,6 +198,8 @@ pub enum RegistrationFailure {
     NotAdmitted,
     /// The relay does not understand this version.
     Incompatible,
+    /// It was given up here.
+    Cancelled,
 }
 
 /// Why a code could not be used.

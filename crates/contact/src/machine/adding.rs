@@ -79,7 +79,9 @@ impl Contacts {
         {
             return Err(AddError::TooMany);
         }
-        if self.own.is_none() {
+        // An account that is being made at that relay serves this code too.
+        let under_way = self.registering.as_ref().is_some_and(|asked| asked.relay.0.pin == code.relay.pin);
+        if self.own.is_none() && !under_way {
             let NewAccount { handle, device_name } = account.ok_or(AddError::NoHandle)?;
             self.start_registering(code.relay.clone(), handle, device_name, None, Some(id), step)?;
         }
@@ -127,7 +129,8 @@ impl Contacts {
                 | AddStep::MakingEdge
                 | AddStep::Redeeming
                 | AddStep::Waiting
-                | AddStep::Declined => {}
+                | AddStep::Declined
+                | AddStep::Refused => {}
             }
         }
     }
@@ -145,7 +148,7 @@ impl Contacts {
         let Some(adding) = self.adding.get(&id) else { return };
         let edge = adding.prepared.as_ref().map(|prepared| prepared.edge);
         match (adding.step, edge) {
-            (AddStep::Fetching, _) => self.jobs.want(Job::FetchRecord(id)),
+            (AddStep::Fetching | AddStep::Refused, _) => self.jobs.want(Job::FetchRecord(id)),
             (AddStep::MakingEdge, Some(edge)) => self.jobs.want(Job::CreateEdge(edge)),
             (AddStep::Redeeming, _) => self.jobs.want(Job::Redeem(id)),
             (
@@ -249,6 +252,12 @@ impl Contacts {
         let Some(adding) = self.adding.get(&id).filter(|adding| adding.step == AddStep::Redeeming) else {
             return;
         };
+        if let Some(own) =
+            self.own.as_mut().filter(|own| own.relay.0.pin == adding.relay.0.pin && !own.settled)
+        {
+            own.settled = true;
+            self.dirty.insert(RowKey::Own);
+        }
         let name = adding.prepared.as_ref().map(|prepared| prepared.name.clone());
         self.set_step(id, AddStep::Waiting, step);
         if let Some(name) = name {
@@ -307,6 +316,19 @@ impl Contacts {
         if let Some((edge, name)) = edge.filter(|_| live) {
             self.retire_edge(edge, contact, Some(name));
         }
+    }
+
+    /// Asks what became of an invite that the relay would not take from us.
+    pub(super) fn ask_refused(&mut self, id: InviteId) {
+        let Some(adding) = self.adding.get_mut(&id) else { return };
+        adding.step = AddStep::Refused;
+        // Our edge for it went with the account.
+        adding.prepared = None;
+        self.touch(RowKey::Adding(id));
+        for job in [Job::Redeem(id), Job::AskRequest(id)] {
+            self.jobs.drop_unless_asked(job);
+        }
+        self.jobs.want(Job::FetchRecord(id));
     }
 
     pub(super) fn forget_adding(&mut self, id: InviteId) {

@@ -7,7 +7,7 @@ use penpal_protocol::{
 
 use super::{Contacts, Step, requests::profile_link};
 use crate::{
-    command::{Command, Token, Unreachable},
+    command::{At, Command, Token, Unreachable},
     jobs::{Job, Why},
     notice::{AddFailure, Notice, RegistrationFailure},
     record::{AddStep, InviteState, RowKey},
@@ -78,8 +78,10 @@ impl Contacts {
             return;
         }
         // Not an answer to this request, or a refusal that may end: tried again later, and told when it is about our account.
-        if let Reply::Refused(code @ (RefusalCode::Suspended | RefusalCode::NotRegistered)) = reply {
-            self.notify(Notice::AccountRefused { code });
+        if let Reply::Refused(code @ (RefusalCode::Suspended | RefusalCode::NotRegistered)) = reply
+            && self.request(job).is_some_and(|(at, _)| at == At::Home)
+        {
+            self.account_refused(code);
         }
         tracing::warn!(?job, answer = ?answer.kind(), "unexpected answer of a relay");
         self.fetch_failed(job);
@@ -157,7 +159,7 @@ impl Contacts {
     }
 
     fn invite_revoked(&mut self, id: InviteId, reply: &Reply<'_>) -> bool {
-        let done = matches!(reply, Reply::Yes(Answer::Done) | Reply::No);
+        let done = is_gone(reply);
         if done {
             self.jobs.done(Job::RevokeInvite(id));
             self.retired_invites.remove(&id);
@@ -181,7 +183,13 @@ impl Contacts {
     }
 
     fn record_answered(&mut self, id: InviteId, reply: &Reply<'_>, step: &mut Step<'_>) -> bool {
+        let refused = self.adding.get(&id).is_some_and(|adding| adding.step == AddStep::Refused);
         match reply {
+            Reply::Yes(Answer::Invite(answer)) if refused => {
+                let used = answer.state == penpal_protocol::wire::InviteState::Redeemed;
+                let why = AddFailure::Registration(RegistrationFailure::NotAdmitted);
+                self.add_refused(Job::FetchRecord(id), id, if used { AddFailure::Used } else { why });
+            }
             Reply::Yes(Answer::Invite(answer)) => {
                 self.jobs.done(Job::FetchRecord(id));
                 self.record_fetched(id, answer, step);
@@ -254,7 +262,7 @@ impl Contacts {
     }
 
     fn edge_ended(&mut self, edge: EdgeId, reply: &Reply<'_>) -> bool {
-        let done = matches!(reply, Reply::Yes(Answer::Done) | Reply::No);
+        let done = is_gone(reply);
         if done {
             self.jobs.done(Job::RevokeEdge(edge));
             if let Some(retired) = self.retired_edges.remove(&edge) {
@@ -323,5 +331,13 @@ impl Contacts {
         } else {
             self.gone(contact, step);
         }
+    }
+}
+
+/// Whether what was to be revoked does not exist any more: also because the account does not.
+fn is_gone(reply: &Reply<'_>) -> bool {
+    match reply {
+        Reply::Yes(Answer::Done) | Reply::No | Reply::Refused(RefusalCode::NotRegistered) => true,
+        Reply::Yes(_) | Reply::Refused(_) => false,
     }
 }

@@ -23,6 +23,7 @@ use penpal_protocol::{
     limits::DAY_MS,
     text::{Label, RelayAddress},
     time::Now,
+    wire::RefusalCode,
 };
 use penpal_seal::{IdentityKeys, InviteEntry, InviteKeys, PairKey};
 use rand_core::CryptoRng;
@@ -135,6 +136,8 @@ pub struct Contacts {
     /// How often in a row the relay held another manifest than expected, and until when nothing is signed for that.
     conflicts: u32,
     sign_after: Duration,
+    /// What our relay said when it did not serve this account; told once.
+    refused: Option<RefusalCode>,
     /// Whether a bundle was asked for in this run.
     bundle_wanted: bool,
     /// Invites about whose misuse people were told in this run: a relay can repeat it at will.
@@ -162,6 +165,7 @@ impl Contacts {
             relay_revision: None,
             conflicts: 0,
             sign_after: Duration::ZERO,
+            refused: None,
             bundle_wanted: false,
             warned: BTreeSet::new(),
             jobs: Jobs::default(),

@@ -8,7 +8,7 @@ use penpal_protocol::{
     limits::{DAY_MS, MAX_PROFILE_BLOB_BYTES},
     sealed::{Control, DeviceEntry, Manifest},
     text::{Label, RelayAddress},
-    wire::{HelloAnswer, Registered, Verdict},
+    wire::{HelloAnswer, RefusalCode, Registered, Verdict},
 };
 use penpal_seal::{ProfileItem, VerifiedBundle, VerifiedManifest, seal_profile};
 
@@ -96,7 +96,7 @@ impl Contacts {
     pub fn cancel_registration(&mut self, step: &mut Step<'_>) -> bool {
         let running = self.registering.is_some();
         if running {
-            self.registration_failed(RegistrationFailure::NotAdmitted);
+            self.registration_failed(RegistrationFailure::Cancelled);
             self.settle(step);
         }
         running
@@ -150,6 +150,7 @@ impl Contacts {
             bundle_put: None,
             bundle_published: None,
             echoed: 0,
+            settled: asked.invite.is_none(),
         });
         self.relay_revision = Some(0);
         self.touch(RowKey::Own);
@@ -158,16 +159,62 @@ impl Contacts {
     }
 
     pub(super) fn registration_failed(&mut self, why: RegistrationFailure) {
-        self.registering = None;
+        let invite = self.registering.take().and_then(|asked| asked.invite);
         self.touch(RowKey::Registering);
         self.jobs.done(Job::Register);
-        let waiting = self.adding.values().filter(|adding| adding.step == AddStep::Registering);
-        let waiting: Vec<_> = waiting.map(|adding| adding.id).collect();
-        if waiting.is_empty() {
+        if let Some(id) = invite.filter(|_| why == RegistrationFailure::NotAdmitted) {
+            // A code that somebody else used must be told as such.
+            self.ask_refused(id);
+        } else if invite.is_none() {
             self.notify(Notice::RegistrationFailed(why));
         }
+        let waiting = self.adding.values().filter(|adding| adding.step == AddStep::Registering);
+        let waiting: Vec<_> = waiting.map(|adding| adding.id).collect();
         for id in waiting {
             self.fail_adding(id, AddFailure::Registration(why));
+        }
+    }
+
+    /// Our relay does not know this device: its `Welcome` or an answer says so.
+    ///
+    /// An account that was made with an invite and never redeemed it is gone then, and forgotten here: [`Contacts::account`] is
+    /// `None` again. Any other stays, and people are told.
+    pub fn handle_not_registered(&mut self, step: &mut Step<'_>) {
+        self.account_refused(RefusalCode::NotRegistered);
+        self.settle(step);
+    }
+
+    pub(super) fn account_refused(&mut self, code: RefusalCode) {
+        let settled = self.own.as_ref().is_none_or(|own| own.settled) || !self.contacts.is_empty();
+        if code == RefusalCode::NotRegistered && !settled {
+            self.forget_account();
+        } else if self.own.is_some() && self.refused.replace(code) != Some(code) {
+            self.notify(Notice::AccountRefused { code });
+        }
+    }
+
+    /// Forgets an account that the relay took back before anything came of it.
+    fn forget_account(&mut self) {
+        let Some(own) = self.own.take() else { return };
+        tracing::warn!(handle = %own.handle, "account was taken back");
+        self.touch(RowKey::Own);
+        self.relay_revision = None;
+        self.bundle_wanted = false;
+        for (edge, _) in std::mem::take(&mut self.retired_edges) {
+            self.touch(RowKey::RetiredEdge(edge));
+        }
+        for invite in std::mem::take(&mut self.retired_invites) {
+            self.touch(RowKey::RetiredInvite(invite));
+        }
+        for (invite, _) in std::mem::take(&mut self.invites) {
+            self.touch(RowKey::Invite(invite));
+            self.plan_invite(invite);
+            self.erase_secret(invite);
+        }
+        self.notify(Notice::AccountLost { handle: own.handle });
+        let under_way = self.adding.values().filter(|adding| adding.step != AddStep::Declined);
+        for id in under_way.map(|adding| adding.id).collect::<Vec<_>>() {
+            self.ask_refused(id);
         }
     }
 
@@ -175,6 +222,7 @@ impl Contacts {
     pub fn handle_hello(&mut self, answer: &HelloAnswer, step: &mut Step<'_>) {
         if answer.verdict == Verdict::Known {
             self.relay_revision = Some(answer.manifest_revision);
+            self.refused = None;
             let lost = self.own.as_mut().filter(|own| {
                 own.manifest_published.is_some_and(|mark| mark.item > answer.manifest_revision)
             });

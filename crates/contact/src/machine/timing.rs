@@ -125,7 +125,8 @@ impl Contacts {
             | AddStep::Publishing
             | AddStep::Fetching
             | AddStep::MakingEdge
-            | AddStep::Redeeming => None,
+            | AddStep::Redeeming
+            | AddStep::Refused => None,
         });
         self.checks.set(Check::Adding(id), at_ms);
     }
@@ -142,7 +143,8 @@ impl Contacts {
                 | AddStep::Publishing
                 | AddStep::Fetching
                 | AddStep::MakingEdge
-                | AddStep::Redeeming,
+                | AddStep::Redeeming
+                | AddStep::Refused,
             )
             | None => {}
         }

@@ -165,6 +165,9 @@ pub(crate) enum AddStep {
     /// It was declined or is out of date.
     #[n(6)]
     Declined,
+    /// The relay did not let us register with it, or took the account back: it is asked what became of the invite.
+    #[n(7)]
+    Refused,
 }
 
 /// Everything of a request that was sealed: sent again as it is.

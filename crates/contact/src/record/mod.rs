@@ -171,3 +171,62 @@ pub(crate) fn decode<'b, T: Decode<'b, ()>>(table: Table, value: &'b [u8]) -> Re
         other => Err(RowError::Version { table, got: other.map(|(version, _)| *version) }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use penpal_protocol::{
+        ids::RelayPin,
+        text::{Label, RelayAddress},
+    };
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// These bytes are on disks: a change needs a new version of the row.
+    #[test]
+    fn rows_look_like_this() {
+        let at = "relay.example.com".parse().unwrap();
+        let relay = RelayAddress { at, pin: RelayPin::from_bytes([4; 16]) };
+        let adding = Adding {
+            id: InviteId::from_bytes([1; 16]),
+            inviter: Fingerprint::from_bytes([2; 16]),
+            relay: StoredRelay(relay),
+            started_ms: 1000,
+            step: AddStep::Fetching,
+            prepared: None,
+        };
+        let name = Some(Label::new("bob").unwrap());
+        let retired = RetiredEdge {
+            edge: EdgeId::from_bytes([3; 16]),
+            contact: Fingerprint::from_bytes([2; 16]),
+            name,
+        };
+        assert_eq!(
+            hex(&encode(&retired)),
+            "01a300500303030303030303030303030303030301500202020202020202020202020202020202 63626f62"
+                .replace(' ', "")
+        );
+        assert_eq!(decode(Table::Retired, &encode(&retired)), Ok(retired));
+        assert!(hex(&encode(&adding)).starts_with("01a5005001010101010101010101010101010101015002"));
+        assert_eq!(decode(Table::Adding, &encode(&adding)), Ok(adding));
+    }
+
+    #[test]
+    fn every_key_is_read_back() {
+        let keys = [
+            RowKey::Own,
+            RowKey::Registering,
+            RowKey::Invite(InviteId::from_bytes([1; 16])),
+            RowKey::Adding(InviteId::from_bytes([1; 16])),
+            RowKey::Contact(Fingerprint::from_bytes([2; 16])),
+            RowKey::RetiredEdge(EdgeId::from_bytes([3; 16])),
+            RowKey::RetiredInvite(InviteId::from_bytes([1; 16])),
+        ];
+        for key in keys {
+            assert_eq!(RowKey::parse(key.table(), &key.bytes()), Some(key));
+        }
+    }
+}

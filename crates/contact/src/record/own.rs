@@ -75,6 +75,9 @@ pub(crate) struct Own {
     /// Highest version of our own manifest that a contact's message named.
     #[n(15)]
     pub(crate) echoed: u64,
+    /// Whether the account stays. One that was made with an invite goes again unless an invite is redeemed.
+    #[n(16)]
+    pub(crate) settled: bool,
 }
 
 /// A profile key that some contacts may still use.

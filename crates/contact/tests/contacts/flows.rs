@@ -4,7 +4,11 @@ use penpal_contact::{
     AcceptRequestError, AddError, AddFailure, ContactError, InviteEnd, InviteError, InviteStatus, Notice,
     RegistrationFailure, State, Trust,
 };
-use penpal_protocol::{limits::HOUR_MS, wire::Request};
+use penpal_protocol::{
+    ids::SpoolEpoch,
+    limits::HOUR_MS,
+    wire::{HelloAnswer, Request, Verdict},
+};
 
 use crate::{
     happy::label,
@@ -85,6 +89,61 @@ fn a_used_code_is_said_to_be_intercepted() {
 }
 
 #[test]
+fn a_newcomer_is_told_too_that_the_code_was_used() {
+    let (mut world, code) = invited(&[0, 0, 1]);
+    world.register(CAROL);
+    world.settle();
+    world.add(CAROL, &code).unwrap().unwrap();
+    world.settle();
+    world.add(BOB, &code).unwrap().unwrap();
+    world.settle();
+    assert_eq!(failure(&world, BOB), Some(AddFailure::Used));
+    assert!(!world.people[BOB].node.is_registering() && world.people[BOB].disk.secrets.is_empty());
+}
+
+#[test]
+fn an_account_made_with_a_code_that_somebody_else_used_first_is_forgotten() {
+    let (mut world, code) = invited(&[0, 0, 1]);
+    world.register(CAROL);
+    world.settle();
+    world.add(BOB, &code).unwrap().unwrap();
+    while world.people[BOB].node.account().is_none() {
+        assert!(world.happen());
+    }
+    // Carol, at home elsewhere, is quicker: bob's account goes with the code.
+    let transport = world.people[BOB].transport();
+    world.people[BOB].bundle_wanted = false;
+    world.add(CAROL, &code).unwrap().unwrap();
+    while world.relays[0].accounts.contains_key(&transport) {
+        assert!(world.happen());
+    }
+    world.on(BOB, |node, step| node.handle_not_registered(step));
+    world.settle();
+    assert!(world.people[BOB].node.account().is_none());
+    assert_eq!(failure(&world, BOB), Some(AddFailure::Used));
+    assert_eq!(world.noticed(BOB, |n| matches!(n, Notice::AccountLost { .. })), 1);
+    assert!(world.people[BOB].disk.rows.is_empty() && world.people[BOB].disk.secrets.is_empty());
+    // Another code makes him another account.
+    world.connect(ALICE, BOB);
+}
+
+#[test]
+fn registering_can_be_given_up_and_done_elsewhere() {
+    let (mut world, code) = invited(&[1, 1]);
+    world.relays[1].down = true;
+    world.add(BOB, &code).unwrap().unwrap();
+    world.settle();
+    assert!(world.people[BOB].node.is_registering());
+    assert!(world.on(BOB, |node, step| node.cancel_registration(step)).unwrap());
+    assert_eq!(failure(&world, BOB), Some(AddFailure::Registration(RegistrationFailure::Cancelled)));
+    assert!(world.people[BOB].disk.rows.is_empty() && world.people[BOB].disk.secrets.is_empty());
+    world.home[BOB] = 0;
+    world.register(BOB);
+    world.settle();
+    assert!(world.ready(BOB));
+}
+
+#[test]
 fn own_expired_and_handleless_codes_are_refused_at_once() {
     let (mut world, code) = invited(&[0, 0]);
     assert_eq!(world.add(ALICE, &code).unwrap(), Err(AddError::Own));
@@ -139,8 +198,9 @@ fn a_revoked_invite_is_of_no_use() {
     assert!(world.people[ALICE].disk.secrets.is_empty() && world.relays[0].invites.is_empty());
     world.add(BOB, &code).unwrap().unwrap();
     world.settle();
-    // Without the invite the relay does not let him register.
-    assert_eq!(failure(&world, BOB), Some(AddFailure::Registration(RegistrationFailure::NotAdmitted)));
+    // Without the invite the relay does not let him register; asked for the reason, it knows no such invite.
+    assert_eq!(failure(&world, BOB), Some(AddFailure::NotFound));
+    assert!(world.people[BOB].node.account().is_none() && world.people[BOB].disk.secrets.is_empty());
 }
 
 #[test]
@@ -282,6 +342,84 @@ fn invites_that_cross_make_one_connection() {
         world.faults.shuffle = false;
         world.check_rest();
     }
+}
+
+#[test]
+fn of_two_invites_that_cross_one_acceptance_is_enough() {
+    let mut world = World::new(5, &[0, 0]);
+    for who in [ALICE, BOB] {
+        world.register(who);
+    }
+    world.settle();
+    let codes = [world.invite(ALICE).unwrap(), world.invite(BOB).unwrap()];
+    world.settle();
+    world.add(BOB, &codes[0]).unwrap().unwrap();
+    world.add(ALICE, &codes[1]).unwrap().unwrap();
+    world.settle();
+    world.on(ALICE, |node, step| node.accept(&label("bob"), step).unwrap());
+    world.settle();
+    assert!(world.connected(ALICE, BOB));
+    for who in [ALICE, BOB] {
+        assert_eq!(world.people[who].node.request_count(), 0, "nothing is left to decide");
+    }
+    world.check_rest();
+}
+
+#[test]
+fn mail_confirms_an_acceptance_whose_receipt_was_lost() {
+    let mut world = requested();
+    world.on(ALICE, |node, step| node.accept(&label("bob"), step).unwrap());
+    while world.people[BOB].disk.receipts.is_empty() {
+        assert!(world.happen());
+    }
+    world.people[BOB].disk.receipts.clear();
+    assert!(!world.view(ALICE, BOB).unwrap().confirmed);
+    world.send(BOB, "alice", "thank you");
+    while world.people[ALICE].disk.mail.is_empty() {
+        assert!(world.happen());
+    }
+    assert!(world.view(ALICE, BOB).unwrap().confirmed);
+    world.settle();
+    world.check_rest();
+}
+
+#[test]
+fn mail_under_the_keys_of_a_replaced_connection_is_still_read() {
+    let mut world = World::of_contacts(3, &[0, 0]);
+    let alice = world.people[ALICE].transport();
+    world.send(BOB, "alice", "slow");
+    let mut row = None;
+    while row.is_none() {
+        assert!(world.happen());
+        row = world.relays[0].spools.get_mut(&alice).and_then(Vec::pop);
+    }
+    world.people[BOB].disk.outbox.clear();
+    world.connect(ALICE, BOB);
+    world.relays[0].spools.get_mut(&alice).unwrap().push(row.unwrap());
+    world.settle();
+    assert_eq!(world.has_mail(ALICE, "slow"), 1);
+    world.days(40);
+    assert!(
+        world.people[ALICE].node.openers().all(|(opener, _)| opener.via == penpal_contact::Via::Link),
+        "in the end it is forgotten"
+    );
+}
+
+#[test]
+fn a_relay_that_lost_our_newest_profile_gets_it_again() {
+    let (mut world, _) = invited(&[0, 0]);
+    let alice = world.people[ALICE].transport();
+    let backup = world.relays[0].clone();
+    world.days(16);
+    let newest = world.relays[0].accounts[&alice].revision;
+    assert!(newest > backup.accounts[&alice].revision);
+    world.relays[0] = backup;
+    world.relays[0].accounts.get_mut(&alice).unwrap().bundle = None;
+    world.people[ALICE].hello = false;
+    world.settle();
+    let account = &world.relays[0].accounts[&alice];
+    assert_eq!(account.revision, newest, "nothing had to be signed for it");
+    assert!(account.bundle.is_some());
 }
 
 #[test]
@@ -470,6 +608,56 @@ fn a_node_that_went_back_to_a_backup_signs_above_what_it_signed_before() {
     world.settle();
     let again = world.people[ALICE].node.account().unwrap().manifest;
     assert!(again.version > signed.version, "{} after {}", again.version, signed.version);
+}
+
+#[test]
+fn after_a_detected_rollback_nothing_is_signed_until_the_relay_has_answered() {
+    let mut world = World::of_contacts(3, &[0, 0]);
+    let before = world.people[ALICE].node.account().unwrap().manifest;
+    let rolled_back = HelloAnswer {
+        verdict: Verdict::RolledBack,
+        epoch: SpoolEpoch::from_bytes([1; 8]),
+        newest: 0,
+        handle: label("alice"),
+        manifest_revision: before.version,
+    };
+    world.on(ALICE, |node, step| node.handle_hello(&rolled_back, step));
+    world.days(20);
+    assert_eq!(world.people[ALICE].node.account().unwrap().manifest, before);
+    world.people[ALICE].hello = false;
+    world.settle();
+    assert_eq!(world.people[ALICE].node.account().unwrap().manifest.version, before.version + 1);
+}
+
+#[test]
+fn a_code_may_wait_for_an_account_that_is_being_made_with_a_token() {
+    let (mut world, code) = invited(&[0, 0]);
+    world.register(BOB);
+    world.add(BOB, &code).unwrap().unwrap();
+    world.settle();
+    assert_eq!(world.state(BOB, ALICE), Some(State::PendingOut));
+}
+
+#[test]
+fn a_relay_that_was_away_is_asked_again_with_the_same_bytes() {
+    let (mut world, code) = invited(&[0, 1]);
+    world.register(BOB);
+    world.settle();
+    world.add(BOB, &code).unwrap().unwrap();
+    while !world.requests.iter().any(|(_, request)| matches!(request, Request::InviteRedeem(_))) {
+        assert!(world.happen());
+    }
+    world.relays[0].down = true;
+    world.settle();
+    world.start(BOB);
+    world.settle();
+    assert_eq!(world.state(BOB, ALICE), Some(State::PendingOut));
+    world.relays[0].down = false;
+    world.run(std::time::Duration::from_secs(3700));
+    let redeems = world.requests.iter().filter(|(_, request)| matches!(request, Request::InviteRedeem(_)));
+    let redeems: Vec<_> = redeems.map(|(_, request)| request).collect();
+    assert!(redeems.len() > 3 && redeems.iter().all(|request| *request == redeems[0]));
+    assert_eq!(world.state(ALICE, BOB), Some(State::PendingIn));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A relay that lies. Each test is one attack; its name says what comes of it.
 
 use penpal_contact::{
-    AddFailure, At, ControlError, Heard, KeyChange, Notice, Opener, State, Table, Trust, Via,
+    AddFailure, At, ControlError, Heard, InviteStatus, KeyChange, Notice, Opener, State, Step, Table, Trust,
+    Via,
 };
 use penpal_protocol::{
     cbor::Blob,
@@ -11,6 +12,7 @@ use penpal_protocol::{
     wire::{Answer, InviteAnswer, InviteState, RefusalCode, Request},
 };
 use penpal_seal::{ManifestError, RecordError};
+use proptest::prelude::*;
 
 use crate::{
     happy::label,
@@ -474,8 +476,43 @@ fn no_answer_of_a_relay_panics() {
         world.on(ALICE, |node, step| node.fetch(&bob, step));
         world.on(BOB, |node, step| node.fetch(&alice, step));
         world.on(ALICE, |node, step| node.invite(2, 3_600_000, true, step).unwrap());
-        world.days(20);
+        world.days(6);
         world.on(ALICE, |node, step| node.handle_connected(&At::Home, step));
         world.settle();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever a row says, it is refused or the machine runs on it.
+    #[test]
+    fn no_stored_row_panics(which in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        let mut world = World::of_contacts(3, &[0, 0]);
+        world.invite(ALICE);
+        let rows = &mut world.people[ALICE].disk.rows;
+        let which = rows.keys().nth(which.index(rows.len())).unwrap().clone();
+        let row = rows.get_mut(&which).unwrap();
+        let at = at.index(row.len());
+        row[at] = value;
+        let mut restoring = penpal_contact::Contacts::restoring(world.people[ALICE].keys.clone());
+        for ((table, key), value) in &world.people[ALICE].disk.rows {
+            let _refused = restoring.row(*table, key, value);
+        }
+        let mut step = Step { now: world.now, rng: &mut world.rng };
+        world.people[ALICE].node = restoring.finish(&mut step);
+        world.on(ALICE, |node, step| {
+            node.handle_timeout(step);
+            node.list().len()
+        });
+    }
+
+    /// Whatever a relay passes on as a request, the invite stays open for the right one.
+    #[test]
+    fn no_request_panics(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
+        let (mut world, _) = invited(2);
+        let invite = world.people[ALICE].node.invites()[0].invite;
+        world.on(ALICE, |node, step| node.handle_redeemed(&invite, &bytes, step));
+        prop_assert_eq!(world.people[ALICE].node.invites()[0].status, InviteStatus::Open);
     }
 }

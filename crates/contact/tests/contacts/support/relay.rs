@@ -102,6 +102,18 @@ impl Relay {
     pub(crate) fn request(&mut self, caller: Caller, request: Request, now_ms: u64) -> Answer {
         self.seen.extend(request.encode());
         let account = caller.filter(|key| self.accounts.contains_key(key));
+        let of_members = matches!(
+            request,
+            Request::PutManifest(_)
+                | Request::PutBundle(_)
+                | Request::EdgeCreate(_)
+                | Request::EdgeRevoke(_)
+                | Request::InviteCreate(_)
+                | Request::InviteRevoke(_)
+        );
+        if of_members && account.is_none() {
+            return Answer::refused(RefusalCode::NotRegistered);
+        }
         match request {
             Request::Register(register) => {
                 caller.map_or_else(no, |key| self.register(key, &register, now_ms))
