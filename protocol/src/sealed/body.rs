@@ -211,8 +211,13 @@ pub enum BodyError {
 
 impl Body {
     /// Encodes the bytes that are signed and sealed.
+    ///
+    /// A key in a message of a kind that never carries one is left out: its offer goes with the next message that may.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        if self.next_key.is_some() && !self.kind.may_offer_key() {
+            return cbor::encode(&Self { next_key: None, ..self.clone() });
+        }
         cbor::encode(self)
     }
 
@@ -275,4 +280,56 @@ pub fn identity_hash(kind: Kind, conversation: &ConversationId, content: &[u8]) 
 pub fn chain_hash(msg_id: &MsgId, content: &[u8]) -> ShortHash {
     let content = crate::hash::labelled("content", &[content]);
     ShortHash::from_bytes(crate::hash::labelled16("chain", &[msg_id.as_bytes(), &content]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(kind: Kind) -> Body {
+        let key = XWingPublicKey::from_slice(&[1; crate::ids::XWING_PUBLIC_BYTES]).unwrap();
+        let reference = ManifestRef { version: 1, hash: ShortHash::from_bytes([2; 16]) };
+        Body {
+            from: Fingerprint::from_bytes([3; 16]),
+            from_device: DeviceId::from_bytes([4; 16]),
+            manifest: reference,
+            to: Fingerprint::from_bytes([5; 16]),
+            to_device: DeviceId::from_bytes([6; 16]),
+            peer_manifest: None,
+            msg_id: MsgId::from_bytes([7; 16]),
+            conversation: ConversationId::from_bytes([8; 16]),
+            incarnation: Incarnation::from_bytes([9; 8]),
+            order: kind.is_ordered().then_some(Order { seq: 1, prev_hash: ShortHash::from_bytes([0; 16]) }),
+            sent_ms: 10,
+            expires_ms: 11,
+            kind,
+            trace_id: TraceId::from_bytes([12; 16]),
+            hops: 0,
+            wake_budget: 0,
+            next_key: Some(OfferedKey { id: KeyId::from_bytes([13; 8]), key, use_until_ms: 14 }),
+            receipts: None,
+            receipts_seen: None,
+            content: Blob::default(),
+        }
+    }
+
+    #[test]
+    fn whatever_is_encoded_can_be_decoded_with_a_key_only_where_it_may_be() {
+        let kinds = [
+            (Kind::Note, true),
+            (Kind::Ask, true),
+            (Kind::Reply, true),
+            (Kind::Receipts, true),
+            (Kind::Presence, false),
+            (Kind::NeedReseal, false),
+            (Kind::Control, false),
+            (Kind::Sync, false),
+        ];
+        for (kind, carried) in kinds {
+            let read = Body::decode(&body(kind).encode()).unwrap();
+            assert_eq!(read.next_key.is_some(), carried, "{kind:?}");
+            let raw = Body::decode(&cbor::encode(&body(kind)));
+            assert_eq!(raw.is_ok(), carried, "{kind:?}: {raw:?}");
+        }
+    }
 }
