@@ -187,10 +187,16 @@ fn dead_processes_leave_an_index_that_catches_up() {
             let at = world.disk.steps() + 20 + dice.below(200);
             world.disk.inject(Fault::PowerCut(at));
             world.run(40);
-            world.disk.crash(Crash::KeepAll);
+            world.disk.crash(Crash::Process);
             world.index.roll_back(|states| usize::try_from(dice.below(states as u64)).unwrap_or(0));
             world.check_recovered();
-            world.disk.crash(Crash::KeepAll);
+            // What was found must stay, although nobody had synced it before the process died.
+            if dice.below(4) == 0 {
+                world.disk.crash(Crash::LoseAll);
+                world.index.lose();
+                world.check_recovered();
+            }
+            world.disk.crash(Crash::Process);
             trusted += u64::from(open(&world.disk, &world.index).opening().rebuilt.is_none());
             world.check_rebuild();
         }

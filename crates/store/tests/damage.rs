@@ -291,6 +291,36 @@ fn a_full_disk_still_takes_what_frees_space() {
 }
 
 #[test]
+fn compaction_without_room_loses_nothing() {
+    let disk = MemDisk::new();
+    disk.set_capacity(Some(3 * SEGMENT_BYTES + 1000));
+    let mut store = open(&disk);
+    let (mut model, mut rows) = (MemStore::new(), 0);
+    let mut both = |store: &mut LogStore, batch: Batch| {
+        let outcomes = store.commit(vec![batch.clone()]).expect("commit");
+        if outcomes == [Outcome::Done] {
+            assert_eq!(model.commit(vec![batch]).expect("model"), outcomes);
+        }
+        (outcomes[0] == Outcome::Done, model.clone())
+    };
+    while both(&mut store, row(rows + 1, 1000)).0 {
+        rows += 1;
+    }
+    // Every other row, until there is no room even for saying so.
+    let mut removed = 0;
+    while removed < rows && both(&mut store, Batch::new().remove(QUEUE, [1 + 2 * removed % rows])).0 {
+        removed += 1;
+    }
+    let (_, model) = both(&mut store, Batch::new());
+    for _ in 0..50 {
+        store.compact(1 + removed * 100).expect("compact");
+        assert_same(&store, &model, "compacted");
+    }
+    drop(store);
+    assert_same(&open(&disk), &model, "opened again");
+}
+
+#[test]
 fn two_segments_are_left_when_all_is_acknowledged() {
     let disk = filled(500);
     let mut store = open(&disk);

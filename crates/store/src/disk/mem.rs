@@ -13,8 +13,10 @@ use super::{Disk, DiskFile};
 pub enum Crash {
     /// Nothing: the least a disk may keep.
     LoseAll,
-    /// Everything: the process died, the machine did not.
+    /// Everything.
     KeepAll,
+    /// Only the process died: everything is there, and what was unsynced still is.
+    Process,
     /// The first so many unsynced bytes over all files, in the order written: a tail torn at any byte.
     KeepBytes(u64),
     /// Each unsynced 512-byte sector by itself, as this seed decides: writes reordered and torn.
@@ -98,8 +100,8 @@ impl MemDisk {
         self.state().used()
     }
 
-    /// Cuts the power and starts again: open files fail, unsynced data is lost as `crash` says, pending
-    /// faults and the lock are gone.
+    /// Ends the process, or cuts the power, and starts again: open files fail, unsynced data is lost as
+    /// `crash` says, pending faults and the lock are gone.
     pub fn crash(&self, crash: Crash) {
         self.state().crash(crash);
     }
@@ -198,13 +200,23 @@ impl State {
     }
 
     fn crash(&mut self, crash: Crash) {
+        self.faults.clear();
+        self.handles.clear();
+        self.locked = false;
+        self.life += 1;
+        if crash != Crash::Process {
+            self.cut_power(crash);
+        }
+        self.sweep();
+    }
+
+    fn cut_power(&mut self, crash: Crash) {
         let writes = std::mem::take(&mut self.writes);
         let history = std::mem::take(&mut self.name_history);
         let mut budget = match crash {
-            Crash::LoseAll => 0,
-            Crash::KeepAll => u64::MAX,
+            Crash::LoseAll | Crash::Sectors(_) => 0,
+            Crash::KeepAll | Crash::Process => u64::MAX,
             Crash::KeepBytes(bytes) => bytes,
-            Crash::Sectors(_) => 0,
         };
         for write in &writes {
             let Some(content) = self.files.get_mut(write.file) else { continue };
@@ -218,7 +230,7 @@ impl State {
         }
         let kept_names = match crash {
             Crash::LoseAll | Crash::KeepBytes(_) => 0,
-            Crash::KeepAll => history.len(),
+            Crash::KeepAll | Crash::Process => history.len(),
             Crash::Sectors(seed) => {
                 usize::try_from(mix(seed) % (history.len() as u64 + 1)).unwrap_or_default()
             }
@@ -230,11 +242,6 @@ impl State {
         for content in &mut self.files {
             content.now.clone_from(&content.synced);
         }
-        self.faults.clear();
-        self.handles.clear();
-        self.locked = false;
-        self.life += 1;
-        self.sweep();
     }
 
     /// Frees the content of files that have neither a name nor a handle.
