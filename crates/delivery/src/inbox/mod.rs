@@ -1,0 +1,187 @@
+//! Mailboxes of this machine: what waits, what is leased, what was surfaced and read.
+//!
+//! ```text
+//! unread ──take──▶ leased (10 s) ──commit──▶ surfaced ──read──▶ read
+//!    ▲                │ lease over: marked `again`
+//!    └────────────────┘
+//! ```
+//!
+//! Mail that waits is in memory by a few words each; everything else is read from the records when asked for.
+
+mod lease;
+mod listing;
+mod moving;
+mod place;
+mod short;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use penpal_protocol::ids::Fingerprint;
+use penpal_protocol::sealed::Kind;
+
+use crate::address::{MailKey, Mailbox};
+use crate::event::Event;
+use crate::record::MailRecord;
+
+pub use lease::{Lease, LeaseId, SurfaceError, Surfacing};
+pub use listing::{MailView, QueryError, Selection};
+pub use short::ResolveError;
+
+/// How long handed-out mail may stay without a commit.
+const LEASE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    entries: BTreeMap<u64, Entry>,
+    by_mailbox: BTreeMap<Mailbox, BTreeSet<u64>>,
+    by_key: BTreeMap<MailKey, u64>,
+    leases: BTreeMap<LeaseId, Leased>,
+    next_lease: u64,
+    /// Messages from the future, by when they may be shown.
+    releases: BTreeSet<(u64, MailKey)>,
+}
+
+/// Mail that waits to be surfaced.
+#[derive(Debug, Clone)]
+struct Entry {
+    key: MailKey,
+    mailbox: Mailbox,
+    kind: Kind,
+    /// Held where nobody sees it.
+    hidden: bool,
+    /// Waits for an earlier message, at most two seconds.
+    waiting: bool,
+    lease: Option<LeaseId>,
+    /// Whether it had been handed out before the present lease.
+    again: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Leased {
+    until: Duration,
+    keys: Vec<MailKey>,
+}
+
+/// What waits in a mailbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Messages that can be surfaced, leased ones included.
+    pub unread: usize,
+    /// Of those, asks.
+    pub asks: usize,
+    /// Messages that are held where nobody sees them.
+    pub hidden: usize,
+}
+
+impl Inbox {
+    pub(crate) fn restore(&mut self, mail: &MailRecord) {
+        self.insert(mail);
+    }
+
+    fn insert(&mut self, mail: &MailRecord) {
+        let Some(received) = &mail.received else { return };
+        let key = mail.key();
+        let entry = Entry {
+            key,
+            mailbox: received.mailbox,
+            kind: mail.kind,
+            hidden: received.hidden,
+            waiting: false,
+            lease: None,
+            again: received.marks.again,
+        };
+        if received.hidden && received.reason.as_deref() == Some(crate::HeldReason::ClockAhead.as_str()) {
+            let ahead = penpal_protocol::limits::MAX_CLOCK_AHEAD_MS;
+            self.releases.insert((mail.sent_ms.saturating_sub(ahead), key));
+        }
+        self.by_mailbox.entry(received.mailbox).or_default().insert(mail.ordinal);
+        self.by_key.insert(key, mail.ordinal);
+        self.entries.insert(mail.ordinal, entry);
+    }
+
+    fn remove(&mut self, key: &MailKey) -> Option<Entry> {
+        let ordinal = self.by_key.remove(key)?;
+        let entry = self.entries.remove(&ordinal)?;
+        if let Some(ordinals) = self.by_mailbox.get_mut(&entry.mailbox) {
+            ordinals.remove(&ordinal);
+            if ordinals.is_empty() {
+                self.by_mailbox.remove(&entry.mailbox);
+            }
+        }
+        self.releases.retain(|(_, held)| held != key);
+        Some(entry)
+    }
+
+    fn entry(&self, key: &MailKey) -> Option<&Entry> {
+        self.entries.get(self.by_key.get(key)?)
+    }
+
+    fn entry_mut(&mut self, key: &MailKey) -> Option<&mut Entry> {
+        self.entries.get_mut(self.by_key.get(key)?)
+    }
+
+    fn in_mailbox(&self, mailbox: Mailbox) -> impl Iterator<Item = &Entry> {
+        let ordinals = self.by_mailbox.get(&mailbox).into_iter().flatten();
+        ordinals.filter_map(|ordinal| self.entries.get(ordinal))
+    }
+
+    pub(crate) fn ordinal_of(&self, key: &MailKey) -> Option<u64> {
+        self.by_key.get(key).copied()
+    }
+
+    pub(crate) fn set_waiting(&mut self, key: &MailKey, waiting: bool) {
+        if let Some(entry) = self.entry_mut(key) {
+            entry.waiting = waiting;
+        }
+    }
+
+    pub(crate) fn waiting(&self, mailbox: Mailbox) -> Waiting {
+        let mut waiting = Waiting::default();
+        for entry in self.in_mailbox(mailbox).filter(|entry| !entry.waiting) {
+            if entry.hidden {
+                waiting.hidden += 1;
+            } else {
+                waiting.unread += 1;
+                waiting.asks += usize::from(entry.kind == Kind::Ask);
+            }
+        }
+        waiting
+    }
+
+    /// Mailboxes in which something waits.
+    pub(crate) fn mailboxes(&self) -> impl Iterator<Item = Mailbox> + '_ {
+        self.by_mailbox.keys().copied()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.leases.values().map(|lease| lease.until).min()
+    }
+
+    pub(crate) fn next_release_ms(&self) -> Option<u64> {
+        self.releases.first().map(|(at, _)| *at)
+    }
+
+    /// Keys of hidden mail of a contact.
+    fn hidden_from(&self, account: &Fingerprint) -> Vec<MailKey> {
+        let held = self.entries.values().filter(|entry| entry.hidden && entry.key.from == Some(*account));
+        held.map(|entry| entry.key).collect()
+    }
+
+    pub(crate) fn end_leases(&mut self, now: Duration, events: &mut std::collections::VecDeque<Event>) {
+        let over: Vec<LeaseId> =
+            self.leases.iter().filter(|(_, lease)| lease.until <= now).map(|(id, _)| *id).collect();
+        for id in over {
+            let Some(lease) = self.leases.remove(&id) else { continue };
+            for key in lease.keys {
+                if let Some(entry) = self.entry_mut(&key)
+                    && entry.lease == Some(id)
+                {
+                    entry.lease = None;
+                    let mailbox = entry.mailbox;
+                    events.push_back(Event::Mailbox { mailbox });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Connections, edges and contacts as they come and go.
+
+use penpal_protocol::ids::{DepositId, Fingerprint, Incarnation, RelayPin, SpoolEpoch};
+
+use super::{Attempt, EDGE_UP_RETRY};
+use crate::address::Peer;
+use crate::contacts::{ContactInfo, Standing};
+use crate::ledger::Table;
+use crate::machine::Delivery;
+use crate::stage::{Stage, TrailEvent};
+use crate::step::Step;
+
+impl Delivery {
+    /// Tells of a contact at start, and whenever its relay, standing or devices change.
+    pub fn set_contact(&mut self, account: Fingerprint, info: ContactInfo, step: &mut Step<'_>) {
+        self.begin(step);
+        let standing = info.standing;
+        let before = self.contacts.set(account, info);
+        if before == Some(Standing::OnProbation) && standing == Standing::Active {
+            self.release_account(account, step);
+        }
+        self.touch_account(&account);
+    }
+
+    /// The contact was removed here: nothing is sent to it or expected of it any more.
+    pub fn remove_contact(&mut self, account: Fingerprint, step: &mut Step<'_>) {
+        self.begin(step);
+        self.contacts.remove(&account);
+        self.keyring.retire_account(&account, step.now, &mut self.ledger);
+        let owed: Vec<_> =
+            self.outbox.live.keys().filter(|(peer, _)| peer.account == account).copied().collect();
+        for (peer, msg_id) in owed {
+            let event = TrailEvent {
+                reason: Some("contact-removed".to_owned()),
+                ..TrailEvent::here(Stage::Refused, step.now.wall_ms)
+            };
+            self.state_copy(peer, msg_id, event, step);
+        }
+        for peer in self.lanes_of(&account) {
+            self.drop_lane(peer);
+        }
+        let hashes: Vec<_> = self.outbox.unreadable.get(&account).into_iter().flatten().copied().collect();
+        self.forget_unreadable(&account, &hashes);
+    }
+
+    fn drop_lane(&mut self, peer: Peer) {
+        let Some(mut lane) = self.lanes.remove(&peer) else { return };
+        for deposit in lane.flights.keys() {
+            self.outbox.flights.remove(deposit);
+        }
+        lane.receipts.clear(peer, &mut lane.pair.receipts_floor, &mut self.ledger);
+        lane.drop_offer(peer, &mut self.ledger);
+        self.ledger.delete(Table::Pair, &peer.to_key());
+        self.touch(peer);
+    }
+
+    /// Deposits at this relay can be made from now on.
+    pub fn handle_relay_up(&mut self, relay: RelayPin, step: &mut Step<'_>) {
+        self.begin(step);
+        self.contacts.relay_up(relay);
+        for account in self.contacts.at(&relay) {
+            for peer in self.lanes_of(&account) {
+                let lane = self.lane(peer);
+                // The wait was asked for by a relay that may have been restarted since.
+                lane.backoff_until = None;
+                self.touch(peer);
+            }
+        }
+    }
+
+    /// The connection to this relay ended: deposits without answer are made again, sealed anew.
+    pub fn handle_relay_lost(&mut self, relay: RelayPin, step: &mut Step<'_>) {
+        self.begin(step);
+        self.contacts.relay_down(&relay);
+        for account in self.contacts.at(&relay) {
+            for peer in self.lanes_of(&account) {
+                let deposits: Vec<DepositId> = self
+                    .lanes
+                    .get(&peer)
+                    .map(|lane| lane.flights.keys().copied().collect())
+                    .unwrap_or_default();
+                for deposit in deposits {
+                    self.return_flight(deposit, step.now.mono);
+                }
+                self.touch(peer);
+            }
+        }
+    }
+
+    /// The home relay answered `Hello`: life of the spool, and newest row given out in it.
+    pub fn handle_connected(&mut self, epoch: SpoolEpoch, newest: u64, step: &mut Step<'_>) {
+        self.begin(step);
+        if self.spool.connected(epoch, newest, step.now.mono) {
+            self.save_spool();
+            self.keyring.epoch_changed(&mut self.ledger);
+        }
+        self.keyring.publish_again();
+        if self.spool.may_seal() {
+            self.touch_all();
+        }
+    }
+
+    /// The connection to the home relay ended.
+    pub fn handle_disconnected(&mut self, step: &mut Step<'_>) {
+        self.begin(step);
+        self.spool.disconnected(step.now.mono);
+        self.keyring.ask_again();
+    }
+
+    /// The shell knows that nothing waits in the spool. Not needed: the machine notices by itself.
+    pub fn handle_drained(&mut self, step: &mut Step<'_>) {
+        self.begin(step);
+        self.spool.force_drained();
+        self.touch_all();
+    }
+
+    /// The relay says whether a device of this contact is connected.
+    pub fn handle_edge(&mut self, account: Fingerprint, up: bool, step: &mut Step<'_>) {
+        self.begin(step);
+        let Some(contact) = self.contacts.get_mut(&account) else { return };
+        if std::mem::replace(&mut contact.up, up) == up || !up {
+            return;
+        }
+        let soon = step.now.mono.saturating_add(EDGE_UP_RETRY);
+        for peer in self.lanes_of(&account) {
+            let Some(lane) = self.lanes.get_mut(&peer) else { continue };
+            let waiting = std::mem::take(&mut lane.waiting);
+            for (at, place) in waiting {
+                let at = at.min(soon);
+                lane.waiting.insert((at, place));
+                if let Some(copy) = self.outbox.live.get_mut(&(peer, place.1)) {
+                    copy.attempt = Attempt::Waiting(at);
+                }
+            }
+            self.touch(peer);
+        }
+    }
+
+    /// The relay found these records to be an older copy: takes a new incarnation and fresh keys, and tells every contact.
+    ///
+    /// Returns the new incarnation, for the next `Hello`.
+    pub fn handle_rolled_back(&mut self, step: &mut Step<'_>) -> Incarnation {
+        self.begin(step);
+        self.node.incarnation = Incarnation::from_bytes(step.random());
+        self.save_node();
+        self.keyring.retire_all(step.now, &mut self.ledger);
+        let peers: Vec<Peer> = self
+            .contacts
+            .accounts()
+            .filter(|(_, contact)| contact.info.standing != Standing::Blocked)
+            .flat_map(|(account, contact)| {
+                contact.info.devices.iter().map(|device| Peer::new(*account, *device))
+            })
+            .collect();
+        for peer in peers {
+            let lane = self.lanes.entry(peer).or_default();
+            lane.announce = true;
+            // It may have been used by the later state, and no key is used twice.
+            lane.drop_offer(peer, &mut self.ledger);
+            lane.save(peer, &mut self.ledger);
+            self.touch(peer);
+        }
+        self.node.incarnation
+    }
+}

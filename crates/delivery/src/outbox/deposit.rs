@@ -1,0 +1,171 @@
+//! Answers to deposits.
+
+use std::time::Duration;
+
+use penpal_protocol::ids::{DepositId, Fingerprint};
+use penpal_protocol::limits::HOUR_MS;
+use penpal_protocol::wire::DepositOutcome;
+
+use super::{Attempt, retry_after};
+use crate::address::Peer;
+use crate::event::Event;
+use crate::lane::{Flight, Place};
+use crate::machine::Delivery;
+use crate::stage::{Stage, TrailEvent, Witness};
+use crate::step::Step;
+
+/// First wait after a relay said that it, or the recipient's spool, is full; doubles each time.
+const FIRST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Longest wait of that kind.
+const MAX_BACKOFF: Duration = Duration::from_secs(1800);
+
+/// Wait after a relay refused a deposit without a reason.
+const GONE_RETRY: Duration = Duration::from_millis(HOUR_MS);
+
+impl Delivery {
+    /// The relay answered a deposit.
+    pub fn handle_deposit_answer(
+        &mut self,
+        deposit: DepositId,
+        outcome: DepositOutcome,
+        step: &mut Step<'_>,
+    ) {
+        self.begin(step);
+        let Some(peer) = self.outbox.flights.get(&deposit).copied() else { return };
+        match outcome {
+            DepositOutcome::Accepted => self.accepted(peer, deposit, step),
+            DepositOutcome::Quota => self.put_off(peer, deposit, "quota", step),
+            DepositOutcome::Full => self.put_off(peer, deposit, "relay-full", step),
+            DepositOutcome::RecipientFull => self.put_off(peer, deposit, "recipient-full", step),
+            DepositOutcome::No => self.gone(peer, deposit, step),
+        }
+        self.touch(peer);
+    }
+
+    fn accepted(&mut self, peer: Peer, deposit: DepositId, step: &mut Step<'_>) {
+        self.outbox.flights.remove(&deposit);
+        let now = step.now;
+        let lane = self.lane(peer);
+        lane.backoffs = 0;
+        let Some(flight) = lane.flights.remove(&deposit) else { return };
+        if flight.receipts.is_some() {
+            lane.receipts.accepted(now.mono);
+        }
+        self.forget_unreadable(&peer.account, &flight.ask);
+        if let Some(place) = flight.message {
+            self.copy_relayed(peer, deposit, place, step);
+        }
+        if let Some(contact) = self.contacts.get_mut(&peer.account)
+            && std::mem::take(&mut contact.gone)
+        {
+            self.events.push_back(Event::Back { account: peer.account });
+        }
+    }
+
+    fn copy_relayed(&mut self, peer: Peer, deposit: DepositId, place: Place, step: &mut Step<'_>) {
+        let now = step.now;
+        let msg_id = place.1;
+        if let Some(copy) = self.outbox.live.get_mut(&(peer, msg_id))
+            && copy.attempt == Attempt::Flying(deposit)
+        {
+            copy.record.deposits = copy.record.deposits.saturating_add(1);
+            copy.record.last_deposit_ms = now.wall_ms;
+            copy.record.reason = None;
+            let at = now.mono.saturating_add(retry_after(copy.record.deposits));
+            copy.attempt = Attempt::Waiting(at);
+            let record = copy.record.clone();
+            self.lane(peer).waiting.insert((at, place));
+            self.save_copy(&record);
+        }
+        let event = TrailEvent { by: Witness::Relay, ..TrailEvent::here(Stage::Relayed, now.wall_ms) };
+        self.state_copy(peer, msg_id, event, step);
+    }
+
+    /// Puts a deposit that did not get there back to what is to be sent; nothing is saved.
+    pub(super) fn return_flight(&mut self, deposit: DepositId, now: Duration) -> Option<Flight> {
+        let peer = self.outbox.flights.remove(&deposit)?;
+        let lane = self.lanes.get_mut(&peer)?;
+        let flight = lane.flights.remove(&deposit)?;
+        if let Some((first, _)) = flight.receipts {
+            lane.receipts.lost(lane.pair.receipts_floor, first);
+        }
+        lane.announce |= flight.announce;
+        if !flight.ask.is_empty() {
+            lane.ask.clone_from(&flight.ask);
+        }
+        if let Some(place) = flight.message
+            && let Some(copy) = self.outbox.live.get_mut(&(peer, place.1))
+            && copy.attempt == Attempt::Flying(deposit)
+        {
+            copy.attempt = Attempt::Ready(now);
+            lane.ready.insert(place);
+        }
+        Some(flight)
+    }
+
+    /// The relay is short of room: the whole lane waits, so that order holds.
+    fn put_off(&mut self, peer: Peer, deposit: DepositId, reason: &str, step: &mut Step<'_>) {
+        let flight = self.return_flight(deposit, step.now.mono);
+        let lane = self.lane(peer);
+        if lane.backoff_until.is_none() {
+            let doublings = lane.backoffs.min(6);
+            lane.backoffs = lane.backoffs.saturating_add(1);
+            let wait = FIRST_BACKOFF.saturating_mul(1 << doublings).min(MAX_BACKOFF);
+            lane.backoff_until = Some(step.now.mono.saturating_add(wait));
+        }
+        self.note_reason(peer, flight, reason);
+    }
+
+    /// The relay takes nothing for this contact: removed there, or the account is gone.
+    fn gone(&mut self, peer: Peer, deposit: DepositId, step: &mut Step<'_>) {
+        let flight = self.return_flight(deposit, step.now.mono);
+        self.note_reason(peer, flight, "gone");
+        self.account_gone(peer.account, step);
+    }
+
+    fn account_gone(&mut self, account: Fingerprint, step: &Step<'_>) {
+        let until = step.now.mono.saturating_add(GONE_RETRY);
+        for peer in self.lanes_of(&account) {
+            self.lane(peer).backoff_until = Some(until);
+            self.touch(peer);
+        }
+        if let Some(contact) = self.contacts.get_mut(&account)
+            && !std::mem::replace(&mut contact.gone, true)
+        {
+            self.events.push_back(Event::Gone { account });
+        }
+    }
+
+    /// The relay refused this contact in answer to something else than a deposit, such as fetching its bundles.
+    pub fn handle_gone(&mut self, account: Fingerprint, step: &mut Step<'_>) {
+        self.begin(step);
+        self.account_gone(account, step);
+        let copies: Vec<_> = self
+            .outbox
+            .live
+            .iter()
+            .filter(|((peer, _), _)| peer.account == account)
+            .map(|(key, _)| *key)
+            .collect();
+        for (peer, msg_id) in copies {
+            self.set_reason(peer, msg_id, "gone");
+        }
+    }
+
+    fn note_reason(&mut self, peer: Peer, flight: Option<Flight>, reason: &str) {
+        if let Some((_, msg_id)) = flight.and_then(|flight| flight.message) {
+            self.set_reason(peer, msg_id, reason);
+        }
+    }
+
+    fn set_reason(&mut self, peer: Peer, msg_id: penpal_protocol::ids::MsgId, reason: &str) {
+        let Some(copy) = self.outbox.live.get_mut(&(peer, msg_id)) else { return };
+        if copy.record.reason.as_deref() == Some(reason) {
+            return;
+        }
+        copy.record.reason = Some(reason.to_owned());
+        let record = copy.record.clone();
+        self.save_copy(&record);
+    }
+}

@@ -1,0 +1,138 @@
+//! What a person does about a message that failed, or takes long.
+
+use penpal_protocol::ids::MsgId;
+
+use super::Attempt;
+use crate::ledger::{LedgerError, Table};
+use crate::machine::Delivery;
+use crate::stage::{Stage, TrailEvent, note};
+use crate::step::Step;
+
+/// A message cannot be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RetryError {
+    /// No own message has this id.
+    #[error("no message of this node has that id")]
+    Unknown,
+    /// Every copy arrived.
+    #[error("the message is {}, nothing is left to try", .stage.as_str())]
+    Done {
+        /// Where it stands.
+        stage: Stage,
+    },
+    /// Its records cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// A message cannot be dismissed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DismissError {
+    /// No own message has this id.
+    #[error("no message of this node has that id")]
+    Unknown,
+    /// It did not fail.
+    #[error("the message is {}, only refused and expired ones can be dismissed", .stage.as_str())]
+    NotFailed {
+        /// Where it stands.
+        stage: Stage,
+    },
+    /// Its records cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Delivery {
+    /// Tries every copy that is owed at once, and starts failed ones anew: same id, same place in the order, and the life
+    /// that the message had at first, from now on.
+    ///
+    /// # Errors
+    /// [`RetryError`].
+    pub fn retry(&mut self, msg_id: MsgId, step: &mut Step<'_>) -> Result<(), RetryError> {
+        self.begin(step);
+        let mut mail = self.own_mail(msg_id, step.records).ok_or(RetryError::Unknown)?;
+        let copies = self.copies_of(&mail, step.records)?;
+        let stage = super::stages::overall(&copies).map_or(Stage::Queued, |copy| copy.stage);
+        let now_ms = step.now.wall_ms;
+        let failed = copies.iter().any(|copy| copy.stage.is_failure());
+        let owed = copies.iter().any(|copy| Self::is_owed(copy.stage));
+        if !failed && !owed {
+            return Err(RetryError::Done { stage });
+        }
+        if failed && stage.is_failure() {
+            let life_ms = mail.expires_ms.saturating_sub(mail.sent_ms);
+            // A life is counted from `sent_ms` and limited, so a new one needs a new start.
+            mail.sent_ms = now_ms;
+            mail.expires_ms = now_ms.saturating_add(life_ms);
+            if let Some(sent) = &mut mail.sent {
+                sent.dismissed = false;
+            }
+            self.ledger.put(Table::Mail, &mail.key().to_key(), &mail);
+        }
+        for mut copy in copies {
+            if copy.stage.is_failure() && stage.is_failure() {
+                note(&mut copy.trail, TrailEvent::here(Stage::Queued, now_ms));
+                copy.stage = Stage::Queued;
+                copy.reason = None;
+                copy.deposits = 0;
+                copy.expires_ms = mail.expires_ms;
+            } else if !Self::is_owed(copy.stage) {
+                continue;
+            }
+            let peer = copy.peer;
+            if !matches!(
+                self.outbox.live.get(&(peer, msg_id)).map(|copy| copy.attempt),
+                Some(Attempt::Flying(_))
+            ) {
+                self.enliven(copy.clone(), &mail, Attempt::Ready(step.now.mono));
+            }
+            self.lane(peer).backoff_until = None;
+            self.save_copy(&copy);
+        }
+        self.message_moved(msg_id, step);
+        Ok(())
+    }
+
+    /// Stops sending a message of another machine, such as an acceptance that was taken back. An unknown id is nothing.
+    pub fn cancel(&mut self, msg_id: MsgId, step: &mut Step<'_>) {
+        self.begin(step);
+        let Some(mut mail) = self.own_mail(msg_id, step.records) else { return };
+        let Some(sent) = &mut mail.sent else { return };
+        sent.dismissed = true;
+        let peers = sent.copies.clone();
+        self.ledger.put(Table::Mail, &mail.key().to_key(), &mail);
+        for peer in peers {
+            if self.is_live(peer, msg_id) {
+                let event = TrailEvent {
+                    reason: Some("cancelled".to_owned()),
+                    ..TrailEvent::here(Stage::Refused, step.now.wall_ms)
+                };
+                self.state_copy(peer, msg_id, event, step);
+            }
+        }
+    }
+
+    /// Takes a failed message off the list of those that need attention.
+    ///
+    /// # Errors
+    /// [`DismissError`].
+    pub fn dismiss(&mut self, msg_id: MsgId, step: &mut Step<'_>) -> Result<(), DismissError> {
+        self.begin(step);
+        let mut mail = self.own_mail(msg_id, step.records).ok_or(DismissError::Unknown)?;
+        let copies = self.copies_of(&mail, step.records)?;
+        let stage = super::stages::overall(&copies).map_or(Stage::Queued, |copy| copy.stage);
+        if !stage.is_failure() {
+            return Err(DismissError::NotFailed { stage });
+        }
+        if let Some(sent) = &mut mail.sent {
+            sent.dismissed = true;
+        }
+        self.ledger.put(Table::Mail, &mail.key().to_key(), &mail);
+        if self.outbox.dead.remove(&msg_id) {
+            self.ledger.delete(Table::Dead, msg_id.as_bytes());
+        }
+        Ok(())
+    }
+}

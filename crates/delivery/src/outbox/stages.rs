@@ -1,0 +1,186 @@
+//! Stages of copies: reading, merging and saving them, and what follows for the message as a whole.
+
+use penpal_protocol::ids::{Fingerprint, MsgId};
+
+use super::KEEP_RECEIPTED_MS;
+use crate::address::{MailKey, Peer};
+use crate::event::Event;
+use crate::ledger::{LedgerError, Records, Table};
+use crate::machine::Delivery;
+use crate::record::{CopyRecord, MailRecord};
+use crate::stage::{Stage, TrailEvent, note};
+use crate::step::Step;
+
+pub(crate) fn copy_key(peer: Peer, msg_id: MsgId) -> [u8; 48] {
+    let mut key = [0; 48];
+    for (to, from) in key.iter_mut().zip(peer.to_key().iter().chain(msg_id.as_bytes())) {
+        *to = *from;
+    }
+    key
+}
+
+impl Delivery {
+    /// Writes a copy where it belongs: among the owed and recently receipted ones, or into history.
+    pub(super) fn save_copy(&mut self, record: &CopyRecord) {
+        let key = copy_key(record.peer, record.msg_id);
+        let recent =
+            record.receipted_ms.is_some_and(|at| at.saturating_add(KEEP_RECEIPTED_MS) > self.last.wall_ms);
+        let owed = Self::is_owed(record.stage) || record.again;
+        let here = record.peer == Peer::HERE;
+        if !here && (owed || (recent && !record.stage.is_failure())) {
+            self.ledger.put(Table::Outbox, &key, record);
+        } else {
+            if !here {
+                self.ledger.delete(Table::Outbox, &key);
+            }
+            self.ledger.put(Table::Copy, &key, record);
+        }
+    }
+
+    /// Reads a copy, wherever it is.
+    pub(crate) fn copy(
+        &self,
+        peer: Peer,
+        msg_id: MsgId,
+        records: &dyn Records,
+    ) -> Result<Option<CopyRecord>, LedgerError> {
+        if let Some(copy) = self.outbox.live.get(&(peer, msg_id)) {
+            return Ok(Some(copy.record.clone()));
+        }
+        let key = copy_key(peer, msg_id);
+        // A copy that came back from history is in both; the owed one is newer.
+        match self.ledger.peek(records, Table::Outbox, &key)? {
+            Some(copy) => Ok(Some(copy)),
+            None => self.ledger.peek(records, Table::Copy, &key),
+        }
+    }
+
+    /// Every copy of an own message.
+    pub(crate) fn copies_of(
+        &self,
+        mail: &MailRecord,
+        records: &dyn Records,
+    ) -> Result<Vec<CopyRecord>, LedgerError> {
+        let mut copies = Vec::new();
+        for peer in mail.sent.iter().flat_map(|sent| &sent.copies) {
+            copies.extend(self.copy(*peer, mail.msg_id, records)?);
+        }
+        Ok(copies)
+    }
+
+    pub(crate) fn own_mail(&mut self, msg_id: MsgId, records: &dyn Records) -> Option<MailRecord> {
+        self.ledger.get(records, Table::Mail, &MailKey::own(msg_id).to_key())
+    }
+
+    /// The copy that a statement of `peer` is about: its own, or the first for its account.
+    pub(crate) fn copy_stated_by(&mut self, peer: Peer, msg_id: MsgId, step: &Step<'_>) -> Option<Peer> {
+        if self.outbox.live.contains_key(&(peer, msg_id)) {
+            return Some(peer);
+        }
+        let mail = self.own_mail(msg_id, step.records)?;
+        let copies = &mail.sent.as_ref()?.copies;
+        let own = copies.iter().find(|copy| **copy == peer);
+        let same_account = || copies.iter().find(|copy| copy.account == peer.account);
+        own.or_else(same_account).copied()
+    }
+
+    /// Whether a message went to an account.
+    pub(crate) fn went_to(&mut self, msg_id: MsgId, account: &Fingerprint, step: &Step<'_>) -> bool {
+        let mail = self.own_mail(msg_id, step.records);
+        mail.and_then(|mail| mail.sent)
+            .is_some_and(|sent| sent.copies.iter().any(|copy| copy.account == *account))
+    }
+
+    /// Adds a line to a copy's trail and moves its stage on if the line says so; returns whether the stage moved.
+    pub(crate) fn state_copy(
+        &mut self,
+        peer: Peer,
+        msg_id: MsgId,
+        event: TrailEvent,
+        step: &mut Step<'_>,
+    ) -> bool {
+        let mut record = match self.copy(peer, msg_id, step.records) {
+            Ok(Some(record)) => record,
+            Ok(None) => return false,
+            Err(error) => {
+                self.ledger.blame(error);
+                return false;
+            }
+        };
+        let stage = event.stage;
+        let reason = event.reason.clone();
+        let signed = event.signed;
+        let noted = note(&mut record.trail, event);
+        let moved = record.stage.may_become(stage);
+        if moved {
+            record.stage = stage;
+            record.reason = reason;
+        }
+        // A recipient that states anything has it, so the copy owed because it was lost is not owed any more.
+        let settled = signed && record.again;
+        if settled {
+            record.again = false;
+        }
+        if !(noted || moved || settled) {
+            return false;
+        }
+        if signed && record.receipted_ms.is_none() {
+            record.receipted_ms = Some(self.last.wall_ms);
+        }
+        self.write_back(record, step);
+        if moved {
+            self.message_moved(msg_id, step);
+        }
+        moved
+    }
+
+    /// Saves a changed copy, and takes it out of its lane when nothing is owed.
+    pub(super) fn write_back(&mut self, record: CopyRecord, step: &Step<'_>) {
+        let (peer, msg_id) = (record.peer, record.msg_id);
+        let owed = Self::is_owed(record.stage) || record.again;
+        if !owed {
+            self.deaden(peer, msg_id);
+            if record.stage.is_failure() {
+                self.forget_sealed(&record);
+            }
+        } else if let Some(live) = self.outbox.live.get_mut(&(peer, msg_id)) {
+            live.record = record.clone();
+        } else if let Some(mail) = self.own_mail(msg_id, step.records) {
+            self.enliven(record.clone(), &mail, super::Attempt::Ready(step.now.mono));
+        }
+        self.save_copy(&record);
+    }
+
+    fn forget_sealed(&mut self, record: &CopyRecord) {
+        for hash in &record.sealed {
+            self.ledger.delete(Table::Sealed, hash.as_bytes());
+        }
+    }
+
+    /// Tells of the stage of a message as a whole, and keeps the list of failed ones.
+    pub(super) fn message_moved(&mut self, msg_id: MsgId, step: &Step<'_>) {
+        let Some(mail) = self.own_mail(msg_id, step.records) else { return };
+        let copies = match self.copies_of(&mail, step.records) {
+            Ok(copies) => copies,
+            Err(error) => return self.ledger.blame(error),
+        };
+        let Some(stage) = overall(&copies).map(|copy| copy.stage) else { return };
+        let dismissed = mail.sent.as_ref().is_some_and(|sent| sent.dismissed);
+        let dead = stage.is_failure() && !dismissed;
+        let key = MailKey::own(msg_id);
+        if dead && self.outbox.dead.insert(msg_id) {
+            self.ledger.put(Table::Dead, msg_id.as_bytes(), &key);
+        } else if !dead && self.outbox.dead.remove(&msg_id) {
+            self.ledger.delete(Table::Dead, msg_id.as_bytes());
+        }
+        // An answer is told by whoever has it, with its id.
+        if stage != Stage::Answered {
+            self.events.push_back(Event::Stage { msg_id, stage, reply: None });
+        }
+    }
+}
+
+/// The copy whose stage stands for the message: the furthest.
+pub(super) fn overall(copies: &[CopyRecord]) -> Option<&CopyRecord> {
+    copies.iter().max_by_key(|copy| copy.stage)
+}

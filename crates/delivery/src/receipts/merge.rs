@@ -1,0 +1,53 @@
+//! Receipts that came in: what peers state about own messages.
+
+use penpal_protocol::sealed::{ReceiptBatch, Stage as StatedStage};
+
+use crate::address::Peer;
+use crate::machine::Delivery;
+use crate::stage::{TrailEvent, Witness};
+use crate::step::Step;
+
+impl Delivery {
+    /// Takes the peer's confirmation of our receipts.
+    pub(crate) fn confirm_receipts(&mut self, peer: Peer, seen: u64) {
+        let lane = self.lanes.entry(peer).or_default();
+        if lane.receipts.confirm(peer, &mut lane.pair.receipts_floor, seen, &mut self.ledger) {
+            lane.save(peer, &mut self.ledger);
+            self.touch(peer);
+        }
+    }
+
+    /// Merges a batch. A receipt counts only for a message that went to the account of the device that signed it.
+    pub(crate) fn merge_receipts(&mut self, peer: Peer, batch: &ReceiptBatch, step: &mut Step<'_>) {
+        for receipt in batch.list.iter() {
+            // That a message was answered is concluded from the signed answer, which proves more.
+            if receipt.stage == StatedStage::Answered {
+                continue;
+            }
+            let Some(copy) = self.copy_stated_by(peer, receipt.msg_id, step) else {
+                tracing::debug!(?peer, msg_id = ?receipt.msg_id, "receipt for a message that did not go there");
+                continue;
+            };
+            let event = TrailEvent {
+                stage: receipt.stage.into(),
+                at_ms: receipt.at_ms,
+                by: Witness::Device,
+                device: Some(peer),
+                session: receipt.session.as_ref().map(|session| session.name.as_str().to_owned()),
+                mechanism: receipt.mechanism.as_ref().map(|mechanism| mechanism.as_str().to_owned()),
+                reason: receipt.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+                reply: None,
+                signed: true,
+            };
+            self.state_copy(copy, receipt.msg_id, event, step);
+        }
+        let count = u64::try_from(batch.list.len()).unwrap_or(u64::MAX);
+        let lane = self.lanes.entry(peer).or_default();
+        let next = lane.pair.receipts_seen.saturating_add(1);
+        let end = batch.rseq.saturating_add(count);
+        if batch.rseq <= next && end > next {
+            lane.pair.receipts_seen = end.saturating_sub(1);
+            lane.save(peer, &mut self.ledger);
+        }
+    }
+}
