@@ -100,7 +100,7 @@ impl World {
 /// Power cuts: unsynced writes are lost, torn or reordered; the index cannot be trusted.
 #[test]
 fn power_cuts_keep_what_was_acknowledged() {
-    for seed in 0..rounds(40) {
+    for seed in 0..rounds(20) {
         let mut steps = World::new(seed);
         assert!(steps.run(40));
         let total = steps.disk.steps();
@@ -152,7 +152,7 @@ fn one_commit_is_whole_or_absent_wherever_it_is_cut() {
     let _outcomes = with.commit(vec![second]).expect("model");
     let kept = (0..6000).step_by(97).map(Crash::KeepBytes);
     let mut whole = 0;
-    for how in kept.chain((0..500).map(Crash::Sectors)).chain([Crash::LoseAll, Crash::KeepAll]) {
+    for how in kept.chain((0..150).map(Crash::Sectors)).chain([Crash::LoseAll, Crash::KeepAll]) {
         let disk = disk.fork();
         disk.crash(how);
         let found = describe(&open(&disk, &MemIndex::new()));
@@ -179,7 +179,7 @@ fn one_commit_is_whole_or_absent_wherever_it_is_cut() {
 #[test]
 fn dead_processes_leave_an_index_that_catches_up() {
     let mut trusted = 0;
-    for seed in 0..rounds(60) {
+    for seed in 0..rounds(30) {
         let mut world = World::new(seed);
         let mut dice = Histories::new(seed + 77);
         for life in 0..6 {
@@ -201,13 +201,13 @@ fn dead_processes_leave_an_index_that_catches_up() {
             world.check_rebuild();
         }
     }
-    assert!(trusted > rounds(60), "the index was hardly ever used: {trusted}");
+    assert!(trusted > rounds(30), "the index was hardly ever used: {trusted}");
 }
 
 /// Random histories with compaction: an index from nothing always says the same as the running one.
 #[test]
 fn the_log_alone_tells_everything() {
-    for seed in 1000..1000 + rounds(40) {
+    for seed in 1000..1000 + rounds(20) {
         let mut world = World::new(seed);
         for part in 0..8 {
             world.label = format!("seed {seed} part {part}");

@@ -290,34 +290,69 @@ fn a_full_disk_still_takes_what_frees_space() {
     assert_eq!(seqs(&open(&disk)), [rows + 1]);
 }
 
-#[test]
-fn compaction_without_room_loses_nothing() {
+/// A nearly full store after `removals` removals of small rows between large ones, or as many as there
+/// was room for, which is the answer.
+fn squeezed(removals: usize) -> usize {
     let disk = MemDisk::new();
     disk.set_capacity(Some(3 * SEGMENT_BYTES + 1000));
-    let mut store = open(&disk);
-    let (mut model, mut rows) = (MemStore::new(), 0);
+    let (mut store, mut model) = (open(&disk), MemStore::new());
+    let mut done = 0;
     let mut both = |store: &mut LogStore, batch: Batch| {
         let outcomes = store.commit(vec![batch.clone()]).expect("commit");
         if outcomes == [Outcome::Done] {
             assert_eq!(model.commit(vec![batch]).expect("model"), outcomes);
         }
-        (outcomes[0] == Outcome::Done, model.clone())
+        (outcomes == [Outcome::Done], model.clone())
     };
-    while both(&mut store, row(rows + 1, 1000)).0 {
+    let mut rows = 0;
+    let bytes = |n: u64| if n.is_multiple_of(24) { 3000 } else { 100 };
+    while both(&mut store, row(rows + 1, bytes(rows + 1))).0 {
         rows += 1;
     }
-    // Every other row, until there is no room even for saying so.
-    let mut removed = 0;
-    while removed < rows && both(&mut store, Batch::new().remove(QUEUE, [1 + 2 * removed % rows])).0 {
-        removed += 1;
+    for n in (1..=rows).filter(|n| !n.is_multiple_of(24)).take(removals) {
+        if !both(&mut store, Batch::new().remove(QUEUE, [n])).0 {
+            break;
+        }
+        done += 1;
     }
     let (_, model) = both(&mut store, Batch::new());
-    for _ in 0..50 {
-        store.compact(1 + removed * 100).expect("compact");
-        assert_same(&store, &model, "compacted");
+    for _ in 0..20 {
+        store.compact(3000).expect("compact");
+        assert_same(&store, &model, &format!("compacted after {done}"));
     }
     drop(store);
     assert_same(&open(&disk), &model, "opened again");
+    done
+}
+
+#[test]
+fn compaction_without_room_loses_nothing() {
+    let room = squeezed(usize::MAX);
+    for less in 1..16 {
+        assert_eq!(squeezed(room - less), room - less);
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_to_the_last_sector_recovers_when_all_is_acknowledged() {
+    let disk = MemDisk::new();
+    disk.set_capacity(Some(3 * SEGMENT_BYTES + 1000));
+    let mut store = open(&disk);
+    let mut rows = 0;
+    while store.commit(vec![row(rows + 1, 100)]).expect("commit") == [Outcome::Done] {
+        rows += 1;
+    }
+    // Acknowledged one by one until even that finds no room.
+    let acked = (1..=rows)
+        .take_while(|n| store.commit(vec![Batch::new().ack(QUEUE, *n)]).expect("commit") == [Outcome::Done])
+        .count() as u64;
+    assert!(acked < rows);
+    while store.compact(u64::MAX).expect("compact").more {}
+    done(&mut store, Batch::new().ack(QUEUE, rows));
+    while store.compact(u64::MAX).expect("compact").more {}
+    done(&mut store, row(rows + 1, 100));
+    assert_eq!(seqs(&store), [rows + 1]);
+    assert_eq!(logs(&disk).len(), 2);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::log::batch::Parsed;
 use crate::log::layout::{Pos, SegmentNo, offset_usize, segment_name, set_aside_name};
 use crate::log::record::{Grave, Placed, Record};
 use crate::log::recover::{Found, SegmentReader, Unreadable};
+use crate::log::writer::Need;
 use crate::{CommitError, Compacted, Finding};
 
 /// Rows waiting outside the index's map from which an idle store folds them.
@@ -67,7 +68,7 @@ impl LogStore {
                 }
                 Choice::Empty(segment) => self.cleaning = Some(self.start_cleaning(segment, false)?),
                 Choice::Rotate => {
-                    rotated = self.rotate(true)?;
+                    rotated = self.rotate(Need::Free)?;
                 }
                 Choice::Nothing => {}
             }
@@ -178,7 +179,7 @@ impl LogStore {
             }
             if let Some(record) = self.still_counts(segment, &placed)? {
                 // Moving frees space in the end, so it may use the reserve.
-                if !self.make_room(offset_usize(placed.size), true)? {
+                if !self.make_room(offset_usize(placed.size), Need::Free)? {
                     return Ok(Moved::NoRoom);
                 }
                 done.moved_bytes += u64::from(placed.size);
@@ -246,7 +247,7 @@ impl LogStore {
             self.flushed_to = self.writer.end().segment;
         }
         let record = Record::Unlink { segments: segments.to_vec() };
-        if !self.make_room(16 + segments.len() * 4, true)? {
+        if !self.make_room(16 + segments.len() * 4, Need::Unlink)? {
             return Ok(false);
         }
         self.record(record)?;

@@ -8,6 +8,7 @@ use crate::index::queue::Span;
 use crate::log::layout::{Pos, segment_name};
 use crate::log::record::{Grave, Record};
 use crate::log::segments::Room;
+use crate::log::writer::Need;
 use crate::{Batch, CommitError, Expect, IndexError, Op, Outcome, QueueId, ReadError, Want};
 
 /// Rows that may gather outside the index's map before a commit folds them into it.
@@ -57,7 +58,8 @@ impl LogStore {
         if batch.ops.is_empty() {
             return Ok(Outcome::Done);
         }
-        if !self.make_room(batch.stored_bytes(), batch.frees_space())? {
+        let need = if batch.frees_space() { Need::Free } else { Need::Grow };
+        if !self.make_room(batch.stored_bytes(), need)? {
             return Ok(Outcome::Full);
         }
         for op in batch.ops {
@@ -80,25 +82,25 @@ impl LogStore {
     }
 
     /// Makes sure that so many bytes of records fit into the active segment. `false`: the disk is full.
-    pub(super) fn make_room(&mut self, bytes: usize, frees_space: bool) -> Result<bool, CommitError> {
+    pub(super) fn make_room(&mut self, bytes: usize, need: Need) -> Result<bool, CommitError> {
         // What is left of the last segment that could be had is kept for what frees space.
-        if !frees_space
+        if need == Need::Grow
             && self.segments.is_full()
             && self.segments.spares() == 0
             && self.require_spares(1)? == Room::DiskFull
         {
             return Ok(false);
         }
-        if self.writer.has_room(bytes) {
+        if self.writer.has_room(bytes, need) {
             return Ok(true);
         }
-        Ok(self.rotate(frees_space)? && self.writer.has_room(bytes))
+        Ok(self.rotate(need)? && self.writer.has_room(bytes, need))
     }
 
     /// Ends the active segment and goes on in the next. `false`: there is none, and no room for one.
-    pub(super) fn rotate(&mut self, frees_space: bool) -> Result<bool, CommitError> {
+    pub(super) fn rotate(&mut self, need: Need) -> Result<bool, CommitError> {
         // One spare stays behind as the reserve, unless this is what the reserve is for.
-        let spares = if frees_space { 1 } else { 2 };
+        let spares = if need == Need::Grow { 2 } else { 1 };
         if self.require_spares(spares)? == Room::DiskFull {
             return Ok(false);
         }

@@ -21,7 +21,7 @@ use crate::log::layout::{
 use crate::log::record::Record;
 use crate::log::recover::{Damage, End, SegmentReader};
 use crate::log::segments::{Segments, allocate};
-use crate::log::writer::{Resume, Writer};
+use crate::log::writer::{Need, Resume, Writer};
 use crate::{Finding, MAX_BATCH_BYTES, OpenError, Progress};
 
 /// How to open a store.
@@ -415,7 +415,7 @@ impl LogStore {
         }
         if sealed || !damages.is_empty() {
             // Never write behind a seal, nor into a file that is about to be set aside.
-            let advanced = if sealed { self.advance() } else { self.rotate(true) };
+            let advanced = if sealed { self.advance() } else { self.rotate(Need::Free) };
             if !advanced.map_err(failed)? {
                 return Err(OpenError::Full { needed });
             }

@@ -26,6 +26,20 @@ pub(crate) struct Writer {
     end: Pos,
 }
 
+/// What room is needed for, which decides what it may be taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// New rows: never from the reserve.
+    Grow,
+    /// What frees space, and moving rows out of mostly dead segments.
+    Free,
+    /// Declaring segments gone.
+    Unlink,
+}
+
+/// Kept free at the end of each segment for [`Need::Unlink`].
+const HOUSEKEEPING_BYTES: usize = 8 * SECTOR;
+
 /// Where a log goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Resume {
@@ -87,9 +101,14 @@ impl Writer {
         self.buffer.len() == HEADER_BYTES
     }
 
-    /// Whether so many more bytes of records fit before the place of the seal.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        align(self.filled() + bytes) + SECTOR <= self.segment_bytes
+    /// Whether so many more bytes of records fit before what is kept free: always the place of the seal,
+    /// and for all but housekeeping a little more, so that it can always be said that segments are gone.
+    pub(crate) fn has_room(&self, bytes: usize, need: Need) -> bool {
+        let kept = match need {
+            Need::Grow | Need::Free => SECTOR + HOUSEKEEPING_BYTES,
+            Need::Unlink => SECTOR,
+        };
+        align(self.filled() + bytes) + kept <= self.segment_bytes
     }
 
     /// Adds a record to the batch being gathered and tells its place.
