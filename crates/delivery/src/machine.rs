@@ -260,8 +260,11 @@ impl Delivery {
             let rest = Duration::from_millis(wall_ms.saturating_sub(self.last.wall_ms));
             self.last.mono.saturating_add(rest)
         };
+        // Work that came up after the last flush.
+        let unflushed = (!self.touched.is_empty()).then_some(self.last.mono);
         let publish = self.keyring.publish_deadline().filter(|_| self.spool.is_connected());
         [
+            unflushed,
             self.wakes.first().map(|(at, _)| *at),
             self.outbox.next_expiry_ms().map(until),
             self.outbox.deadline(),

@@ -36,7 +36,7 @@ impl Delivery {
             self.confirm_receipts(peer, seen);
         }
         if let Some(batch) = &body.receipts {
-            self.merge_receipts(peer, batch, step);
+            self.merge_receipts(peer, batch, present, step);
         }
         self.touch(peer);
         if standing == Standing::Blocked {

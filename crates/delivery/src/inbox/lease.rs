@@ -13,7 +13,7 @@ use crate::record::{MailRecord, MailState};
 use crate::stage::{Stage, TrailEvent};
 use crate::step::Step;
 
-/// Names one lease, within this run of the program.
+/// Names one lease, within one run of the program. Random.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
@@ -41,8 +41,8 @@ pub struct Surfacing {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SurfaceError {
-    /// The lease ran out and its mail was handed out again, or there never was one.
-    #[error("no lease {lease}: it ran out, or was committed")]
+    /// There never was one, it was committed, or it ended more than five minutes ago.
+    #[error("no lease {lease}: it ended, or was committed")]
     NoLease {
         /// The lease.
         lease: u64,
@@ -72,7 +72,8 @@ impl Delivery {
             .filter(|key| only.is_none_or(|only| only.contains(key)))
             .take(limit)
             .collect();
-        let id = LeaseId(self.inbox.next_lease);
+        // Random, so that a commit that outlives this run of the program cannot meet another lease.
+        let id = LeaseId(u64::from_be_bytes(step.random()));
         let mut messages = Vec::new();
         for key in &keys {
             let Some(mut mail) = self.ledger.get::<MailRecord>(step.records, Table::Mail, &key.to_key())
@@ -94,17 +95,16 @@ impl Delivery {
             }
         }
         if !keys.is_empty() {
-            self.inbox.next_lease = self.inbox.next_lease.saturating_add(1);
             let until = step.now.mono.saturating_add(LEASE);
-            self.inbox.leases.insert(id, Leased { until, keys });
+            self.inbox.leases.insert(id, Leased { until, over: false, keys });
         }
         Lease { id, messages }
     }
 
     /// The last byte of leased mail reached the agent: it is surfaced, and its senders are told.
     ///
-    /// `only` commits a part; the rest stays leased. A commit after ten seconds counts as long as the mail was not handed
-    /// out anew.
+    /// `only` commits a part; the rest stays leased. A commit counts for five minutes after the lease ended as well: what
+    /// reached the agent is surfaced, even if it was handed out anew meanwhile.
     ///
     /// # Errors
     /// [`SurfaceError::NoLease`].

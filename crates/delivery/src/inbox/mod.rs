@@ -31,13 +31,15 @@ pub use short::ResolveError;
 /// How long handed-out mail may stay without a commit.
 const LEASE: Duration = Duration::from_secs(10);
 
+/// How late a commit may come.
+const LATE_COMMIT: Duration = Duration::from_secs(300);
+
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     entries: BTreeMap<u64, Entry>,
     by_mailbox: BTreeMap<Mailbox, BTreeSet<u64>>,
     by_key: BTreeMap<MailKey, u64>,
     leases: BTreeMap<LeaseId, Leased>,
-    next_lease: u64,
     /// Messages from the future, by when they may be shown.
     releases: BTreeSet<(u64, MailKey)>,
 }
@@ -60,6 +62,8 @@ struct Entry {
 #[derive(Debug, Clone)]
 struct Leased {
     until: Duration,
+    /// The mail may be handed out anew; a late commit still counts.
+    over: bool,
     keys: Vec<MailKey>,
 }
 
@@ -155,7 +159,7 @@ impl Inbox {
     }
 
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.leases.values().map(|lease| lease.until).min()
+        self.leases.values().filter(|lease| !lease.over).map(|lease| lease.until).min()
     }
 
     pub(crate) fn next_release_ms(&self) -> Option<u64> {
@@ -169,11 +173,14 @@ impl Inbox {
     }
 
     pub(crate) fn end_leases(&mut self, now: Duration, events: &mut std::collections::VecDeque<Event>) {
+        self.leases.retain(|_, lease| now < lease.until.saturating_add(LATE_COMMIT));
+        let ends = |lease: &Leased| !lease.over && lease.until <= now;
         let over: Vec<LeaseId> =
-            self.leases.iter().filter(|(_, lease)| lease.until <= now).map(|(id, _)| *id).collect();
+            self.leases.iter().filter(|(_, lease)| ends(lease)).map(|(id, _)| *id).collect();
         for id in over {
-            let Some(lease) = self.leases.remove(&id) else { continue };
-            for key in lease.keys {
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            lease.over = true;
+            for key in lease.keys.clone() {
                 if let Some(entry) = self.entry_mut(&key)
                     && entry.lease == Some(id)
                 {

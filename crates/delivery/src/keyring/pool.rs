@@ -36,6 +36,7 @@ impl Keyring {
 
     pub(crate) fn seeds(&mut self, ids: &[KeyId], ledger: &mut Ledger) {
         self.wanting = false;
+        self.publish_at = None;
         for id in ids {
             if self.keys.contains_key(id) {
                 continue;
@@ -142,7 +143,10 @@ impl Keyring {
                 _ => None,
             };
         }
-        let key = self.take_seed()?;
+        let Some(key) = self.take_seed() else {
+            self.publish_at = Some(now.mono.saturating_add(PERIOD));
+            return None;
+        };
         self.wanted = false;
         let issued_ms = now.wall_ms;
         let record =

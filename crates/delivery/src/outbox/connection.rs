@@ -5,7 +5,6 @@ use penpal_protocol::ids::{DepositId, Fingerprint, Incarnation, RelayPin, SpoolE
 use super::{Attempt, EDGE_UP_RETRY};
 use crate::address::Peer;
 use crate::contacts::{ContactInfo, Standing};
-use crate::ledger::Table;
 use crate::machine::Delivery;
 use crate::stage::{Stage, TrailEvent};
 use crate::step::Step;
@@ -44,13 +43,16 @@ impl Delivery {
     }
 
     fn drop_lane(&mut self, peer: Peer) {
-        let Some(mut lane) = self.lanes.remove(&peer) else { return };
-        for deposit in lane.flights.keys() {
-            self.outbox.flights.remove(deposit);
+        let Some(lane) = self.lanes.get_mut(&peer) else { return };
+        for deposit in std::mem::take(&mut lane.flights).into_keys() {
+            self.outbox.flights.remove(&deposit);
         }
+        lane.announce = false;
+        lane.ask.clear();
         lane.receipts.clear(peer, &mut lane.pair.receipts_floor, &mut self.ledger);
         lane.drop_offer(peer, &mut self.ledger);
-        self.ledger.delete(Table::Pair, &peer.to_key());
+        // The counters stay: should the two become contacts again, places and keys are not used twice.
+        lane.save(peer, &mut self.ledger);
         self.touch(peer);
     }
 

@@ -69,7 +69,8 @@ impl Delivery {
             self.state_copy(peer, msg_id, event, step);
             return;
         };
-        let offer = self.offer_for(peer, step);
+        // Kinds 1 to 4 carry a key.
+        let offer = mail.kind.is_mail().then(|| self.offer_for(peer, step)).flatten();
         let room = room(content.len(), offer.is_some(), 0);
         let order = mail.kind.is_ordered().then(|| self.fix_order(peer, &mail)).flatten();
         let deposit = DepositId::from_bytes(step.random());
@@ -150,7 +151,6 @@ impl Delivery {
     }
 
     pub(super) fn seal_ask(&mut self, peer: Peer, key: SealKey, step: &mut Step<'_>) {
-        let offer = self.offer_for(peer, step);
         let lane = self.lane(peer);
         let hashes = lane.ask.clone();
         let envelopes = penpal_protocol::cbor::List::truncated(hashes);
@@ -158,7 +158,7 @@ impl Delivery {
         // Kind 6 carries no key: its sender has just lost one, and the answers go to prekeys.
         let room = room(content.len(), false, 0);
         let chosen = lane.receipts.choose(lane.pair.receipts_floor, room.receipts);
-        self.seal_bare(peer, key, offer.filter(|_| room.offer), Kind::NeedReseal, content, chosen, step);
+        self.seal_bare(peer, key, None, Kind::NeedReseal, content, chosen, step);
     }
 
     /// An envelope that is no message: it is neither ordered, receipted nor sealed again.

@@ -18,7 +18,15 @@ impl Delivery {
     }
 
     /// Merges a batch. A receipt counts only for a message that went to the account of the device that signed it.
-    pub(crate) fn merge_receipts(&mut self, peer: Peer, batch: &ReceiptBatch, step: &mut Step<'_>) {
+    ///
+    /// Numbers count only in a body of the peer's present incarnation.
+    pub(crate) fn merge_receipts(
+        &mut self,
+        peer: Peer,
+        batch: &ReceiptBatch,
+        present: bool,
+        step: &mut Step<'_>,
+    ) {
         for receipt in batch.list.iter() {
             // That a message was answered is concluded from the signed answer, which proves more.
             if receipt.stage == StatedStage::Answered {
@@ -45,7 +53,7 @@ impl Delivery {
         let lane = self.lanes.entry(peer).or_default();
         let next = lane.pair.receipts_seen.saturating_add(1);
         let end = batch.rseq.saturating_add(count);
-        if batch.rseq <= next && end > next {
+        if present && batch.rseq <= next && end > next {
             lane.pair.receipts_seen = end.saturating_sub(1);
             lane.save(peer, &mut self.ledger);
         }

@@ -1,0 +1,14 @@
+//! Nodes and a relay in memory, under one virtual clock. Nothing is sealed: an envelope is its body with the key it names.
+
+mod world;
+
+mod conversation;
+mod crashes;
+mod expiry;
+mod inbox;
+mod keys;
+mod local;
+mod order;
+mod random;
+mod repair;
+mod restores;
