@@ -64,6 +64,7 @@ mod server;
 mod tls;
 
 pub use client::{DialError, Dialed, Dialer, DialerOptions, Target};
+pub use clock::BootInstant;
 pub use close::{CloseCode, Lost};
 pub use connection::{Connection, ConnectionStats};
 pub use frame::{

@@ -44,7 +44,7 @@ pub enum ReadError {
 
 /// Reads frames from one stream.
 ///
-/// Holds at most one frame of the allowed size and [`CHUNKS_PER_READ`] datagrams. A payload is copied into memory of
+/// Holds at most one frame of the allowed size and 16 datagrams. A payload is copied into memory of
 /// its own: a small frame kept for long must not keep a whole receive batch alive.
 #[derive(Debug)]
 pub struct FrameReader {

@@ -1,6 +1,6 @@
 //! What happens to the machine under a connection: its network changes, it sleeps and wakes.
 //!
-//! Nothing here polls. On Linux the kernel reports both ([`network`] by a netlink socket, [`suspend`] by a timer that
+//! Nothing here polls. On Linux the kernel reports both ([`NetworkWatch`] by a netlink socket, [`SuspendWatch`] by a timer that
 //! is cancelled when the clock jumps); elsewhere the shell calls the checks when anything else wakes it.
 
 mod network;
