@@ -86,9 +86,10 @@ impl Spool {
         self.settle_at = None;
     }
 
-    /// Whether a row belongs to the present life of the spool.
+    /// Whether a row belongs to the present life of the spool and came after the answer to `Hello`, which starts again from
+    /// the first row that is not acknowledged. Any other row could stand for those before it.
     pub(crate) fn is_current(&self, row: SpoolRow) -> bool {
-        self.record.epoch == Some(row.epoch)
+        self.connected && self.record.epoch == Some(row.epoch)
     }
 
     pub(crate) fn done(&mut self, row: SpoolRow, now: Duration) {

@@ -121,11 +121,11 @@ fn worlds() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: worlds(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: worlds(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_accepted_is_lost_doubled_or_out_of_order(
-        seed in any::<u64>(),
+        seed in any::<u64>().no_shrink(),
         delay_ms in prop_oneof![Just(1_u64), 1_u64..400],
         acts in acts(3),
         faults in faults(),

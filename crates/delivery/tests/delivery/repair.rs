@@ -1,1 +1,183 @@
-//! x
+//! What was lost on the way, or cannot be opened, comes again.
+
+use std::time::Duration;
+
+use penpal_delivery::{Event, Mailbox, Selection, Stage};
+
+use crate::world::{Send, World, peer};
+
+#[test]
+fn a_swallowed_message_is_sent_again_after_an_hour() {
+    let mut world = World::new(300, 2);
+    world.swallow.insert(1, 1);
+    let id = world.send(0, Send::note(1, "lost once")).unwrap().msg_id;
+    world.run_seconds(3000);
+    assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
+    world.run_seconds(700);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
+fn and_two_minutes_after_the_recipient_came_up() {
+    let mut world = World::new(301, 2);
+    world.swallow.insert(1, 1);
+    let id = world.send(0, Send::note(1, "lost once")).unwrap().msg_id;
+    world.run_seconds(60);
+    world.cut(1);
+    world.run_seconds(100);
+    assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
+    world.run_seconds(30);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
+fn tries_double_to_six_hours() {
+    let mut world = World::new(302, 2);
+    world.swallow.insert(1, u64::MAX);
+    world.send(0, Send::note(1, "never arrives")).unwrap();
+    world.run_seconds(10);
+    let mut gaps = Vec::new();
+    let (mut last, mut count) = (world.mono, world.deposits);
+    for _ in 0..60 * 24 {
+        world.run_seconds(60);
+        if world.deposits > count {
+            gaps.push((world.mono - last).as_secs().div_ceil(3600));
+            (last, count) = (world.mono, world.deposits);
+        }
+    }
+    assert_eq!(gaps, [1, 2, 4, 6, 6]);
+}
+
+#[test]
+fn a_swallowed_receipt_is_repeated() {
+    let mut world = World::new(303, 2);
+    world.swallow.insert(0, 1);
+    let id = world.send(0, Send::note(1, "hello")).unwrap().msg_id;
+    world.run_seconds(60);
+    assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
+    world.run_seconds(3700);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+    assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)).len(), 1);
+}
+
+#[test]
+fn an_hour_of_swallowed_envelopes_heals() {
+    let mut world = World::new(304, 3);
+    for id in 0..3 {
+        world.swallow.insert(id, 40);
+    }
+    for round in 0..30 {
+        world.send(0, Send::note(1, &format!("{round}")));
+        world.send(1, Send::note(2, &format!("{round}")));
+        world.send(2, Send::note(0, &format!("{round}")));
+        world.run_seconds(20);
+    }
+    world.heal();
+    world.check_delivered();
+}
+
+#[test]
+fn a_request_to_seal_again_is_made_once_a_minute_and_answered_once() {
+    let mut world = World::new(305, 2);
+    world.send(0, Send::note(1, "warm up")).unwrap();
+    world.run_seconds(1);
+    world.offline.insert(1);
+    world.cut(1);
+    for n in 0..20 {
+        world.send(0, Send::note(1, &format!("{n}"))).unwrap();
+    }
+    world.run_seconds(5);
+    world.nodes[1].seeds.clear();
+    world.restart(1);
+    world.offline.clear();
+    let before = world.deposits;
+    world.run_seconds(180);
+    // At most three requests, twenty answers, and receipts.
+    assert!(world.deposits - before <= 3 + 20 + 25, "{} deposits", world.deposits - before);
+    world.check_delivered();
+    assert!(world.nodes[1].events.iter().any(|event| matches!(event, Event::Unreadable { .. })));
+}
+
+#[test]
+fn a_stranger_cannot_ask_for_messages_of_others() {
+    let mut world = World::new(306, 3);
+    world.swallow.insert(1, 1);
+    world.send(0, Send::note(1, "for node 1 only")).unwrap();
+    world.run_seconds(5);
+    let hashes: Vec<_> = world.nodes[0]
+        .rows
+        .0
+        .keys()
+        .filter(|(table, _)| *table == penpal_delivery::Table::Sealed)
+        .map(|(_, key)| penpal_protocol::ids::ShortHash::from_slice(key).unwrap())
+        .collect();
+    assert_eq!(hashes.len(), 1);
+    let before = world.deposits;
+    let forged = world.forge_need_reseal(2, 0, &hashes);
+    world.deliver_forged(0, forged);
+    world.run_seconds(30);
+    assert_eq!(world.deposits, before, "an answer to a stranger");
+    assert_eq!(world.nodes[0].rows_of(penpal_delivery::Table::Sealed), 1);
+}
+
+#[test]
+fn a_receipt_for_a_message_that_did_not_go_there_counts_nothing() {
+    let mut world = World::new(307, 3);
+    world.offline.insert(1);
+    world.cut(1);
+    let id = world.send(0, Send::note(1, "for node 1 only")).unwrap().msg_id;
+    world.run_seconds(5);
+    let forged = world.forge_receipt(2, 0, id);
+    world.deliver_forged(0, forged);
+    world.run_seconds(5);
+    assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
+    let honest = world.forge_receipt(1, 0, id);
+    world.deliver_forged(0, honest);
+    world.run_seconds(5);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
+fn a_refused_contact_is_gone_and_tried_hourly_then_refused() {
+    let mut world = World::new(308, 2);
+    world.relay.refuses.insert((peer(0), peer(1)));
+    let life_ms = Some(5 * 3600 * 1000);
+    let id = world.send(0, Send { life_ms, ..Send::note(1, "gone") }).unwrap().msg_id;
+    world.run_seconds(10);
+    let gone = Event::Gone { account: peer(1).account };
+    assert_eq!(world.nodes[0].events.iter().filter(|event| **event == gone).count(), 1);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("gone"));
+    assert_eq!(world.nodes[0].stage(id), Stage::Queued);
+    let before = world.deposits;
+    world.run_for(Duration::from_secs(3 * 3600 + 60));
+    assert_eq!(world.deposits - before, 3);
+    world.run_for(Duration::from_secs(2 * 3600));
+    assert_eq!(world.nodes[0].stage(id), Stage::Refused);
+    assert_eq!(world.nodes[0].machine().dead_count(), 1);
+}
+
+#[test]
+fn a_refusal_that_ends_lets_everything_through() {
+    let mut world = World::new(309, 2);
+    world.relay.refuses.insert((peer(0), peer(1)));
+    world.send(0, Send::note(1, "a")).unwrap();
+    world.send(0, Send::note(1, "b")).unwrap();
+    world.run_seconds(100);
+    world.relay.refuses.clear();
+    world.run_seconds(3700);
+    assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["a", "b"]);
+    assert!(world.nodes[0].events.contains(&Event::Back { account: peer(1).account }));
+}
+
+#[test]
+fn a_full_spool_is_waited_for_in_order() {
+    let mut world = World::new(310, 2);
+    world.faults.full = 1000;
+    let id = world.send(0, Send::note(1, "a")).unwrap().msg_id;
+    world.send(0, Send::note(1, "b")).unwrap();
+    world.run_seconds(20);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("recipient-full"));
+    world.faults.full = 0;
+    world.run_seconds(60);
+    assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["a", "b"]);
+}

@@ -90,6 +90,8 @@ pub(crate) struct World {
     /// Live connections.
     pub(crate) connections: BTreeMap<u64, Id>,
     next_connection: u64,
+    /// Connections on which `Hello` was answered.
+    greeted: BTreeSet<u64>,
     /// Last arrival time per connection and direction: streams keep their order.
     last_down: BTreeMap<u64, Duration>,
     last_up: BTreeMap<u64, Duration>,
@@ -117,6 +119,7 @@ impl World {
             made: 0,
             connections: BTreeMap::new(),
             next_connection: 0,
+            greeted: BTreeSet::new(),
             last_down: BTreeMap::new(),
             last_up: BTreeMap::new(),
             used_keys: BTreeSet::new(),
@@ -236,7 +239,7 @@ impl World {
         input: impl FnOnce(&mut penpal_delivery::Delivery, &mut penpal_delivery::Step<'_>) -> T,
     ) -> Option<T> {
         let now = self.now(id);
-        let full = self.faults;
+        let full = self.faults_of(id);
         let (result, commands, envelopes) = self.nodes[id].step(now, input)?;
         if self.chance(full.crash_before_commit) {
             self.fall(id);
@@ -265,6 +268,20 @@ impl World {
             }
         }
         Some(result)
+    }
+
+    fn faults_of(&mut self, id: Id) -> Faults {
+        match self.nodes[id].crash_at {
+            Some((1, faults)) => {
+                self.nodes[id].crash_at = None;
+                faults
+            }
+            Some((steps, faults)) => {
+                self.nodes[id].crash_at = Some((steps - 1, faults));
+                self.faults
+            }
+            None => self.faults,
+        }
     }
 
     fn fall(&mut self, id: Id) {
@@ -326,6 +343,107 @@ impl World {
             self.step(from, |machine, step| machine.send(message, step).expect("a good message"))?;
         self.nodes[from].sent.push((accepted.msg_id, send));
         Some(accepted)
+    }
+
+    // ---- forged envelopes: as a hostile contact can make them, signed by its own key ---------------------------------
+
+    fn forge(
+        &mut self,
+        from: Id,
+        to: Id,
+        kind: penpal_protocol::sealed::Kind,
+    ) -> penpal_protocol::sealed::Body {
+        use penpal_protocol::ids::{ConversationId, MsgId, ShortHash, TraceId};
+        use penpal_protocol::sealed::{Body, ManifestRef};
+        let sent_ms = self.now(from).wall_ms;
+        let mut id = [0; 16];
+        self.rng.fill_bytes(&mut id);
+        Body {
+            from: peer(from).account,
+            from_device: peer(from).device,
+            manifest: ManifestRef { version: 1, hash: ShortHash::from_bytes([1; 16]) },
+            to: peer(to).account,
+            to_device: peer(to).device,
+            peer_manifest: None,
+            msg_id: MsgId::from_bytes(id),
+            conversation: ConversationId::from_bytes(id),
+            incarnation: self.nodes[from].machine().incarnation(),
+            order: None,
+            sent_ms,
+            expires_ms: sent_ms + 1000 * 3600,
+            kind,
+            trace_id: TraceId::from_bytes(id),
+            hops: 0,
+            wake_budget: 0,
+            next_key: None,
+            receipts: None,
+            receipts_seen: None,
+            content: penpal_protocol::cbor::Blob::default(),
+        }
+    }
+
+    pub(crate) fn forge_need_reseal(
+        &mut self,
+        from: Id,
+        to: Id,
+        hashes: &[penpal_protocol::ids::ShortHash],
+    ) -> penpal_protocol::sealed::Body {
+        use penpal_protocol::sealed::{Content, Kind, NeedReseal};
+        let envelopes = penpal_protocol::cbor::List::new(hashes.to_vec()).expect("few");
+        let content = Content::NeedReseal(NeedReseal { envelopes }).encode();
+        let mut body = self.forge(from, to, Kind::NeedReseal);
+        body.content = penpal_protocol::cbor::Blob::new(content).expect("short");
+        body
+    }
+
+    pub(crate) fn forge_receipt(
+        &mut self,
+        from: Id,
+        to: Id,
+        msg_id: penpal_protocol::ids::MsgId,
+    ) -> penpal_protocol::sealed::Body {
+        use penpal_protocol::sealed::{Kind, Receipt, ReceiptBatch, Stage};
+        let at_ms = self.now(from).wall_ms;
+        let receipt =
+            Receipt { msg_id, stage: Stage::Delivered, session: None, mechanism: None, reason: None, at_ms };
+        let list = penpal_protocol::cbor::List::new(vec![receipt]).expect("one");
+        let mut body = self.forge(from, to, Kind::Receipts);
+        body.receipts = Some(ReceiptBatch { rseq: 1, list });
+        body
+    }
+
+    pub(crate) fn forge_letter(
+        &mut self,
+        from: Id,
+        to: Id,
+        text: &str,
+        order: Option<penpal_protocol::sealed::Order>,
+    ) -> penpal_protocol::sealed::Body {
+        use penpal_protocol::sealed::{Content, Kind};
+        let letter = Send::note(to, text).letter();
+        let mut body = self.forge(from, to, Kind::Note);
+        body.order = order;
+        let content = Content::Letter(Box::new(letter)).encode();
+        body.content = penpal_protocol::cbor::Blob::new(content).expect("short");
+        body
+    }
+
+    /// Hands a body to a node as if it had opened.
+    pub(crate) fn deliver_forged(
+        &mut self,
+        to: Id,
+        body: penpal_protocol::sealed::Body,
+    ) -> Option<penpal_delivery::Outcome> {
+        use penpal_delivery::{Arrival, Mailbox, Opened, Placement, Verdict};
+        let mut id = [0; 16];
+        self.rng.fill_bytes(&mut id);
+        let mark = penpal_protocol::ids::ShortHash::from_bytes(id);
+        let content = body.parse_content().expect("good content");
+        let placement = Placement { mailbox: Mailbox::Desk, held: None };
+        let opened = Opened { key: KeyId::from_bytes([0; 8]), body, content, placement };
+        let verdict = Verdict::Opened(Box::new(opened));
+        let arrival = Arrival { row: None, enc: mark, envelope: mark, verdict };
+        self.step(to, |machine, step| machine.handle_arrival(arrival, step))
     }
 
     // ---- time ------------------------------------------------------------------------------------------------------
@@ -399,6 +517,7 @@ impl World {
         match up {
             Up::Hello => {
                 let (epoch, newest) = self.relay.hello(me);
+                self.greeted.insert(connection);
                 self.down(connection, Down::Hello { epoch, newest });
                 for (row, envelope) in self.relay.rows(me) {
                     self.down(connection, Down::Row { row, envelope });
@@ -427,7 +546,8 @@ impl World {
                     }) || self.chance(self.faults.relay_loses);
                     if !lost {
                         let row = self.relay.store(envelope.clone());
-                        if let Some(connection) = self.connection_of(receiver) {
+                        let connection = self.connection_of(receiver);
+                        if let Some(connection) = connection.filter(|it| self.greeted.contains(it)) {
                             self.down(connection, Down::Row { row, envelope: envelope.clone() });
                             if self.chance(self.faults.row_twice) {
                                 self.down(connection, Down::Row { row, envelope });

@@ -138,6 +138,8 @@ pub(crate) struct Node {
     /// Messages whose sending became durable.
     pub(crate) sent: Vec<(MsgId, Send)>,
     pub(crate) events: Vec<Event>,
+    /// Faults that strike at one step only: how many steps from now.
+    pub(crate) crash_at: Option<(u64, super::Faults)>,
     pub(crate) unreadable: u64,
     /// Messages that this node receipted at some time, whatever was restored later.
     pub(crate) ever_stored: BTreeSet<(Fingerprint, MsgId)>,
@@ -161,6 +163,7 @@ impl Node {
             rng: ChaCha8Rng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(u64::try_from(id).unwrap())),
             sent: Vec::new(),
             events: Vec::new(),
+            crash_at: None,
             unreadable: 0,
             ever_stored: BTreeSet::new(),
             ever_surfaced: BTreeSet::new(),
