@@ -203,6 +203,24 @@ impl World {
         self.start(id);
     }
 
+    /// Puts a node's folder back to an older copy; its key file is the present one, the older one, or lost.
+    pub(crate) fn restore_node(&mut self, id: Id, rows: node::Rows, seeds: BTreeSet<KeyId>) {
+        self.crash(id);
+        self.nodes[id].rows = rows;
+        self.nodes[id].seeds = seeds;
+        self.nodes[id].rolled_back = true;
+        self.nodes[id].prekeys.clear();
+        self.start(id);
+    }
+
+    /// Puts the relay back to an older copy of itself.
+    pub(crate) fn restore_relay(&mut self, backup: &Relay) {
+        for id in 0..self.nodes.len() {
+            self.cut(id);
+        }
+        self.relay = Relay::restored(backup, &self.relay);
+    }
+
     /// Ends a node's connection.
     pub(crate) fn cut(&mut self, id: Id) {
         let Some(connection) = self.connection_of(id) else { return };
@@ -582,6 +600,11 @@ impl World {
             self.nodes[id].skew_ms += jump;
         }
         match down {
+            Down::Hello { .. } if std::mem::take(&mut self.nodes[id].rolled_back) => {
+                // The relay notices by the runs in `Hello`; the node says it again with its new incarnation.
+                self.step(id, |machine, step| machine.handle_rolled_back(step));
+                self.up(connection, Up::Hello);
+            }
             Down::Hello { epoch, newest } => {
                 self.step(id, |machine, step| {
                     machine.handle_relay_up(RELAY, step);

@@ -140,6 +140,8 @@ pub(crate) struct Node {
     pub(crate) events: Vec<Event>,
     /// Faults that strike at one step only: how many steps from now.
     pub(crate) crash_at: Option<(u64, super::Faults)>,
+    /// Its rows are an older copy, and the relay has not said so yet.
+    pub(crate) rolled_back: bool,
     pub(crate) unreadable: u64,
     /// Messages that this node receipted at some time, whatever was restored later.
     pub(crate) ever_stored: BTreeSet<(Fingerprint, MsgId)>,
@@ -164,6 +166,7 @@ impl Node {
             sent: Vec::new(),
             events: Vec::new(),
             crash_at: None,
+            rolled_back: false,
             unreadable: 0,
             ever_stored: BTreeSet::new(),
             ever_surfaced: BTreeSet::new(),
