@@ -120,6 +120,8 @@ pub(crate) struct Settings {
     pub(crate) spool_envelopes: Option<u64>,
     /// Most connections at a time.
     pub(crate) connections: Option<usize>,
+    /// Most connections from one network.
+    pub(crate) connections_per_network: Option<usize>,
 }
 
 /// Settings cannot be used.
@@ -174,6 +176,7 @@ impl Settings {
             spool_bytes: self.spool_bytes.or(below.spool_bytes),
             spool_envelopes: self.spool_envelopes.or(below.spool_envelopes),
             connections: self.connections.or(below.connections),
+            connections_per_network: self.connections_per_network.or(below.connections_per_network),
         }
     }
 
@@ -201,6 +204,9 @@ impl Settings {
         if let Some(connections) = self.connections {
             config.limits.connections = at_least("connections", connections, 2)?;
             config.limits.unregistered_connections = connections / 4 + 1;
+        }
+        if let Some(connections) = self.connections_per_network {
+            config.limits.connections_per_prefix = at_least("connections-per-network", connections, 2)?;
         }
         Ok(config)
     }

@@ -207,7 +207,11 @@ fn open(
 ) -> Result<Opened, RelayError> {
     let (engine, keys) = open_engine(folder, config, inbox, progress)?;
     let mut options = ServerOptions::new(config.listen, keys.0, keys.1);
-    options.admission = Admission { max_connections: config.limits.connections, ..Admission::default() };
+    options.admission = Admission {
+        max_connections: config.limits.connections,
+        max_per_network: config.limits.connections_per_prefix,
+        ..Admission::default()
+    };
     Ok(Opened { engine, options, place: Place::read(&folder.place())? })
 }
 

@@ -34,7 +34,7 @@ pub struct Limits {
     pub spool_bytes: u64,
     /// Most rows waiting for one device; whichever of the two is reached first.
     pub spool_rows: u64,
-    /// Deposits on one edge. The default lets a contact fill an empty spool at once and no more than that quickly.
+    /// Deposits on one edge. Far more than people and agents need: it stops what runs away.
     pub edge_deposits: Rate,
     /// Deposits of one depositor, counted in KiB over all edges.
     pub depositor_kib: Rate,
@@ -54,7 +54,7 @@ pub struct Limits {
     pub connections: usize,
     /// Of those, most whose key has no account: strangers must not lock out devices.
     pub unregistered_connections: usize,
-    /// Most connections from one address prefix.
+    /// Most connections from one address prefix: a large office behind one address.
     pub connections_per_prefix: usize,
     /// Most connections of one key; one more closes the oldest. After crashes a device has dead ones for a minute.
     pub connections_per_key: usize,
@@ -78,9 +78,9 @@ impl Default for Limits {
         Self {
             spool_bytes: MAX_SPOOL_BYTES,
             spool_rows: MAX_SPOOLED_ENVELOPES,
-            edge_deposits: Rate { per_second: 1_000, burst: 20_000 },
-            depositor_kib: Rate { per_second: 32 * 1024, burst: 1024 * 1024 },
-            requests: Rate { per_second: 1_000, burst: 2_000 },
+            edge_deposits: Rate { per_second: 5_000, burst: 50_000 },
+            depositor_kib: Rate { per_second: 64 * 1024, burst: 1024 * 1024 },
+            requests: Rate { per_second: 5_000, burst: 10_000 },
             prefix_requests: Rate { per_second: 10, burst: 500 },
             edges_per_account: 2 * MAX_CONTACTS,
             links_per_account: 2 * MAX_CONTACTS,
@@ -88,7 +88,7 @@ impl Default for Limits {
             edges_while_provisional: 8,
             connections: 20_000,
             unregistered_connections: 5_000,
-            connections_per_prefix: 10_000,
+            connections_per_prefix: 2_048,
             connections_per_key: 4,
             window_bytes: 1024 * 1024,
             window_rows: 512,

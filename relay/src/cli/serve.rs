@@ -54,6 +54,9 @@ pub(super) struct Serve {
     /// Most connections at a time [default: 20000]
     #[arg(long, value_name = "N", env = "PENPAL_RELAY_CONNECTIONS")]
     connections: Option<usize>,
+    /// Most connections from one network [default: 2048]
+    #[arg(long, value_name = "N", env = "PENPAL_RELAY_CONNECTIONS_PER_NETWORK")]
+    connections_per_network: Option<usize>,
     /// TOML file with settings
     #[arg(long, value_name = "FILE", env = "PENPAL_RELAY_CONFIG")]
     config: Option<PathBuf>,
@@ -121,6 +124,7 @@ impl Serve {
             spool_bytes: self.spool_bytes,
             spool_envelopes: self.spool_envelopes,
             connections: self.connections,
+            connections_per_network: self.connections_per_network,
         };
         Ok(near.over(file).check(&self.place.data)?)
     }

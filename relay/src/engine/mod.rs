@@ -336,3 +336,59 @@ impl Engine {
         self.commit_step(later)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use penpal_relay_core::AdminRequest;
+    use penpal_store::disk::{Fault, MemDisk};
+    use penpal_store::{LogStore, MemIndex, Options};
+
+    use super::*;
+    use crate::relay::ask_engine;
+
+    fn engine(disk: &MemDisk, dir: &tempfile::TempDir) -> (Engine, Arc<Inbox>) {
+        let inbox = Arc::new(Inbox::new());
+        let options = Options { segment_bytes: 64 * 1024, ..Options::default() };
+        let store = LogStore::open_in(Arc::new(disk.clone()), Box::new(MemIndex::new()), options).unwrap();
+        let keys = Keys::open(dir.path(), false).unwrap();
+        let engine = Engine::new(Config::default(), Box::new(store), keys, Arc::clone(&inbox)).unwrap();
+        (engine, inbox)
+    }
+
+    fn token() -> AdminRequest {
+        AdminRequest::TokenNew { note: String::new(), life_ms: 60_000, uses: 1 }
+    }
+
+    #[tokio::test]
+    async fn a_failed_disk_ends_the_engine_and_nobody_is_told_that_it_worked() {
+        let (disk, dir) = (MemDisk::new(), tempfile::tempdir().unwrap());
+        let (engine, inbox) = engine(&disk, &dir);
+        let thread = thread::spawn(move || engine.run());
+        assert!(matches!(ask_engine(&inbox, token()).await, Ok(AdminAnswer::TokenNew { .. })));
+        disk.inject(Fault::PowerCut(0));
+        assert!(ask_engine(&inbox, token()).await.is_err());
+        assert!(matches!(thread.join().unwrap(), Err(EngineError::Commit(_))));
+        assert!(ask_engine(&inbox, token()).await.is_err(), "nobody waits for a dead engine");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_no_end() {
+        let (disk, dir) = (MemDisk::new(), tempfile::tempdir().unwrap());
+        let (engine, inbox) = engine(&disk, &dir);
+        let thread = thread::spawn(move || engine.run());
+        disk.set_capacity(Some(0));
+        let mut answers = Vec::new();
+        while !answers.contains(&AdminAnswer::Full) {
+            assert!(answers.len() < 5_000);
+            answers.push(ask_engine(&inbox, token()).await.unwrap());
+        }
+        let known = |answer: &AdminAnswer| matches!(answer, AdminAnswer::TokenNew { .. } | AdminAnswer::Full);
+        assert!(answers.iter().all(known));
+        assert!(matches!(ask_engine(&inbox, AdminRequest::TokenList).await, Ok(AdminAnswer::Tokens(_))));
+        inbox.send_now(Input::Stop);
+        thread.join().unwrap().unwrap();
+    }
+}

@@ -1,11 +1,12 @@
 //! What the engine has for one connection, until its task takes it.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use penpal_protocol::wire::DepositAnswer;
 use penpal_relay_core::{CloseReason, Push};
-use tokio::sync::Notify;
+use penpal_transport::FrameWriter;
+use tokio::sync::{Notify, Semaphore};
 
 /// Bytes of unsent pushes beyond which what may be dropped is dropped.
 const DROP_BYTES: usize = 256 * 1024;
@@ -22,7 +23,17 @@ struct Waiting {
     pushes: VecDeque<Push>,
     push_bytes: usize,
     answers: Vec<DepositAnswer>,
+    /// The answering side of a deposits stream that was just opened.
+    deposits: Option<Deposits>,
     close: Option<CloseReason>,
+}
+
+/// The answering side of a deposits stream.
+#[derive(Debug)]
+pub(super) struct Deposits {
+    pub(super) writer: FrameWriter,
+    /// One for each deposit that may be unanswered: given back as answers leave.
+    pub(super) unanswered: Arc<Semaphore>,
 }
 
 /// One connection's outgoing queue.
@@ -37,6 +48,7 @@ pub(crate) struct Outbox {
 pub(super) struct Outgoing {
     pub(super) pushes: Vec<Push>,
     pub(super) answers: Vec<DepositAnswer>,
+    pub(super) deposits: Option<Deposits>,
     pub(super) close: Option<CloseReason>,
 }
 
@@ -57,6 +69,12 @@ impl Outbox {
     /// Adds an answer for the deposits stream.
     pub(crate) fn answer(&self, answer: DepositAnswer) {
         self.lock().answers.push(answer);
+    }
+
+    /// Hands over the answering side of a deposits stream. Before its first deposit is handed to the engine: then it is
+    /// taken no later than the first answer.
+    pub(super) fn open_deposits(&self, deposits: Deposits) {
+        self.lock().deposits = Some(deposits);
     }
 
     /// Ends the connection.
@@ -86,7 +104,12 @@ impl Outbox {
             pushes.push(push);
         }
         waiting.push_bytes -= taken;
-        Outgoing { pushes, answers: std::mem::take(&mut waiting.answers), close: waiting.close }
+        Outgoing {
+            pushes,
+            answers: std::mem::take(&mut waiting.answers),
+            deposits: waiting.deposits.take(),
+            close: waiting.close,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

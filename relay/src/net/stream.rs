@@ -7,10 +7,10 @@ use penpal_protocol::cbor::Text;
 use penpal_protocol::wire::{Answer, Deposit, FrameError, FrameKind, Refusal, RefusalCode, Request};
 use penpal_relay_core::ConnId;
 use penpal_transport::{CloseCode, Connection, Frame, FrameReader, FrameWriter};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::connection::Deposits;
+use super::outbox::{Deposits, Outbox};
 use crate::engine::{Inbox, Input};
 
 /// How long a stream's first frame may take. A client that trickles costs a stream of its own for so long.
@@ -36,7 +36,7 @@ pub(super) struct Stream {
     pub(super) conn: ConnId,
     pub(super) inbox: Arc<Inbox>,
     /// Where a deposits stream's answering side goes.
-    pub(super) announce: mpsc::Sender<Deposits>,
+    pub(super) outbox: Arc<Outbox>,
 }
 
 impl Stream {
@@ -90,10 +90,7 @@ impl Stream {
         mut reader: FrameReader,
     ) -> Result<(), EngineGone> {
         let unanswered = Arc::new(Semaphore::new(MAX_UNANSWERED));
-        let answering = Deposits { writer, unanswered: Arc::clone(&unanswered) };
-        if self.announce.send(answering).await.is_err() {
-            return Ok(());
-        }
+        self.outbox.open_deposits(Deposits { writer, unanswered: Arc::clone(&unanswered) });
         let mut next = Some(first);
         while let Some(frame) = next {
             let mut batch = Vec::new();
