@@ -34,13 +34,13 @@ impl Delivery {
 
     /// Takes a message out of its mailbox, to be put elsewhere.
     pub(crate) fn unplace(&mut self, mail: &MailRecord) {
+        for account in contacts_of(mail) {
+            self.ledger.delete(Table::Thread, &ordered_key(account.as_bytes(), mail.ordinal));
+        }
         let Some(received) = &mail.received else { return };
         let key = ordered_key(&received.mailbox.to_key(), mail.ordinal);
         self.ledger.delete(Table::Mailbox, &key);
         self.ledger.delete(Table::Unread, &key);
-        for account in contacts_of(mail) {
-            self.ledger.delete(Table::Thread, &ordered_key(account.as_bytes(), mail.ordinal));
-        }
         self.inbox.remove(&mail.key());
     }
 

@@ -1,1 +1,207 @@
-//! x
+//! The end of messages, clocks that disagree, and what people do about failures.
+
+use penpal_delivery::{DismissError, Mailbox, Outcome, RetryError, Selection, Stage, Standing};
+use penpal_protocol::limits::{DAY_MS, HOUR_MS};
+
+use crate::world::{Send, World, info, peer};
+
+fn short_lived(text: &str) -> Send {
+    Send { life_ms: Some(HOUR_MS), ..Send::note(1, text) }
+}
+
+#[test]
+fn a_message_that_is_not_fetched_expires_and_is_listed_as_dead() {
+    let mut world = World::new(600, 2);
+    world.offline.insert(1);
+    world.cut(1);
+    let id = world.send(0, short_lived("too late")).unwrap().msg_id;
+    world.run_seconds(3500);
+    assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
+    world.run_seconds(200);
+    assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+    assert!(!world.nodes[0].report(id).signed);
+    let dead = world.nodes[0].machine().dead(&world.nodes[0].rows).unwrap();
+    assert_eq!(dead.len(), 1);
+    world.restart(0);
+    assert_eq!(world.nodes[0].machine().dead_count(), 1);
+    // Arriving after its end, it is refused there.
+    world.offline.clear();
+    world.run_seconds(60);
+    assert!(world.nodes[1].texts(Selection::All(Mailbox::Desk)).is_empty());
+    assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+    assert!(world.nodes[0].report(id).signed);
+}
+
+#[test]
+fn an_expiry_gives_way_to_a_later_receipt() {
+    let mut world = World::new(601, 2);
+    // It arrives in time, and all its receipts are lost until after its end.
+    world.swallow.insert(0, 3);
+    let id = world.send(0, short_lived("arrived")).unwrap().msg_id;
+    world.run_seconds(3700);
+    assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+    assert_eq!(world.nodes[0].machine().dead_count(), 1);
+    let receipt = world.forge_receipt(1, 0, id);
+    world.deliver_forged(0, receipt);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+    assert_eq!(world.nodes[0].machine().dead_count(), 0);
+}
+
+#[test]
+fn a_failed_message_can_be_tried_anew_and_arrives_once() {
+    let mut world = World::new(602, 2);
+    world.offline.insert(1);
+    world.cut(1);
+    let id = world.send(0, short_lived("second life")).unwrap().msg_id;
+    world.run_seconds(3700);
+    assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+    world.step(0, |machine, step| machine.retry(id, step)).unwrap().unwrap();
+    assert_eq!(world.nodes[0].machine().dead_count(), 0);
+    world.offline.clear();
+    world.run_seconds(60);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+    assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["second life"]);
+    let again = world.step(0, |machine, step| machine.retry(id, step)).unwrap();
+    assert_eq!(again, Err(RetryError::Done { stage: Stage::Delivered }));
+    world.heal();
+    world.check_delivered();
+}
+
+#[test]
+fn a_dismissed_failure_is_not_listed() {
+    let mut world = World::new(603, 2);
+    world.offline.insert(1);
+    world.cut(1);
+    let id = world.send(0, short_lived("never mind")).unwrap().msg_id;
+    let early = world.step(0, |machine, step| machine.dismiss(id, step)).unwrap();
+    assert!(matches!(early, Err(DismissError::NotFailed { .. })));
+    world.run_seconds(3700);
+    world.step(0, |machine, step| machine.dismiss(id, step)).unwrap().unwrap();
+    assert_eq!(world.nodes[0].machine().dead_count(), 0);
+    assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+}
+
+#[test]
+fn retry_of_a_waiting_message_tries_at_once() {
+    let mut world = World::new(604, 2);
+    world.swallow.insert(1, 1);
+    let id = world.send(0, Send::note(1, "now")).unwrap().msg_id;
+    world.run_seconds(60);
+    assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
+    world.step(0, |machine, step| machine.retry(id, step)).unwrap().unwrap();
+    world.run_seconds(5);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
+fn mail_from_the_future_is_held_until_the_clocks_agree() {
+    let mut world = World::new(605, 2);
+    world.nodes[0].skew_ms = i64::try_from(3 * DAY_MS).unwrap();
+    let id = world.send(0, Send::note(1, "from the future")).unwrap().msg_id;
+    world.run_seconds(5);
+    assert_eq!(world.nodes[0].stage(id), Stage::Held);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("clock-ahead"));
+    assert!(world.nodes[1].list(Selection::Unread(Mailbox::Desk)).is_empty());
+    assert_eq!(world.nodes[1].machine().hidden_count(), 1);
+    world.restart(1);
+    world.run_seconds(2 * 24 * 3600 + 60);
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["from the future"]);
+}
+
+#[test]
+fn mail_of_a_contact_that_nobody_accepted_is_held_until_somebody_does() {
+    let mut world = World::new(606, 2);
+    let probation = info(peer(0), Standing::OnProbation);
+    world.step(1, |machine, step| machine.set_contact(peer(0).account, probation, step));
+    let id = world.send(0, Send::ask(1, "hello stranger")).unwrap().msg_id;
+    world.run_seconds(5);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("awaiting-person"));
+    assert!(world.nodes[1].list(Selection::Unread(Mailbox::Desk)).is_empty());
+    let active = info(peer(0), Standing::Active);
+    world.step(1, |machine, step| machine.set_contact(peer(0).account, active, step));
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["hello stranger"]);
+}
+
+#[test]
+fn a_blocked_contact_is_stored_nowhere_and_answered_nothing() {
+    let mut world = World::new(607, 2);
+    let blocked = info(peer(0), Standing::Blocked);
+    world.step(1, |machine, step| machine.set_contact(peer(0).account, blocked, step));
+    let id = world.send(0, short_lived("let me in")).unwrap().msg_id;
+    world.run_seconds(3500);
+    assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
+    world.run_seconds(200);
+    assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+    assert_eq!(world.nodes[1].rows_of(penpal_delivery::Table::Mail), 0);
+    assert_eq!(world.nodes[1].rows_of(penpal_delivery::Table::Content), 0);
+    assert_eq!(world.relay.spooled(peer(1)), 0);
+}
+
+#[test]
+fn an_unblocked_contact_gets_through_with_what_is_still_owed() {
+    let mut world = World::new(608, 2);
+    let blocked = info(peer(0), Standing::Blocked);
+    world.step(1, |machine, step| machine.set_contact(peer(0).account, blocked, step));
+    world.send(0, Send::note(1, "patience")).unwrap();
+    world.run_seconds(100);
+    let active = info(peer(0), Standing::Active);
+    world.step(1, |machine, step| machine.set_contact(peer(0).account, active, step));
+    world.heal();
+    world.check_delivered();
+}
+
+#[test]
+fn a_removed_contact_gets_and_gives_nothing() {
+    let mut world = World::new(609, 2);
+    world.offline.insert(1);
+    world.cut(1);
+    let id = world.send(0, Send::note(1, "too late")).unwrap().msg_id;
+    world.run_seconds(5);
+    world.step(0, |machine, step| machine.remove_contact(peer(1).account, step));
+    world.nodes[0].contacts.clear();
+    assert_eq!(world.nodes[0].stage(id), Stage::Refused);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("contact-removed"));
+    let body = world.forge_letter(1, 0, "still here?", None);
+    assert_eq!(world.deliver_forged(0, body), Some(Outcome::Dropped));
+    world.offline.clear();
+    world.run_for(std::time::Duration::from_secs(4 * 24 * 3600));
+    // Keys made for its device are gone as well.
+    let live = world.nodes[0].machine().live_keys().count();
+    assert!(live <= 4, "{live} keys");
+}
+
+#[test]
+fn a_cancelled_message_is_neither_sent_nor_dead() {
+    let mut world = World::new(610, 2);
+    world.offline.insert(0);
+    world.cut(0);
+    let id = world
+        .send(0, Send { kind: penpal_protocol::sealed::Kind::Control, ..Send::note(1, "") })
+        .unwrap()
+        .msg_id;
+    world.step(0, |machine, step| machine.cancel(id, step));
+    assert_eq!(world.nodes[0].machine().dead_count(), 0);
+    assert_eq!(world.nodes[0].machine().outbox(&world.nodes[0].rows).unwrap(), []);
+    world.offline.clear();
+    let before = world.deposits;
+    world.run_seconds(60);
+    assert_eq!(world.deposits, before);
+}
+
+#[test]
+fn only_what_completes_an_invite_goes_before_a_contact_is_open() {
+    let mut world = World::new(611, 2);
+    let mut shut = info(peer(1), Standing::Active);
+    shut.open = false;
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, shut.clone(), step));
+    let note = world.send(0, Send::note(1, "early")).unwrap().msg_id;
+    let boot = Send { kind: penpal_protocol::sealed::Kind::Control, boot: true, ..Send::note(1, "") };
+    let accept = world.send(0, boot).unwrap().msg_id;
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].stage(note), Stage::Queued);
+    assert_eq!(world.nodes[0].stage(accept), Stage::Delivered);
+    shut.open = true;
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, shut, step));
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].stage(note), Stage::Delivered);
+}
