@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Caller {
+    /// On what occasion it calls.
+    #[serde(skip_serializing_if = "Via::is_command")]
+    pub via: Via,
     /// Agent kind, such as `claude-code`: a hook's argument, what MCP's client calls itself, or the nearest agent ancestor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
@@ -40,6 +43,25 @@ pub struct Caller {
     /// Agent variables that stand in the environment, by name only: a second sign of running inside an agent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agent_variables: Vec<String>,
+}
+
+/// Occasions of calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// A command, or anybody's script.
+    #[default]
+    Command,
+    /// An MCP server that started or connected again.
+    McpStart,
+    /// A tool call over MCP.
+    McpCall,
+}
+
+impl Via {
+    fn is_command(&self) -> bool {
+        *self == Self::Command
+    }
 }
 
 /// A process that cannot be confused with a later one of the same number.

@@ -113,6 +113,9 @@ pub struct Sent {
     pub copies: Vec<CopyStage>,
     /// The answer, when it was waited for.
     pub reply: Option<Message>,
+    /// The answer in the marked quote that a model is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_quote: Option<String>,
     /// Whether what was waited for did not come in time.
     pub timed_out: bool,
     /// Facts the sender should know: "name not checked", how the session will see it.
@@ -296,8 +299,6 @@ pub struct CommitRequest {
 pub struct Committed {
     /// Shape version.
     pub v: u32,
-    /// How many messages.
-    pub messages: u64,
 }
 
 /// Asks for own messages.

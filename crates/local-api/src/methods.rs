@@ -18,6 +18,36 @@ macro_rules! methods {
             }
         )*
 
+        /// One request of any method, parsed.
+        #[derive(Debug, Clone)]
+        pub enum Call {
+            $(
+                #[doc = concat!("`", $path, "`")]
+                $name($request),
+            )*
+        }
+
+        impl Call {
+            /// Parses a request body; `None` when there is no such method.
+            ///
+            /// # Errors
+            /// The parser's, with the place in the body.
+            pub fn parse(name: &str, body: &[u8]) -> Option<Result<Self, serde_json::Error>> {
+                match name {
+                    $($path => Some(serde_json::from_slice(body).map(Self::$name)),)*
+                    _ => None,
+                }
+            }
+
+            /// Name of the method.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => $path,)*
+                }
+            }
+        }
+
         /// Schemas of all methods.
         #[must_use]
         pub fn schemas() -> Vec<MethodSchema> {
