@@ -181,6 +181,12 @@ impl Contacts {
         })
     }
 
+    /// Our own newest manifest.
+    #[must_use]
+    pub fn own_manifest(&self) -> Option<&VerifiedManifest> {
+        self.own.as_ref().map(|own| &own.manifest.0)
+    }
+
     /// Whether an account was asked for and not answered yet.
     #[must_use]
     pub fn is_registering(&self) -> bool {
