@@ -1,1 +1,19 @@
-//! placeholder
+//! The program `penpal`: daemon, command line, MCP server and demo.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`cli`] | what people type and read |
+//! | [`launch`] | reaches the node from a client, and starts it |
+//! | [`daemon`] | the node's process: sockets, links, watchers |
+//! | [`engine`] | the node's one thread of decisions and storage |
+//! | [`mcp`] | the server that agents start |
+//!
+//! See `docs/architecture.md` for how one message passes through.
+
+pub mod cli;
+pub mod daemon;
+mod demo;
+mod doctor;
+pub mod engine;
+pub mod launch;
+pub mod mcp;

@@ -1,0 +1,145 @@
+//! `penpal daemon …`
+
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::time::Duration;
+
+use penpal_local_api::SHAPE_VERSION;
+use penpal_local_api::daemon::StopRequest;
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::methods::{DaemonStop, Status};
+use penpal_local_api::status::StatusRequest;
+
+use crate::cli::{Context, Done, Failure, caller};
+
+/// How often `logs -f` looks for more.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Run, start and stop the node
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Args {
+    /// Run the node in this terminal
+    Run {
+        /// Leave the terminal: own process session, no output (used when a command starts the node)
+        #[arg(long, hide = true)]
+        detached: bool,
+    },
+    /// Start the node; every other command does so too when needed
+    Start,
+    /// Stop the node; hooks do not start it again, the next command does
+    Stop,
+    /// Show whether the node runs
+    Status,
+    /// Show the node's log
+    Logs {
+        /// Stay and print what comes
+        #[arg(short, long)]
+        follow: bool,
+    },
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Done {
+    match args {
+        Args::Run { detached } => crate::daemon::run(&context.home, *detached).map_err(Failure::Api),
+        Args::Start => {
+            context.node().bring_up()?;
+            status(context)
+        }
+        Args::Stop => stop(context),
+        Args::Status => status(context),
+        Args::Logs { follow } => logs(*follow, context),
+    }
+}
+
+fn status(context: &Context) -> Done {
+    let out = context.out;
+    match context.running_node().call::<Status>(&StatusRequest { caller: caller::gather() }) {
+        Ok(status) => {
+            let shape = serde_json::json!({ "v": SHAPE_VERSION, "running": true, "node": status.node });
+            out.show(&shape, |_| {
+                out.line(format_args!(
+                    "  runs: pid {}, version {}, {}",
+                    status.node.pid, status.node.version, status.node.home
+                ))
+            })?;
+            Ok(())
+        }
+        Err(error) if error.code == ErrorCode::NoNode => {
+            let stopped = context.home.stopped().exists();
+            let shape = serde_json::json!({ "v": SHAPE_VERSION, "running": false, "stopped": stopped });
+            out.show(&shape, |_| {
+                out.line(if stopped {
+                    "  does not run: stopped by hand"
+                } else {
+                    "  does not run; any command starts it"
+                })
+            })?;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn stop(context: &Context) -> Done {
+    let out = context.out;
+    match context.running_node().call::<DaemonStop>(&StopRequest { keep_stopped: true }) {
+        Ok(stopping) => {
+            wait_for_end(context)?;
+            out.show(&stopping, |stopping| out.line(format_args!("  stopped (pid {})", stopping.pid)))?;
+            Ok(())
+        }
+        Err(error) if error.code == ErrorCode::NoNode => {
+            crate::launch::prepare_home(&context.home)?;
+            let marked = std::fs::write(context.home.stopped(), b"");
+            marked.map_err(|error| {
+                ApiError::new(ErrorCode::HomeUnusable, format!("cannot leave the mark: {error}"))
+            })?;
+            out.show(&serde_json::json!({ "v": SHAPE_VERSION, "running": false }), |_| {
+                out.line("  did not run")
+            })?;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until the node's lock is free: its files are closed then.
+fn wait_for_end(context: &Context) -> Result<(), ApiError> {
+    let path = context.home.lock();
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    file.and_then(|file| file.lock()).map_err(|error| {
+        ApiError::new(ErrorCode::HomeUnusable, format!("cannot look at {}: {error}", path.display()))
+    })
+}
+
+fn logs(follow: bool, context: &Context) -> Done {
+    let path = context.home.log_file();
+    let file = std::fs::File::open(&path).map_err(|error| {
+        ApiError::new(ErrorCode::NotFound, format!("no log at {}: {error}", path.display()))
+            .hint("penpal daemon start")
+    })?;
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line);
+        let read = read
+            .map_err(|error| ApiError::new(ErrorCode::Internal, format!("cannot read the log: {error}")))?;
+        if read > 0 {
+            context.out.raw(&line)?;
+        } else if follow {
+            std::thread::sleep(LOOK);
+            // A log that was started anew is shorter than where we stand.
+            let length = std::fs::metadata(&path).map_or(0, |found| found.len());
+            if reader.stream_position().is_ok_and(|position| position > length) {
+                let opened = std::fs::File::open(&path);
+                if let Ok(mut file) = opened {
+                    let rewound = file.seek(SeekFrom::Start(0));
+                    drop(rewound);
+                    reader = BufReader::new(file);
+                }
+            }
+        } else {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Bare `penpal`: one screen, and the next step.
+
+use penpal_local_api::methods::Status as StatusMethod;
+use penpal_local_api::status::{RelayState, Status, StatusRequest};
+
+use crate::cli::{Context, Done, caller};
+
+pub(crate) fn run(context: &Context) -> Done {
+    let status = context.node().call::<StatusMethod>(&StatusRequest { caller: caller::gather() })?;
+    context.out.show(&status, |status| {
+        super::status::print(context.out, status)?;
+        context.out.line(format_args!("  next      {}", next_step(status)))
+    })?;
+    Ok(())
+}
+
+fn next_step(status: &Status) -> &'static str {
+    let relay_is_down = status.relay.as_ref().is_some_and(|relay| relay.state == RelayState::Offline);
+    if status.requests > 0 {
+        "somebody asks to be a contact: penpal contact list"
+    } else if status.unread > 0 {
+        "penpal inbox"
+    } else if status.dead > 0 {
+        "some messages did not get through: penpal outbox"
+    } else if relay_is_down {
+        "penpal doctor"
+    } else if status.account.is_none() {
+        "penpal contact add CODE, or penpal register ADDRESS --handle NAME"
+    } else {
+        "penpal contact invite, or penpal send NAME TEXT"
+    }
+}

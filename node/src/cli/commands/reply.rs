@@ -1,0 +1,40 @@
+//! `penpal reply`
+
+use std::time::Duration;
+
+use penpal_local_api::mail::SendRequest;
+
+use super::send;
+use crate::cli::{Context, Done, caller, parse};
+
+/// Answer a message, as the mailbox that received it
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the message
+    id: String,
+    /// The text; - or nothing reads standard input
+    text: Option<String>,
+    /// Wait so long until the answer is surfaced
+    #[arg(long, value_name = "SPAN", value_parser = parse::span)]
+    wait: Option<Duration>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Done {
+    let text = parse::text(args.text.as_deref(), context.out.interactive)?;
+    send::send(
+        SendRequest {
+            caller: caller::gather(),
+            to: None,
+            text,
+            subject: None,
+            ask: false,
+            reply_to: Some(args.id.clone()),
+            from_session: None,
+            anyway: false,
+            life_ms: None,
+            wait_ms: args.wait.map(parse::millis),
+            mechanism: Some("cli".to_owned()),
+        },
+        context,
+    )
+}

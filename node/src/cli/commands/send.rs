@@ -1,0 +1,145 @@
+//! `penpal send`, and what sending and replying print.
+
+use std::time::Duration;
+
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::mail::{CommitRequest, SendRequest, Sent, Stage};
+use penpal_local_api::methods::{Commit, Send};
+
+use crate::cli::output::{clean, clean_lines};
+use crate::cli::{Context, Done, Failure, caller, parse};
+
+/// Send a note, or an ask
+///
+/// Returns once the message is durable on this machine, after waiting up to two seconds for news. Exit status: 0 durable and not refused, 1
+/// refused, 5 accepted but what --wait waited for did not come: do not send again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// To whom: SESSION, CONTACT, CONTACT/SESSION, CONTACT/DEVICE/SESSION
+    to: String,
+    /// The text; - or nothing reads standard input
+    text: Option<String>,
+    /// One line above the text
+    #[arg(long)]
+    subject: Option<String>,
+    /// Ask: the answer comes to your inbox, and an idle session may be woken
+    #[arg(long)]
+    ask: bool,
+    /// Wait so long: a note until it is surfaced, an ask until its answer (0s: not at all)
+    #[arg(long, value_name = "SPAN", value_parser = parse::span)]
+    wait: Option<Duration>,
+    /// Id of the message that this answers
+    #[arg(long, value_name = "ID")]
+    reply_to: Option<String>,
+    /// Session that sends, instead of the one this command runs in
+    #[arg(long = "as", value_name = "SESSION")]
+    from_session: Option<String>,
+    /// Send although the contact announced no such session
+    #[arg(long)]
+    anyway: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Done {
+    let text = parse::text(args.text.as_deref(), context.out.interactive)?;
+    send(
+        SendRequest {
+            caller: caller::gather(),
+            to: Some(args.to.clone()),
+            text,
+            subject: args.subject.clone(),
+            ask: args.ask,
+            reply_to: args.reply_to.clone(),
+            from_session: args.from_session.clone(),
+            anyway: args.anyway,
+            life_ms: None,
+            wait_ms: args.wait.map(parse::millis),
+            mechanism: Some("cli".to_owned()),
+        },
+        context,
+    )
+}
+
+/// Sends, prints what became of it and turns that into the exit status.
+pub(super) fn send(request: SendRequest, context: &Context) -> Done {
+    let (ask, wait_ms) = (request.ask, request.wait_ms);
+    let node = context.node();
+    let limit = Duration::from_millis(wait_ms.unwrap_or_default()).saturating_add(Duration::from_secs(15));
+    let sent = node.call_within::<Send>(&request, limit)?;
+    let out = context.out;
+    out.show(&sent, |sent| {
+        out.line(format_args!("  {}  {}", sent.short, describe(sent, ask, wait_ms.is_some())))?;
+        for remark in &sent.remarks {
+            out.line(format_args!("        {}", clean(remark)))?;
+        }
+        if let Some(reply) = &sent.reply {
+            out.line(format_args!("  {}  {} answers:", reply.short, clean(&reply.from)))?;
+            for line in clean_lines(&reply.body).lines() {
+                out.line(format_args!("  | {line}"))?;
+            }
+        }
+        Ok(())
+    })?;
+    if let Some(lease) = sent.lease {
+        node.call::<Commit>(&CommitRequest { lease })?;
+    }
+    if matches!(sent.stage, Stage::Refused | Stage::Expired) {
+        return Err(Failure::Status(ErrorCode::Refused.exit_status()));
+    }
+    if sent.timed_out {
+        let late =
+            ApiError::new(ErrorCode::NotInTime, "accepted, but what was waited for did not come in time");
+        out.remark(format_args!("{}", late.message));
+        out.remark(format_args!("hint: do not send again; penpal trace {}", sent.short));
+        return Err(Failure::Status(ErrorCode::NotInTime.exit_status()));
+    }
+    Ok(())
+}
+
+/// One line: stage, where, how, and what comes next.
+pub(super) fn describe(sent: &Sent, ask: bool, waited: bool) -> String {
+    let mut parts: Vec<String> = sent.copies.iter().map(copy).collect();
+    if parts.is_empty() {
+        parts.push(stage_word(sent.stage).to_owned());
+    }
+    let mut line = parts.join(", ");
+    if let Some(reason) = sent.reason.as_ref().filter(|_| sent.copies.len() != 1) {
+        line.push_str(&format!(" ({})", clean(reason)));
+    }
+    let answer_is_due = ask && sent.reply.is_none() && !matches!(sent.stage, Stage::Refused | Stage::Expired);
+    if answer_is_due && !waited {
+        line.push_str(" · the answer will come to your inbox (--wait 5m waits)");
+    }
+    line
+}
+
+fn copy(copy: &penpal_local_api::mail::CopyStage) -> String {
+    let place = match (copy.stage, &copy.session) {
+        (Stage::Queued | Stage::Relayed | Stage::Refused | Stage::Expired, _) => {
+            format!(" for {}", clean(&copy.device))
+        }
+        (_, Some(session)) => format!(" in {} on {}", clean(session), clean(&copy.device)),
+        (_, None) => format!(" on {}", clean(&copy.device)),
+    };
+    let mut line = format!("{}{place}", stage_word(copy.stage));
+    if let Some(mechanism) = &copy.mechanism {
+        line.push_str(&format!(" ({})", clean(&mechanism.replace('-', " "))));
+    }
+    if let Some(reason) = &copy.reason {
+        line.push_str(&format!(": {}", clean(reason)));
+    }
+    line
+}
+
+/// The word for a stage.
+pub(super) fn stage_word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Queued => "queued",
+        Stage::Relayed => "relayed",
+        Stage::Delivered => "delivered",
+        Stage::Held => "held",
+        Stage::Surfaced => "surfaced",
+        Stage::Answered => "answered",
+        Stage::Refused => "refused",
+        Stage::Expired => "expired",
+    }
+}

@@ -1,0 +1,79 @@
+//! `penpal session …`
+
+use penpal_local_api::methods::{SessionClose, SessionOpen, SessionRename, SessionSummary, Whoami};
+use penpal_local_api::sessions::{
+    NameRequest, OpenRequest, RenameRequest, Session, SummaryRequest, WhoamiRequest,
+};
+
+use crate::cli::{Context, Done, caller};
+
+/// Open, close, rename and describe sessions on this machine
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Args {
+    /// Open a mailbox by hand, for a script or a person
+    Open {
+        /// Its name
+        name: String,
+        /// What to show as its agent
+        #[arg(long)]
+        agent: Option<String>,
+    },
+    /// Close a session that was opened by hand
+    Close {
+        /// Its name
+        name: String,
+    },
+    /// Rename a session; its mailbox stays the same
+    Rename {
+        /// Its name
+        name: String,
+        /// Its new name
+        new: String,
+    },
+    /// Say in one line what a session is doing; contacts see it
+    Summary {
+        /// Its name
+        name: String,
+        /// The line; empty clears it
+        text: String,
+    },
+    /// Show which session this command runs in
+    Whoami,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Done {
+    let (node, out, caller) = (context.node(), context.out, caller::gather());
+    let show = |session: &Session, what: &str| {
+        out.show(session, |session| {
+            out.line(format_args!("  {} {} {what}", out.good("✓"), session.row.session))
+        })
+    };
+    match args {
+        Args::Open { name, agent } => {
+            let request = OpenRequest { caller, name: name.clone(), agent: agent.clone() };
+            show(&node.call::<SessionOpen>(&request)?, "is open")?;
+        }
+        Args::Close { name } => {
+            show(
+                &node.call::<SessionClose>(&NameRequest { caller, name: name.clone() })?,
+                "is closed; mail to it is kept",
+            )?;
+        }
+        Args::Rename { name, new } => {
+            let request = RenameRequest { caller, name: name.clone(), new: new.clone() };
+            show(&node.call::<SessionRename>(&request)?, "is its name now")?;
+        }
+        Args::Summary { name, text } => {
+            let request = SummaryRequest { caller, name: Some(name.clone()), text: text.clone() };
+            show(&node.call::<SessionSummary>(&request)?, "has a new summary")?;
+        }
+        Args::Whoami => {
+            let answer = node.call::<Whoami>(&WhoamiRequest { caller, attach: false })?;
+            out.show(&answer, |answer| match &answer.session {
+                Some(session) => out.line(format_args!("  {} ({})", session.session, session.agent)),
+                None => out.line("  desk: not inside a session"),
+            })?;
+        }
+    }
+    Ok(())
+}

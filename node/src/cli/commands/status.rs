@@ -1,0 +1,54 @@
+//! `penpal status`
+
+use penpal_local_api::methods::Status as StatusMethod;
+use penpal_local_api::status::{RelayState, Status, StatusRequest};
+
+use crate::cli::output::{Closed, Output};
+use crate::cli::{Context, Done, caller};
+
+/// Show node, account, relay and what waits
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(Args {}: &Args, context: &Context) -> Done {
+    let status = context.node().call::<StatusMethod>(&StatusRequest { caller: caller::gather() })?;
+    context.out.show(&status, |status| print(context.out, status))?;
+    Ok(())
+}
+
+/// The lines that `status` and the overview share.
+pub(super) fn print(out: Output, status: &Status) -> Result<(), Closed> {
+    out.line(format_args!(
+        "  node      {} (pid {}) in {}",
+        status.node.version, status.node.pid, status.node.home
+    ))?;
+    match &status.account {
+        Some(account) => {
+            out.line(format_args!(
+                "  account   {} on {}, fingerprint {}",
+                account.handle, account.device, account.fingerprint
+            ))?;
+        }
+        None => out.line("  account   none: sessions on this machine can write to each other")?,
+    }
+    if let Some(relay) = &status.relay {
+        let state = match relay.state {
+            RelayState::Connected => out.good("connected"),
+            RelayState::Connecting => out.warn("connecting"),
+            RelayState::Offline => out.warn("offline"),
+        };
+        out.line(format_args!("  relay     {state}  {}", relay.address))?;
+        if let Some(trouble) = &relay.trouble {
+            out.line(format_args!("            {}", crate::cli::output::clean(trouble)))?;
+        }
+    }
+    out.line(format_args!(
+        "  mail      {} unread, {} on the way, {} held, {} dead",
+        status.unread, status.queued, status.held, status.dead
+    ))?;
+    out.line(format_args!("  sessions  {} live", status.sessions))?;
+    for notice in &status.notices {
+        out.line(format_args!("  {} {}", out.warn("!"), crate::cli::output::clean(notice)))?;
+    }
+    Ok(())
+}

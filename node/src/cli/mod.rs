@@ -1,0 +1,189 @@
+//! The command line: what people type, what they read, and the exit status scripts act on.
+//!
+//! Each command is one file in [`commands`]. Commands print only through [`output::Output`], so that data goes to standard output, everything else to
+//! standard error, and text from peers reaches no terminal with its control characters.
+
+mod caller;
+mod commands;
+pub(crate) mod output;
+mod parse;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::home::Home;
+
+use crate::launch::{Node, Start};
+use output::Output;
+
+/// Let coding-agent sessions, and the people who run them, write to each other
+///
+/// Without a command: one screen about this node, and the next step.
+#[derive(Debug, Parser)]
+#[command(
+    name = "penpal",
+    version,
+    propagate_version = true,
+    max_term_width = 110,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// Folder of the node: messages, keys and its socket
+    ///
+    /// Default: PENPAL_HOME, else the system's place for a user's data.
+    #[arg(long, global = true, value_name = "DIR")]
+    home: Option<PathBuf>,
+
+    /// Print data as JSON, in a documented and versioned shape
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(commands::demo::Args),
+    Status(commands::status::Args),
+    Doctor(commands::doctor::Args),
+    Register(commands::register::Args),
+    #[command(subcommand)]
+    Account(commands::account::Args),
+    #[command(subcommand)]
+    Contact(commands::contact::Args),
+    Send(commands::send::Args),
+    Inbox(commands::inbox::Args),
+    Read(commands::read::Args),
+    Reply(commands::reply::Args),
+    Outbox(commands::outbox::Args),
+    Trace(commands::trace::Args),
+    Retry(commands::retry::Args),
+    Dismiss(commands::dismiss::Args),
+    Sessions(commands::sessions::Args),
+    #[command(subcommand)]
+    Session(commands::session::Args),
+    #[command(subcommand)]
+    Daemon(commands::daemon::Args),
+    Mcp(commands::mcp::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
+    Version(commands::version::Args),
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// With code, fact and next step.
+    Api(ApiError),
+    /// All was said already; only the status is left.
+    Status(u8),
+    /// Another program's part was played; this is its status.
+    Exit(ExitCode),
+    /// Nobody reads our output any more: quiet success.
+    Closed,
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl From<output::Closed> for Failure {
+    fn from(output::Closed: output::Closed) -> Self {
+        Self::Closed
+    }
+}
+
+/// Outcome of a command.
+pub(crate) type Done = Result<(), Failure>;
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) home: Home,
+    pub(crate) out: Output,
+}
+
+impl Context {
+    /// The node, started when needed: a person typed a command.
+    fn node(&self) -> Node {
+        Node::new(self.home.clone(), Start::Always)
+    }
+
+    /// The node, only if it runs.
+    fn running_node(&self) -> Node {
+        Node::new(self.home.clone(), Start::Never)
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data; a usage error is not.
+            let status = if error.use_stderr() { 2 } else { 0 };
+            let printed = error.print();
+            drop(printed);
+            return ExitCode::from(status);
+        }
+    };
+    let out = Output::new(cli.json);
+    let outcome = Home::resolve(cli.home.as_deref())
+        .map_err(|error| Failure::Api(ApiError::new(ErrorCode::HomeUnusable, error.to_string())))
+        .and_then(|home| run(cli.command, &Context { home, out }));
+    match outcome {
+        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Err(Failure::Status(status)) => ExitCode::from(status),
+        Err(Failure::Exit(status)) => status,
+        Err(Failure::Api(error)) => {
+            out.failure(&error);
+            ExitCode::from(error.code.exit_status())
+        }
+    }
+}
+
+fn run(command: Option<Command>, context: &Context) -> Done {
+    match command {
+        None => commands::overview::run(context),
+        Some(Command::Demo(args)) => commands::demo::run(&args, context),
+        Some(Command::Status(args)) => commands::status::run(&args, context),
+        Some(Command::Doctor(args)) => commands::doctor::run(&args, context),
+        Some(Command::Register(args)) => commands::register::run(&args, context),
+        Some(Command::Account(args)) => commands::account::run(&args, context),
+        Some(Command::Contact(args)) => commands::contact::run(&args, context),
+        Some(Command::Send(args)) => commands::send::run(&args, context),
+        Some(Command::Inbox(args)) => commands::inbox::run(&args, context),
+        Some(Command::Read(args)) => commands::read::run(&args, context),
+        Some(Command::Reply(args)) => commands::reply::run(&args, context),
+        Some(Command::Outbox(args)) => commands::outbox::run(&args, context),
+        Some(Command::Trace(args)) => commands::trace::run(&args, context),
+        Some(Command::Retry(args)) => commands::retry::run(&args, context),
+        Some(Command::Dismiss(args)) => commands::dismiss::run(&args, context),
+        Some(Command::Sessions(args)) => commands::sessions::run(&args, context),
+        Some(Command::Session(args)) => commands::session::run(&args, context),
+        Some(Command::Daemon(args)) => commands::daemon::run(&args, context),
+        Some(Command::Mcp(args)) => commands::mcp::run(&args, context),
+        Some(Command::Completions(args)) => commands::completions::run(&args, context),
+        Some(Command::Man(args)) => commands::man::run(&args, context),
+        Some(Command::Version(args)) => commands::version::run(&args, context),
+    }
+}
+
+/// The definition of all commands, for completions and the manual.
+fn definition() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_definition_is_sound() {
+        super::definition().debug_assert();
+    }
+}

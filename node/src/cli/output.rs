@@ -1,0 +1,149 @@
+//! The only place that prints.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+
+use penpal_local_api::SHAPE_VERSION;
+use penpal_local_api::error::ApiError;
+
+/// Nobody reads our output any more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Closed;
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Whether data is printed as JSON.
+    pub(crate) json: bool,
+    colour: bool,
+    /// Whether a person can be asked.
+    pub(crate) interactive: bool,
+    /// Whether standard output is a terminal.
+    pub(crate) terminal: bool,
+}
+
+impl Output {
+    /// Looks at the streams and at `NO_COLOR`.
+    pub(crate) fn new(json: bool) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let interactive = terminal && std::io::stdin().is_terminal();
+        Self { json, colour, interactive, terminal }
+    }
+
+    /// One line of data.
+    pub(crate) fn line(self, text: impl fmt::Display) -> Result<(), Closed> {
+        write(std::io::stdout().lock(), format_args!("{text}\n"))
+    }
+
+    /// Data without a line's end.
+    pub(crate) fn raw(self, bytes: &[u8]) -> Result<(), Closed> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|_| Closed)
+    }
+
+    /// A shape as JSON, on one line.
+    pub(crate) fn json<T: serde::Serialize>(self, shape: &T) -> Result<(), Closed> {
+        let text = serde_json::to_string(shape).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
+        self.line(text)
+    }
+
+    /// Prints the shape as JSON, or what `human` makes of it.
+    pub(crate) fn show<T: serde::Serialize>(
+        self,
+        shape: &T,
+        human: impl FnOnce(&T) -> Result<(), Closed>,
+    ) -> Result<(), Closed> {
+        if self.json { self.json(shape) } else { human(shape) }
+    }
+
+    /// A remark beside the data.
+    pub(crate) fn remark(self, text: impl fmt::Display) {
+        // Nobody listening on standard error is no reason to stop.
+        let written = write(std::io::stderr().lock(), format_args!("{text}\n"));
+        drop(written);
+    }
+
+    /// A failure: one line of fact, one of what to do, and the shape on standard output with `--json`.
+    pub(crate) fn failure(self, error: &ApiError) {
+        if self.json {
+            let shape = serde_json::json!({ "v": SHAPE_VERSION, "error": error });
+            let written = self.line(shape);
+            drop(written);
+        }
+        self.remark(format_args!("{} {}", self.paint("31", "error:"), clean(&error.message)));
+        if !error.candidates.is_empty() {
+            let list: Vec<String> = error.candidates.iter().map(|one| clean(one)).collect();
+            self.remark(format_args!("candidates: {}", list.join(", ")));
+        }
+        if let Some(hint) = &error.hint {
+            self.remark(format_args!("{} {}", self.paint("36", "hint:"), clean(hint)));
+        }
+    }
+
+    /// Asks one line of a person. `None` when there is nobody to ask.
+    pub(crate) fn ask(self, question: &str) -> Option<String> {
+        if !self.interactive {
+            return None;
+        }
+        let asked = write(std::io::stderr().lock(), format_args!("{question} "));
+        drop(asked);
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(answer.trim().to_owned())
+    }
+
+    /// Green text for what succeeded.
+    pub(crate) fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    /// Yellow text for what somebody should look at.
+    pub(crate) fn warn(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    /// Dim text for what matters less.
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// A table with a heading, columns two spaces apart, as wide as its content.
+    pub(crate) fn table<const N: usize>(
+        self,
+        heading: [&str; N],
+        rows: Vec<[String; N]>,
+    ) -> Result<(), Closed> {
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_header(heading);
+        for row in rows {
+            table.add_row(row.map(|cell| clean(&cell)));
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        for line in table.lines() {
+            self.line(format_args!("  {}", line.trim_end()))?;
+        }
+        Ok(())
+    }
+}
+
+fn write(mut to: impl Write, what: fmt::Arguments<'_>) -> Result<(), Closed> {
+    to.write_fmt(what).and_then(|()| to.flush()).map_err(|_| Closed)
+}
+
+/// Text from anywhere, safe for one line of a terminal.
+pub(crate) fn clean(text: &str) -> String {
+    penpal_agents::terminal::line(text)
+}
+
+/// Text from anywhere, safe for a terminal, lines kept.
+pub(crate) fn clean_lines(text: &str) -> String {
+    penpal_agents::terminal::lines(text)
+}

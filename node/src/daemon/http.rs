@@ -1,0 +1,150 @@
+//! The local API's server: HTTP/1.1 on a Unix socket, every request handed to the engine.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path as UrlPath, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::home::Home;
+use penpal_local_api::methods::Call;
+use penpal_local_api::{API_HEADER, API_NUMBER, SHAPE_VERSION};
+use tokio::net::{UnixListener, UnixStream, unix::SocketAddr};
+
+use super::inputs::EngineHandle;
+
+/// Longest request body, in bytes: the longest text, every byte escaped, and its evidence.
+const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+
+/// Listens on the home's socket; a stale socket of a node that died is replaced. The caller holds the node's lock.
+///
+/// # Errors
+/// What the file system says; a folder for short socket paths that belongs to somebody else.
+pub fn listen(home: &Home) -> io::Result<UnixListener> {
+    let socket = home.socket();
+    if home.has_short_socket() {
+        prepare_short_folder(&home.short_socket_folder())?;
+    }
+    match std::fs::remove_file(&socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&socket)?;
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Whether a node listens on the home's socket.
+#[must_use]
+pub fn answers(home: &Home) -> bool {
+    std::os::unix::net::UnixStream::connect(home.socket()).is_ok()
+}
+
+fn prepare_short_folder(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let found = std::fs::symlink_metadata(folder)?;
+    let ours = found.is_dir()
+        && found.uid() == rustix::process::getuid().as_raw()
+        && found.mode().trailing_zeros() >= 6;
+    if ours {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "the folder for sockets is not ours alone"))
+    }
+}
+
+/// Serves until `stop` resolves, then lets running requests finish.
+///
+/// # Errors
+/// What the socket says.
+pub async fn serve(
+    listener: UnixListener,
+    engine: EngineHandle,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = Router::new()
+        .route("/v1/{*name}", post(call))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .with_state(engine);
+    axum::serve(OwnUser(listener), router).with_graceful_shutdown(stop).await
+}
+
+/// Accepts connections of this node's own user only.
+struct OwnUser(UnixListener);
+
+impl axum::serve::Listener for OwnUser {
+    type Io = UnixStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (UnixStream, SocketAddr) {
+        let own = rustix::process::getuid().as_raw();
+        loop {
+            match self.0.accept().await {
+                Ok((stream, address)) if stream.peer_cred().is_ok_and(|peer| peer.uid() == own) => {
+                    return (stream, address);
+                }
+                Ok((stream, _)) => drop(stream),
+                // Out of descriptors or the like: give others time to finish.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a local connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+async fn call(
+    State(engine): State<EngineHandle>,
+    UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let number = headers
+        .get(API_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u32>().ok());
+    // Ending the node works across all versions: that is how a newer program takes over.
+    if name != "daemon/stop" && number.is_some_and(|number| number < API_NUMBER) {
+        let message = format!("this program is older than the node, which speaks API {API_NUMBER}");
+        return answer(Err(ApiError::new(ErrorCode::OlderClient, message)));
+    }
+    answer(match Call::parse(&name, &body) {
+        None => Err(ApiError::new(ErrorCode::Usage, format!("no method {name:?}"))),
+        Some(Err(error)) => {
+            Err(ApiError::new(ErrorCode::Usage, format!("request of {name:?} cannot be read: {error}")))
+        }
+        Some(Ok(call)) => engine.call(call).await,
+    })
+}
+
+fn answer(outcome: Result<Vec<u8>, ApiError>) -> Response {
+    let (status, body) = match outcome {
+        Ok(body) => (StatusCode::OK, body),
+        Err(error) => {
+            let status = if error.code == ErrorCode::Internal {
+                StatusCode::INTERNAL_SERVER_ERROR
+            } else if error.code == ErrorCode::Usage {
+                StatusCode::BAD_REQUEST
+            } else {
+                StatusCode::UNPROCESSABLE_ENTITY
+            };
+            let shape = serde_json::json!({ "v": SHAPE_VERSION, "error": error });
+            (status, shape.to_string().into_bytes())
+        }
+    };
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(HeaderName::from_static(API_HEADER), HeaderValue::from(API_NUMBER));
+    response
+}

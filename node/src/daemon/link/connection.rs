@@ -1,0 +1,269 @@
+//! One connection to a relay, from its first frame to its end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use penpal_protocol::ids::{DepositId, TransportPublicKey};
+use penpal_protocol::limits::MAX_FRAME_BYTES;
+use penpal_protocol::text::RelayAddress;
+use penpal_protocol::wire::{
+    Answer, Deposit, DepositAnswer, Event, FrameKind, MAX_ANSWER_BYTES, Request, Welcome,
+};
+use penpal_transport::{
+    CloseCode, Connection, Dialed, Dialer, Frame, FrameReader, FrameWriter, Target, TransportKey,
+};
+use tokio::task::JoinSet;
+
+use super::{LinkCommand, LinkContext, LinkEvent, Trouble};
+use crate::engine::{Input, LinkId};
+
+/// How long a dial may take in all: long enough for a second address, short enough to say within five seconds that UDP gets no
+/// answer.
+const DIAL_LIMIT: Duration = Duration::from_millis(4_800);
+
+/// How long name resolution may take.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the relay may take for its first frame.
+const WELCOME_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long one request may take; the relay answers from memory and one disk write.
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+
+/// A connection that was welcomed.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) connection: Connection,
+    events: FrameReader,
+    pub(super) welcome: Welcome,
+}
+
+/// Dials, and waits for the relay's first words.
+pub(super) async fn dial(
+    dialer: &Dialer,
+    address: &RelayAddress,
+    key: &TransportKey,
+) -> Result<Live, Trouble> {
+    let place = format!("{}:{}", address.host(), address.port());
+    let resolved = penpal_transport::discovery::resolve(address.host(), address.port(), RESOLVE_LIMIT).await;
+    let addresses = resolved.map_err(|error| Trouble::other(format!("cannot find {place}: {error}")))?;
+    let pin = penpal_transport::RelayPin(*address.pin().as_bytes());
+    let target = Target { addresses: &addresses, pin, key };
+    let dialed = dialer.dial(target, DIAL_LIMIT).await.map_err(|error| Trouble::of_dial(&error, address))?;
+    let Dialed { connection, mut incoming, .. } = dialed;
+    let first = tokio::time::timeout(WELCOME_LIMIT, incoming.read()).await;
+    let strange = |what: &str| Trouble::other(format!("the relay at {place} {what}"));
+    let frame = match first {
+        Ok(Ok(Some(frame))) => frame,
+        Ok(Ok(None)) | Err(_) => return Err(strange("said nothing")),
+        Ok(Err(error)) => return Err(strange(&format!("hung up: {error}"))),
+    };
+    match Event::decode(frame.kind, &frame.payload) {
+        Ok(Event::Welcome(welcome)) if speaks(&welcome) => Ok(Live { connection, events: incoming, welcome }),
+        Ok(Event::Welcome(welcome)) => {
+            connection.close(CloseCode::Refused, "no common revision");
+            let (least, most) = (welcome.min_revision, welcome.max_revision);
+            Err(Trouble::Incompatible {
+                text: format!("the relay at {place} speaks revisions {least} to {most}"),
+            })
+        }
+        Ok(_) | Err(_) => {
+            connection.close(CloseCode::Violation, "no welcome");
+            Err(strange("does not begin with a welcome"))
+        }
+    }
+}
+
+fn speaks(welcome: &Welcome) -> bool {
+    (welcome.min_revision..=welcome.max_revision).contains(&penpal_protocol::PROTOCOL_REVISION)
+}
+
+/// What ends a connection.
+pub(super) enum Ended {
+    /// The other side, the network, or a violation.
+    Lost(Trouble),
+    /// The engine dropped the link.
+    Dropped,
+    /// Nothing was said for as long as `idle` allowed.
+    Idle,
+    /// A nudge asks for another connection.
+    Replace,
+}
+
+/// Serves one connection: passes commands to the relay and everything from it to the engine.
+///
+/// Reports each request and deposit exactly once. `idle` ends a connection on which nothing is under way.
+pub(super) async fn serve(
+    context: &LinkContext,
+    live: Live,
+    commands: &mut tokio::sync::mpsc::UnboundedReceiver<LinkCommand>,
+    waiting: Vec<LinkCommand>,
+    idle: Option<Duration>,
+    replace: impl Future<Output = ()>,
+) -> Ended {
+    let Live { connection, mut events, welcome } = live;
+    let key = TransportPublicKey::from_bytes(*context.key.public().as_bytes());
+    report(context, LinkEvent::Up { welcome, key }).await;
+    let mut session = Session {
+        id: context.id,
+        connection: connection.clone(),
+        requests: JoinSet::new(),
+        asked: BTreeMap::new(),
+        deposits: None,
+        pending: BTreeMap::new(),
+    };
+    for command in waiting {
+        session.command(command).await;
+    }
+    tokio::pin!(replace);
+    let ended = loop {
+        let quiet = session.requests.is_empty() && session.pending.is_empty();
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => session.command(command).await,
+                None => break Ended::Dropped,
+            },
+            frame = events.read() => match frame {
+                Ok(Some(frame)) => match Event::decode(frame.kind, &frame.payload) {
+                    Ok(event) => report(context, LinkEvent::Event(Box::new(event))).await,
+                    // A newer relay may say things that this node need not know.
+                    Err(penpal_protocol::wire::FrameError::Unknown { number }) => tracing::debug!(number, "unknown event"),
+                    Err(error) => {
+                        connection.close(CloseCode::Violation, "malformed event");
+                        break Ended::Lost(Trouble::other(format!("the relay sent a malformed event: {error}")));
+                    }
+                },
+                Ok(None) => break Ended::Lost(Trouble::other("the relay ended the connection")),
+                Err(error) => break Ended::Lost(Trouble::other(format!("the connection to the relay ended: {error}"))),
+            },
+            Some(done) = session.requests.join_next(), if !session.requests.is_empty() => {
+                if let Ok((token, answer)) = done {
+                    session.asked.remove(&token);
+                    report(context, LinkEvent::Answer { token, answer: answer.map(Box::new) }).await;
+                }
+            }
+            answered = next_deposit_answer(&mut session.deposits), if session.deposits.is_some() => match answered {
+                Ok(answer) => {
+                    if session.pending.remove(&answer.deposit).is_some() {
+                        let (deposit, outcome) = (answer.deposit, Some(answer.outcome));
+                        report(context, LinkEvent::Deposited { deposit, outcome }).await;
+                    }
+                }
+                Err(trouble) => break Ended::Lost(trouble),
+            },
+            () = &mut replace => break Ended::Replace,
+            () = tokio::time::sleep(idle.unwrap_or(Duration::MAX)), if idle.is_some() && quiet => break Ended::Idle,
+        }
+    };
+    session.unanswered(context).await;
+    connection.close(CloseCode::Done, "");
+    ended
+}
+
+/// Reports to the engine.
+pub(super) async fn report(context: &LinkContext, event: LinkEvent) {
+    context.engine.input(Input::Link { link: context.id, event }).await;
+}
+
+/// Answers everything in `commands` with "not reached".
+pub(super) async fn unreachable(context: &LinkContext, commands: Vec<LinkCommand>) {
+    for command in commands {
+        match command {
+            LinkCommand::Request { token, .. } => {
+                report(context, LinkEvent::Answer { token, answer: None }).await
+            }
+            LinkCommand::Deposit(deposit) => {
+                report(context, LinkEvent::Deposited { deposit: deposit.deposit, outcome: None }).await;
+            }
+            LinkCommand::Hurry => {}
+        }
+    }
+}
+
+struct Session {
+    id: LinkId,
+    connection: Connection,
+    requests: JoinSet<(u64, Option<Answer>)>,
+    asked: BTreeMap<u64, ()>,
+    deposits: Option<(FrameWriter, FrameReader)>,
+    pending: BTreeMap<DepositId, ()>,
+}
+
+impl Session {
+    async fn command(&mut self, command: LinkCommand) {
+        match command {
+            LinkCommand::Request { token, request } => {
+                self.asked.insert(token, ());
+                let connection = self.connection.clone();
+                let link = self.id;
+                self.requests.spawn(async move { (token, ask(link, &connection, &request).await) });
+            }
+            LinkCommand::Deposit(deposit) => {
+                self.pending.insert(deposit.deposit, ());
+                // A stream that cannot be opened or written means that the connection is ending: the reader sees it too.
+                if let Err(error) = self.deposit(&deposit).await {
+                    tracing::debug!(%error, "a deposit could not be written");
+                    self.connection.close(CloseCode::Internal, "deposits cannot be written");
+                }
+            }
+            LinkCommand::Hurry => {}
+        }
+    }
+
+    async fn deposit(&mut self, deposit: &Deposit) -> anyhow::Result<()> {
+        if self.deposits.is_none() {
+            self.deposits = Some(self.connection.open_bi(frame_limit(MAX_FRAME_BYTES)).await?);
+        }
+        if let Some((writer, _)) = &mut self.deposits {
+            writer.send(FrameKind::Deposit.number(), &penpal_protocol::cbor::encode(deposit)).await?;
+        }
+        Ok(())
+    }
+
+    async fn unanswered(&mut self, context: &LinkContext) {
+        self.requests.abort_all();
+        for token in std::mem::take(&mut self.asked).into_keys() {
+            report(context, LinkEvent::Answer { token, answer: None }).await;
+        }
+        for deposit in std::mem::take(&mut self.pending).into_keys() {
+            report(context, LinkEvent::Deposited { deposit, outcome: None }).await;
+        }
+    }
+}
+
+async fn ask(link: LinkId, connection: &Connection, request: &Request) -> Option<Answer> {
+    let frame = Frame::new(request.kind().number(), request.encode());
+    match connection.request(&frame, frame_limit(MAX_ANSWER_BYTES), REQUEST_LIMIT).await {
+        Ok(answer) => match Answer::decode(answer.kind, &answer.payload) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                tracing::warn!(?link, kind = ?request.kind(), %error, "an answer cannot be read");
+                None
+            }
+        },
+        Err(error) => {
+            tracing::debug!(?link, kind = ?request.kind(), %error, "no answer");
+            None
+        }
+    }
+}
+
+async fn next_deposit_answer(
+    deposits: &mut Option<(FrameWriter, FrameReader)>,
+) -> Result<DepositAnswer, Trouble> {
+    let Some((_, reader)) = deposits else { return std::future::pending().await };
+    let frame = match reader.read().await {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Err(Trouble::other("the relay ended the stream of deposits")),
+        Err(error) => return Err(Trouble::other(format!("the stream of deposits ended: {error}"))),
+    };
+    let strange = || Trouble::other("the relay sent a malformed answer to a deposit");
+    if frame.kind != FrameKind::DepositAnswer.number() {
+        return Err(strange());
+    }
+    penpal_protocol::cbor::decode(&frame.payload, MAX_FRAME_BYTES).map_err(|_| strange())
+}
+
+fn frame_limit(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

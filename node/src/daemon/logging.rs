@@ -1,0 +1,35 @@
+//! Where the node's log goes: its file, or the terminal it runs in.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use tracing_subscriber::EnvFilter;
+
+/// A log longer than this is put aside at start, in bytes. One earlier log is kept.
+const MAX_LOG_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Begins logging. `PENPAL_LOG` sets the level, `info` when absent. Keys, texts and codes are logged at no level.
+pub fn begin(path: &Path, detached: bool) {
+    let filter = EnvFilter::try_from_env("PENPAL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let set = if detached {
+        match open(path) {
+            Ok(file) => builder.with_ansi(false).with_writer(Mutex::new(file)).try_init(),
+            // Without a log the node still works; doctor says that the file cannot be written.
+            Err(_) => return,
+        }
+    } else {
+        builder.with_writer(std::io::stderr).try_init()
+    };
+    // A second start in one process keeps the first log.
+    drop(set);
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    if std::fs::metadata(path).is_ok_and(|found| found.len() > MAX_LOG_BYTES) {
+        std::fs::rename(path, path.with_extension("log.1"))?;
+    }
+    File::options().create(true).append(true).mode(0o600).open(path)
+}

@@ -1,0 +1,292 @@
+//! The node's process: it wires sockets, watchers and files to the engine and decides nothing itself.
+//!
+//! ```text
+//! local clients ── http ──┐                       ┌── answers
+//! relays ── link ─────────┼──▶ inputs ▶ engine ───┼── link commands
+//! processes, network ─────┘     (own thread)      └── watches
+//! ```
+
+pub mod http;
+pub mod inputs;
+pub mod link;
+mod logging;
+mod processes;
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::home::Home;
+use penpal_transport::{Dialer, DialerOptions};
+use tokio::sync::mpsc;
+
+use crate::engine::{self, Input, LinkId, Output};
+use inputs::{EngineHandle, MAX_WAITING_INPUTS};
+use link::{Link, LinkContext, Nudge};
+use processes::ProcessWatch;
+
+/// After this long an engine that is still opening its files counts as started: it is rebuilding an index, and calls wait for it.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a node that is ending may hold its lock.
+const LOCK_LIMIT: Duration = Duration::from_secs(8);
+
+/// How long links may take to say goodbye.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Runs the node of `home` until it is told to stop.
+///
+/// # Errors
+/// Why it could not start. With `detached` the same is said on standard output, for whoever started it.
+pub fn run(home: &Home, detached: bool) -> Result<(), ApiError> {
+    let outcome = start(home, detached);
+    if let Err(error) = &outcome
+        && detached
+    {
+        say(&serde_json::to_string(error).unwrap_or_default());
+    }
+    outcome
+}
+
+fn start(home: &Home, detached: bool) -> Result<(), ApiError> {
+    crate::launch::prepare_home(home)?;
+    let lock = lock(home)?;
+    if detached {
+        // Fails only for a process that leads a group already: then it has what it needs.
+        let own_session = rustix::process::setsid();
+        drop(own_session);
+    }
+    logging::begin(&home.log_file(), detached);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .thread_stack_size(256 * 1024)
+        .build()
+        .map_err(|error| internal(&format!("no runtime: {error}")))?;
+    let outcome = runtime.block_on(serve(home, detached));
+    runtime.shutdown_timeout(GOODBYE_LIMIT);
+    drop(lock);
+    outcome
+}
+
+async fn serve(home: &Home, detached: bool) -> Result<(), ApiError> {
+    let unusable = |what: &str, error: &dyn std::fmt::Display| {
+        ApiError::new(ErrorCode::HomeUnusable, format!("{what} in {}: {error}", home.path().display()))
+    };
+    let (inputs, receiver) = std::sync::mpsc::sync_channel(MAX_WAITING_INPUTS);
+    let handle = EngineHandle::new(inputs);
+    let (outputs, mut directives) = mpsc::unbounded_channel();
+    let (opened, open) = std::sync::mpsc::channel();
+    let engine_home = home.clone();
+    let answers = handle.clone();
+    let engine = std::thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(move || {
+            engine::run(&engine_home, &receiver, &opened, &mut |output| route(output, &answers, &outputs))
+        })
+        .map_err(|error| internal(&format!("no thread: {error}")))?;
+    match open.recv_timeout(OPEN_LIMIT) {
+        Ok(outcome) => outcome?,
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+            tracing::info!("still opening: an index is being rebuilt")
+        }
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+            return Err(internal("the engine ended at once"));
+        }
+    }
+    let listener = http::listen(home).map_err(|error| unusable("cannot listen", &error))?;
+    let processes = ProcessWatch::start(handle.clone(), tokio::runtime::Handle::current());
+    let mut processes = processes.map_err(|error| internal(&format!("cannot watch processes: {error}")))?;
+    let nudges = Arc::new(tokio::sync::watch::Sender::new(Nudge::default()));
+    watch_machine(Arc::clone(&nudges), handle.clone());
+    stop_on_signal(handle.clone());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(http::serve(listener, handle.clone(), async move {
+        // Either word means the same.
+        let said = stopped.await;
+        drop(said);
+    }));
+    if detached {
+        say("ready");
+        leave_output();
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), home = %home.path().display(), "the node runs");
+
+    let mut links: BTreeMap<LinkId, Link> = BTreeMap::new();
+    let mut dialer: Option<Dialer> = None;
+    while let Some(directive) = directives.recv().await {
+        match directive {
+            Directive::OpenLink { link, address, key } => {
+                if dialer.is_none() {
+                    dialer = Dialer::bind(DialerOptions::default())
+                        .inspect_err(|error| tracing::warn!(%error, "no UDP socket"))
+                        .ok();
+                }
+                let Some(dialer) = dialer.clone() else { continue };
+                let context = LinkContext {
+                    id: link,
+                    address,
+                    key,
+                    dialer,
+                    engine: handle.clone(),
+                    nudges: Arc::clone(&nudges),
+                };
+                let opened = if link == LinkId::HOME { Link::home(context) } else { Link::foreign(context) };
+                links.insert(link, opened);
+            }
+            Directive::CloseLink(link) => drop(links.remove(&link)),
+            Directive::Link(link, command) => match links.get(&link) {
+                Some(open) => open.command(command),
+                None => tracing::debug!(?link, "a command for a link that is closed"),
+            },
+            Directive::Watch(process) => processes.watch(process),
+            Directive::Unwatch(process) => processes.unwatch(process),
+            Directive::Stop => break,
+        }
+    }
+    // New connections are refused from here on; answers under way are finished.
+    let told = stop.send(());
+    drop(told);
+    let removed = std::fs::remove_file(home.socket());
+    drop(removed);
+    drop(links);
+    if let Some(dialer) = dialer {
+        dialer.shutdown(penpal_transport::CloseCode::Done, "", GOODBYE_LIMIT).await;
+    }
+    let finished = tokio::time::timeout(GOODBYE_LIMIT, serving).await;
+    drop(finished);
+    drop(handle);
+    match engine.join() {
+        Ok(outcome) => outcome,
+        Err(_) => Err(internal("the engine panicked; see the log")),
+    }
+}
+
+/// What the engine asks of the process around it.
+#[derive(Debug)]
+enum Directive {
+    OpenLink {
+        link: LinkId,
+        address: penpal_protocol::text::RelayAddress,
+        key: penpal_transport::TransportKey,
+    },
+    CloseLink(LinkId),
+    Link(LinkId, link::LinkCommand),
+    Watch(penpal_sessions::ProcessRef),
+    Unwatch(penpal_sessions::ProcessRef),
+    Stop,
+}
+
+fn route(output: Output, answers: &EngineHandle, directives: &mpsc::UnboundedSender<Directive>) {
+    let directive = match output {
+        Output::Answer { call, outcome } => {
+            answers.answer(call, outcome);
+            return;
+        }
+        Output::OpenLink { link, address, key } => Directive::OpenLink { link, address, key },
+        Output::CloseLink(link) => Directive::CloseLink(link),
+        Output::Link { link, command } => Directive::Link(link, command),
+        Output::Watch(process) => Directive::Watch(process),
+        Output::Unwatch(process) => Directive::Unwatch(process),
+        Output::Stop => Directive::Stop,
+    };
+    let handed = directives.send(directive);
+    drop(handed);
+}
+
+fn internal(what: &str) -> ApiError {
+    ApiError::new(ErrorCode::Internal, what)
+}
+
+/// Takes the lock that makes this the only node of its home, until the process ends however it ends.
+fn lock(home: &Home) -> Result<File, ApiError> {
+    let path = home.lock();
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.map_err(|error| {
+        ApiError::new(ErrorCode::HomeUnusable, format!("cannot open {}: {error}", path.display()))
+    })?;
+    // A node that is just ending has closed its socket already and still holds the lock for a moment.
+    let patience = std::time::Instant::now() + LOCK_LIMIT;
+    let mut tried = file.try_lock();
+    while matches!(tried, Err(TryLockError::WouldBlock))
+        && !http::answers(home)
+        && std::time::Instant::now() < patience
+    {
+        std::thread::sleep(Duration::from_millis(10));
+        tried = file.try_lock();
+    }
+    match tried {
+        Ok(()) => {
+            // The number is for people who look; what counts is the lock.
+            let noted = file
+                .set_len(0)
+                .and_then(|()| (&file).write_all(format!("{}\n", std::process::id()).as_bytes()));
+            drop(noted);
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("a node runs in {} already", home.path().display());
+            Err(ApiError::new(ErrorCode::NoNode, message).hint("penpal daemon status"))
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(ApiError::new(ErrorCode::HomeUnusable, format!("cannot lock {}: {error}", path.display())))
+        }
+    }
+}
+
+/// Says one line to whoever started this process.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // Nobody listening is no reason not to run.
+    let said = writeln!(out, "{line}").and_then(|()| out.flush());
+    drop(said);
+}
+
+/// Lets go of the pipe to whoever started this process, so that it sees the end.
+fn leave_output() {
+    let left =
+        File::options().write(true).open("/dev/null").and_then(|null| Ok(rustix::stdio::dup2_stdout(&null)?));
+    if let Err(error) = left {
+        tracing::warn!(%error, "cannot leave the starter's output");
+    }
+}
+
+fn watch_machine(nudges: Arc<tokio::sync::watch::Sender<Nudge>>, engine: EngineHandle) {
+    let network = Arc::clone(&nudges);
+    tokio::spawn(async move {
+        // Where the system does not tell, lost connections are noticed by their silence.
+        let Ok(mut watch) = penpal_transport::watch::NetworkWatch::new() else { return };
+        while watch.changed().await.is_ok() {
+            network.send_modify(|nudge| nudge.network += 1);
+        }
+    });
+    tokio::spawn(async move {
+        let mut watch = penpal_transport::watch::SuspendWatch::new();
+        loop {
+            let slept = watch.resumed().await;
+            tracing::info!(seconds = slept.as_secs(), "the machine slept");
+            nudges.send_modify(|nudge| nudge.resumed += 1);
+            engine.input(Input::Resumed).await;
+        }
+    });
+}
+
+fn stop_on_signal(engine: EngineHandle) {
+    use tokio::signal::unix::{SignalKind, signal};
+    tokio::spawn(async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        engine.input(Input::Stop).await;
+    });
+}

@@ -1,0 +1,172 @@
+//! Opens what arrives, in the order of checks that `docs/protocol.md` §3 gives.
+
+use std::sync::Arc;
+
+use penpal_contact::{Heard, Opener, Via};
+use penpal_delivery::{Arrival, HeldReason, Mailbox, Opened, Peer, Placement, SpoolRow, Verdict};
+use penpal_protocol::hash::labelled16;
+use penpal_protocol::ids::{KeyId, ShortHash};
+use penpal_protocol::sealed::{Body, Content, Letter};
+use penpal_seal::Arrived;
+use penpal_sessions::Inbound;
+
+use super::machines::{Engine, contact_step, delivery_step};
+
+/// A message whose sender is proved.
+struct Proved {
+    opener: Opener,
+    key: KeyId,
+    body: Body,
+    content: Content,
+}
+
+/// Why an envelope gave no message.
+enum Unopened {
+    /// No contact's hint fits, or it is no envelope.
+    Foreign,
+    /// From this contact, but the key is unknown or opening failed.
+    Unreadable { account: penpal_protocol::ids::Fingerprint },
+    /// It opened and is not taken.
+    Refused { from: Option<Peer>, body: Option<Box<Body>>, reason: &'static str },
+}
+
+impl Engine {
+    /// Takes an envelope from the spool.
+    pub(super) fn envelope(&mut self, row: SpoolRow, bytes: &[u8]) {
+        let arrived = match Arrived::parse(bytes) {
+            Ok(arrived) => arrived,
+            Err(error) => {
+                // The relay made it up, or it is of a later version. It is known again by its bytes.
+                tracing::debug!(%error, "no envelope");
+                let mark = ShortHash::from_bytes(labelled16("no-envelope", &[bytes]));
+                let arrival =
+                    Arrival { row: Some(row), enc: mark, envelope: mark, verdict: Verdict::Foreign };
+                self.delivery.handle_arrival(arrival, &mut delivery_step!(self));
+                return;
+            }
+        };
+        let (enc, envelope) = (arrived.duplicate_mark(), arrived.reseal_hash());
+        match self.delivery.is_seen(&enc, &self.storage) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.delivery.handle_seen(Some(row), &enc, &mut delivery_step!(self));
+                return;
+            }
+            // The step fails with the same error when it ends.
+            Err(error) => tracing::error!(%error, "marks cannot be read"),
+        }
+        let verdict = match self.prove(arrived) {
+            Ok(proved) => self.judge(proved),
+            Err(Unopened::Foreign) => Verdict::Foreign,
+            Err(Unopened::Unreadable { account }) => Verdict::Unreadable { account },
+            Err(Unopened::Refused { from, body, reason }) => {
+                refused(from, body.as_deref(), reason, self.now.wall_ms)
+            }
+        };
+        let arrival = Arrival { row: Some(row), enc, envelope, verdict };
+        let outcome = self.delivery.handle_arrival(arrival, &mut delivery_step!(self));
+        tracing::debug!(?outcome, "an envelope was taken");
+    }
+
+    /// Takes an envelope that was never stored: presence, or nothing.
+    pub(super) fn ephemeral(&mut self, bytes: &[u8]) {
+        let Some(proved) = Arrived::parse(bytes).ok().and_then(|arrived| self.prove(arrived).ok()) else {
+            tracing::debug!("unspooled envelope that does not open");
+            return;
+        };
+        let shut = self.contacts.peer(&proved.opener).is_none_or(|peer| peer.shut);
+        if let (Content::Presence(presence), Via::Link, false) = (proved.content, proved.opener.via, shut) {
+            let Body { from, from_device, incarnation, .. } = proved.body;
+            let outcome = self.sessions.handle_presence(from, from_device, incarnation, presence, self.now);
+            tracing::debug!(?outcome, "presence");
+        }
+    }
+
+    /// Finds the contact, opens, parses and verifies.
+    fn prove(&mut self, arrived: Arrived) -> Result<Proved, Unopened> {
+        let (me, device) = match self.contacts.account() {
+            Some(me) => (me.account, me.device),
+            None => return Err(Unopened::Foreign),
+        };
+        let found = arrived.find_contact(self.contacts.openers()).ok_or(Unopened::Foreign)?;
+        let opener = *found.contact();
+        let unreadable = Unopened::Unreadable { account: opener.contact };
+        let Some(key) = self.vault.receive.key(&found.key_id()) else { return Err(unreadable) };
+        let Ok(opened) = found.open(&Arc::clone(&key), &device) else { return Err(unreadable) };
+        let nothing = |reason| Unopened::Refused { from: None, body: None, reason };
+        let parsed = opened.parse().map_err(|error| {
+            tracing::debug!(%error, "a body cannot be read");
+            nothing("malformed")
+        })?;
+        let peer = self.contacts.peer(&opener).ok_or(Unopened::Foreign)?;
+        let verified = parsed.verify(&me, peer.manifest, self.now.wall_ms).map_err(|error| {
+            tracing::warn!(contact = ?opener.contact, %error, "a message does not verify");
+            nothing("not-verified")
+        })?;
+        let (key, body) = (verified.key_id, verified.body);
+        match body.parse_content() {
+            Ok(content) => Ok(Proved { opener, key, body, content }),
+            Err(error) => {
+                tracing::debug!(%error, "content cannot be read");
+                let from = Some(Peer::new(body.from, body.from_device));
+                Err(Unopened::Refused { from, body: Some(Box::new(body)), reason: "malformed" })
+            }
+        }
+    }
+
+    /// Decides what a proved message is for.
+    fn judge(&mut self, proved: Proved) -> Verdict {
+        let Proved { opener, key, body, content } = proved;
+        let boot = matches!(opener.via, Via::Boot(_) | Via::BootAgain);
+        if boot && !matches!(&content, Content::Control(control) if control.accept.is_some()) {
+            return Verdict::Foreign;
+        }
+        if !boot {
+            let (mine, theirs) = (&body.manifest, body.peer_manifest.as_ref());
+            self.contacts.handle_message(opener, mine, theirs, &mut contact_step!(self));
+        }
+        let mut placement = Placement { mailbox: Mailbox::Desk, held: None };
+        match &content {
+            Content::Control(control) => {
+                let heard = self.contacts.handle_control(
+                    opener,
+                    &body.from_device,
+                    control,
+                    &mut contact_step!(self),
+                );
+                match heard {
+                    // From here on the account is a contact, whose receipt delivery owes.
+                    Ok(Heard::Applied | Heard::Accepted | Heard::Repeated) => {
+                        self.mirror_contact(opener.contact)
+                    }
+                    Ok(Heard::Ignored) => return Verdict::Ignored,
+                    Err(error) => {
+                        tracing::warn!(contact = ?opener.contact, %error, "a control message is refused");
+                        let from = Some(Peer::new(body.from, body.from_device)).filter(|_| !boot);
+                        return refused(from, Some(&body), "control-refused", self.now.wall_ms);
+                    }
+                }
+            }
+            Content::Letter(letter) => placement = self.place(letter),
+            Content::Receipts | Content::Presence(_) | Content::NeedReseal(_) | Content::Sync(_) => {}
+        }
+        Verdict::Opened(Box::new(Opened { key, body, content, placement }))
+    }
+
+    fn place(&self, letter: &Letter) -> Placement {
+        match self.sessions.inbound(letter.to.as_ref()) {
+            Inbound::Session { session, .. } => Placement { mailbox: Mailbox::Session(session), held: None },
+            Inbound::Desk => Placement { mailbox: Mailbox::Desk, held: None },
+            Inbound::NoSuchSession => {
+                Placement { mailbox: Mailbox::Desk, held: Some(HeldReason::NoSuchSession) }
+            }
+        }
+    }
+}
+
+fn refused(from: Option<Peer>, body: Option<&Body>, reason: &str, now_ms: u64) -> Verdict {
+    let msg_id = body.map_or(penpal_protocol::ids::MsgId::from_bytes([0; 16]), |body| body.msg_id);
+    let expires_ms = body
+        .map_or(now_ms.saturating_add(penpal_protocol::limits::MAX_MESSAGE_LIFE_MS), |body| body.expires_ms);
+    Verdict::Refused { from: from.filter(|_| body.is_some()), msg_id, expires_ms, reason: reason.to_owned() }
+}

@@ -1,0 +1,281 @@
+//! `inbox`, `read`, `take`, `commit`, `outbox`, `trace`, `dismiss`.
+
+use penpal_agents::quote::Shown;
+use penpal_delivery::{LeaseId, MailKey, MailView, Mailbox, Selection, Surfacing};
+use penpal_local_api::SHAPE_VERSION;
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::mail::{
+    CommitRequest, Committed, Dismissed, IdRequest, Inbox, InboxRequest, Message, OutMessage, Outbox,
+    OutboxRequest, ReadAnswer, ReadRequest, TakeRequest, Taken, Trace,
+};
+
+use super::{Outcome, Reply, now, wait};
+use crate::engine::machines::{Engine, delivery_step};
+use crate::engine::views::{count, kind, stage, unreadable};
+use crate::engine::waiting::Wait;
+
+/// Messages handed to a model at once, at most.
+const MAX_TAKEN: usize = 20;
+
+/// Rows read at once for a listing.
+const PAGE: usize = 256;
+
+impl Engine {
+    pub(super) fn inbox(&mut self, request: InboxRequest) -> Outcome {
+        let listed = self.list_mail(&request)?;
+        if listed.messages.is_empty() && request.wait_ms > 0 {
+            let span = wait(request.wait_ms);
+            return Ok(Reply::Later(Wait::Inbox(Box::new(request)), span));
+        }
+        now(&listed)
+    }
+
+    /// Mail that a listing shows now.
+    pub(in crate::engine) fn list_mail(&mut self, request: &InboxRequest) -> Result<Inbox, ApiError> {
+        let own = self.acting_mailbox(&request.caller, request.session.as_deref())?;
+        let one_mailbox = request.session.is_some() || own != Mailbox::Desk;
+        let after = match &request.after {
+            Some(id) => {
+                let key = self.message_key(id, &request.caller)?;
+                Some(self.view_of(key)?.ordinal)
+            }
+            None => None,
+        };
+        let mut views = Vec::new();
+        if let Some(name) = &request.with {
+            let contact = self.with(name)?;
+            views = self.page_through(Selection::With(contact), after)?;
+            if one_mailbox {
+                views.retain(|view| view.mailbox == Some(own) || view.sent_from == Some(own));
+            }
+        } else {
+            let mailboxes = if one_mailbox { vec![own] } else { self.all_mailboxes() };
+            for mailbox in mailboxes {
+                let selection = if request.all || after.is_some() {
+                    Selection::All(mailbox)
+                } else {
+                    Selection::Unread(mailbox)
+                };
+                views.extend(self.page_through(selection, after)?);
+            }
+            views.sort_by_key(|view| view.ordinal);
+            views.retain(|view| !view.hidden);
+        }
+        if let Some(limit) = request.limit {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let first = views.len().saturating_sub(limit);
+            views.drain(..first);
+        }
+        let messages: Result<Vec<Message>, ApiError> = views.iter().map(|view| self.message(view)).collect();
+        Ok(Inbox { v: SHAPE_VERSION, messages: messages? })
+    }
+
+    fn all_mailboxes(&self) -> Vec<Mailbox> {
+        let mut all: Vec<Mailbox> = self.delivery.mailboxes().collect();
+        all.push(Mailbox::Desk);
+        all.extend(self.sessions.local().into_iter().map(|row| Mailbox::Session(row.session)));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn page_through(&self, selection: Selection, after: Option<u64>) -> Result<Vec<MailView>, ApiError> {
+        let mut all: Vec<MailView> = Vec::new();
+        let mut after = after;
+        loop {
+            let page = self
+                .delivery
+                .list(selection, after, PAGE, &self.storage)
+                .map_err(|error| unreadable(&error))?;
+            let full = page.len() == PAGE;
+            after = page.last().map(|view| view.ordinal).or(after);
+            all.extend(page);
+            if !full {
+                return Ok(all);
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, request: &ReadRequest) -> Outcome {
+        let key = self.message_key(&request.id, &request.caller)?;
+        let view = self.view_of(key)?;
+        if let Some(mailbox) = view.mailbox {
+            let surfacing = self.surfacing("cli", mailbox, true);
+            if let Err(error) = self.delivery.surface(key, &surfacing, &mut delivery_step!(self)) {
+                tracing::debug!(%error, "a message is read that waits for nobody");
+            }
+        }
+        let view = self.view_of(key)?;
+        now(&ReadAnswer { v: SHAPE_VERSION, message: self.message(&view)? })
+    }
+
+    /// How something is surfaced in a mailbox.
+    pub(in crate::engine) fn surfacing(&self, mechanism: &str, mailbox: Mailbox, read: bool) -> Surfacing {
+        Surfacing { mechanism: mechanism.to_owned(), session: self.session_ref(mailbox), read }
+    }
+
+    pub(super) fn take(&mut self, request: TakeRequest) -> Outcome {
+        let taken = self.take_now(&request)?;
+        if taken.messages.is_empty() && request.wait_ms > 0 {
+            let span = wait(request.wait_ms);
+            return Ok(Reply::Later(Wait::Take(Box::new(request)), span));
+        }
+        now(&taken)
+    }
+
+    /// Takes what can be taken now.
+    pub(in crate::engine) fn take_now(&mut self, request: &TakeRequest) -> Result<Taken, ApiError> {
+        let session = self.caller_session(&request.caller)?;
+        let Some(session) = session else {
+            return Err(ApiError::new(ErrorCode::WhichSession, "this call belongs to no session"));
+        };
+        let mailbox = Mailbox::Session(session);
+        let only = match &request.id {
+            Some(id) => Some(vec![self.message_key(id, &request.caller)?]),
+            None => None,
+        };
+        let shows_old = request.all || request.with.is_some() || only.is_some();
+        let limit = request
+            .limit
+            .map_or(MAX_TAKEN, |limit| usize::try_from(limit).unwrap_or(MAX_TAKEN))
+            .min(MAX_TAKEN);
+        let with = request.with.as_deref().map(|name| self.with(name)).transpose()?;
+        let unread: Vec<MailKey> =
+            self.page_through(Selection::Unread(mailbox), None)?.into_iter().map(|view| view.key).collect();
+        let wanted: Option<Vec<MailKey>> = match (&only, with) {
+            (Some(keys), _) => Some(keys.clone()),
+            (None, Some(contact)) => {
+                Some(unread.iter().copied().filter(|key| key.from == Some(contact)).collect())
+            }
+            (None, None) => None,
+        };
+        let lease = self.delivery.take(mailbox, wanted.as_deref(), limit, &mut delivery_step!(self));
+        let mut views = lease.messages;
+        if shows_old {
+            let old = match (&only, with) {
+                (Some(keys), _) => keys.iter().filter_map(|key| self.view_of(*key).ok()).collect(),
+                (None, Some(contact)) => self.page_through(Selection::With(contact), None)?,
+                (None, None) => self.page_through(Selection::All(mailbox), None)?,
+            };
+            let old = old
+                .into_iter()
+                .filter(|view| view.mailbox == Some(mailbox) || view.sent_from == Some(mailbox));
+            let taken: Vec<MailKey> = views.iter().map(|view| view.key).collect();
+            views.extend(old.filter(|view| !taken.contains(&view.key) && !unread.contains(&view.key)));
+            views.sort_by_key(|view| view.ordinal);
+            let first = views.len().saturating_sub(MAX_TAKEN.max(taken.len()));
+            views.drain(..first);
+        }
+        let messages: Result<Vec<Message>, ApiError> = views.iter().map(|view| self.message(view)).collect();
+        let messages = messages?;
+        let shown = if only.is_some() { Shown::Whole } else { Shown::Head };
+        let quote = self.quote(&messages, shown);
+        let left = self.delivery.unread(mailbox).unread;
+        let lease_text =
+            (!messages.is_empty()).then(|| self.lease_text(lease.id, mailbox, request.mechanism.as_deref()));
+        Ok(Taken { v: SHAPE_VERSION, lease: lease_text, messages, quote, more: count(left) })
+    }
+
+    /// A lease as the client gives it back: its number, its mailbox, and how it was shown.
+    pub(in crate::engine) fn lease_text(
+        &self,
+        lease: LeaseId,
+        mailbox: Mailbox,
+        mechanism: Option<&str>,
+    ) -> String {
+        let mailbox = penpal_protocol::text::base32::encode(&mailbox.to_key());
+        format!("{}.{mailbox}.{}", lease.0, mechanism.unwrap_or("api"))
+    }
+
+    pub(super) fn commit_lease(&mut self, request: &CommitRequest) -> Outcome {
+        let bad = || ApiError::new(ErrorCode::NotFound, "that is no lease");
+        let mut parts = request.lease.splitn(3, '.');
+        let lease = parts.next().and_then(|number| number.parse().ok()).map(LeaseId).ok_or_else(bad)?;
+        let mailbox = parts
+            .next()
+            .and_then(penpal_protocol::text::base32::decode)
+            .and_then(|key| Mailbox::from_key(&key));
+        let (mailbox, mechanism) = mailbox.zip(parts.next()).ok_or_else(bad)?;
+        let mechanism: String =
+            mechanism.chars().filter(|one| one.is_ascii_alphanumeric() || *one == '-').take(32).collect();
+        let surfacing = self.surfacing(&mechanism, mailbox, true);
+        let committed = self.delivery.commit(lease, None, &surfacing, &mut delivery_step!(self));
+        committed.map_err(|error| {
+            ApiError::new(ErrorCode::NotFound, error.to_string())
+                .hint("nothing to do: the mail is unread again and will be shown again")
+        })?;
+        now(&Committed { v: SHAPE_VERSION })
+    }
+
+    pub(super) fn outbox(&mut self, request: &OutboxRequest) -> Outcome {
+        let mut entries = self.delivery.outbox(&self.storage).map_err(|error| unreadable(&error))?;
+        if !request.all {
+            // Copies are kept for two days after their receipt; to people they are done.
+            entries.retain(|entry| !entry.report.copies.iter().all(|copy| copy.stage.is_receipted()));
+        }
+        let dead = self.delivery.dead(&self.storage).map_err(|error| unreadable(&error))?;
+        let known: Vec<_> = entries.iter().map(|entry| entry.msg_id).collect();
+        entries.extend(dead.into_iter().filter(|entry| !known.contains(&entry.msg_id)));
+        let own = self.acting_mailbox(&request.caller, None)?;
+        if own != Mailbox::Desk {
+            entries.retain(|entry| entry.from == own);
+        }
+        entries.retain(|entry| entry.kind.is_mail());
+        entries.sort_by_key(|entry| entry.sent_ms);
+        if let Some(limit) = request.limit {
+            let first = entries.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+            entries.drain(..first);
+        }
+        let mut messages = Vec::new();
+        for entry in entries {
+            let view = self.view_of(MailKey::own(entry.msg_id))?;
+            let message = self.message(&view)?;
+            let trail =
+                self.delivery.trace(entry.msg_id, &self.storage).map_err(|error| unreadable(&error))?;
+            messages.push(OutMessage {
+                id: entry.msg_id.to_text(),
+                short: entry.short.clone(),
+                from: self.mailbox_name(entry.from),
+                to: entry.to.clone(),
+                kind: kind(entry.kind),
+                subject: entry.subject.clone(),
+                body: message.body,
+                sent_ms: entry.sent_ms,
+                expires_ms: entry.expires_ms,
+                stage: stage(entry.report.stage),
+                reason: entry.report.reason.clone(),
+                next_try_ms: None,
+                copies: self.copies(&entry.report, &trail.unwrap_or_default()),
+            });
+        }
+        now(&Outbox { v: SHAPE_VERSION, messages })
+    }
+
+    pub(super) fn trace(&mut self, request: &IdRequest) -> Outcome {
+        let key = self.message_key(&request.id, &request.caller)?;
+        let view = self.view_of(key)?;
+        let trail = self.delivery.trace(key.msg_id, &self.storage).map_err(|error| unreadable(&error))?;
+        let trail = trail.ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::UnknownId,
+                "that message was received here; its trail is with whoever sent it",
+            )
+        })?;
+        let events = trail.iter().map(|event| self.trace_event(event)).collect();
+        now(&Trace { v: SHAPE_VERSION, id: key.msg_id.to_text(), short: view.short, events })
+    }
+
+    pub(super) fn dismiss(&mut self, request: &IdRequest) -> Outcome {
+        let key = self.message_key(&request.id, &request.caller)?;
+        self.delivery.dismiss(key.msg_id, &mut delivery_step!(self)).map_err(|error| {
+            use penpal_delivery::DismissError as E;
+            let code = match &error {
+                E::Unknown => ErrorCode::UnknownId,
+                E::NotFailed { .. } => ErrorCode::NotRetryable,
+                _ => ErrorCode::HomeUnusable,
+            };
+            ApiError::new(code, error.to_string())
+        })?;
+        now(&Dismissed { v: SHAPE_VERSION, id: key.msg_id.to_text() })
+    }
+}

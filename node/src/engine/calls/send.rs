@@ -1,0 +1,358 @@
+//! `send`, `send/wait`, `retry`.
+
+use std::time::Duration;
+
+use penpal_contact::State;
+use penpal_delivery::{Destination, HeldReason, MailKey, Mailbox, NewMessage, Peer, Stage};
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::mail::{IdRequest, SendRequest, SendWaitRequest};
+use penpal_protocol::cbor::Text;
+use penpal_protocol::ids::{DeviceId, Fingerprint};
+use penpal_protocol::limits::{MAX_SUBJECT_BYTES, MAX_TEXT_BYTES};
+use penpal_protocol::sealed::{Content, Kind, Letter, SessionRef, SessionTarget};
+use penpal_sessions::{Target, Unchecked};
+
+use super::{Outcome, Reply, label, wait};
+use crate::engine::machines::{Engine, contact_step, delivery_step};
+use crate::engine::views::unreadable;
+use crate::engine::waiting::{Goal, SentWait, Wait};
+
+/// How long `send` waits by itself for a better stage.
+const PLAIN_WAIT: Duration = Duration::from_secs(2);
+
+/// Where a message goes.
+struct Route {
+    destinations: Vec<Destination>,
+    target: Option<SessionTarget>,
+    to: String,
+    remarks: Vec<String>,
+    account: Option<Fingerprint>,
+}
+
+impl Engine {
+    pub(super) fn send(&mut self, request: SendRequest) -> Outcome {
+        if request.text.len() > MAX_TEXT_BYTES {
+            let message =
+                format!("the text has {} bytes, at most {MAX_TEXT_BYTES} are possible", request.text.len());
+            return Err(ApiError::new(ErrorCode::BodyTooLarge, message));
+        }
+        let own = self.acting_mailbox(&request.caller, request.from_session.as_deref())?;
+        let reply_to =
+            request.reply_to.as_deref().map(|id| self.message_key(id, &request.caller)).transpose()?;
+        // An answer comes from the mailbox that received the message.
+        let from = match (reply_to, request.from_session.is_some()) {
+            (Some(key), false) => self.view_of(key)?.mailbox.unwrap_or(own),
+            _ => own,
+        };
+        let route = match (&request.to, reply_to) {
+            (Some(to), _) => self.route(to, request.anyway)?,
+            (None, Some(key)) => self.route_back(key)?,
+            (None, None) => return Err(ApiError::new(ErrorCode::Usage, "no address was given")),
+        };
+        let kind = match (reply_to, request.ask) {
+            (_, true) => Kind::Ask,
+            (Some(_), false) => Kind::Reply,
+            (None, false) => Kind::Note,
+        };
+        let subject =
+            request.subject.as_deref().filter(|subject| !subject.is_empty()).map(Text::new).transpose();
+        let subject = subject.map_err(|error| {
+            ApiError::new(
+                ErrorCode::Usage,
+                format!("the subject has {} bytes, at most {MAX_SUBJECT_BYTES} are possible", error.got),
+            )
+        })?;
+        let letter = Letter {
+            from: self.session_ref(from),
+            to: route.target,
+            subject,
+            text: Text::truncated(&request.text),
+            reply_to: reply_to.map(|key| key.msg_id),
+            room: None,
+            artifacts: None,
+            target_device: None,
+        };
+        let message = NewMessage {
+            kind,
+            content: Content::Letter(Box::new(letter)),
+            from,
+            to: route.to,
+            destinations: route.destinations.clone(),
+            reply_to,
+            trace_id: None,
+            hops: 0,
+            wake_budget: 0,
+            life_ms: request.life_ms,
+            boot: false,
+            msg_id: None,
+        };
+        let sent = self.delivery.send(message, &mut delivery_step!(self));
+        let sent = sent.map_err(|error| ApiError::new(ErrorCode::Usage, error.to_string()))?;
+        if let Some(account) = route.account {
+            self.contacts.handle_person_wrote(&account, &mut contact_step!(self));
+        }
+        let (goal, strict, span) = match request.wait_ms {
+            Some(0) => (Goal::Queued, false, Duration::ZERO),
+            Some(ms) if kind == Kind::Ask => (Goal::Reply, true, wait(ms)),
+            Some(ms) => (Goal::Stage(Stage::Surfaced), true, wait(ms)),
+            None => (self.best_soon(route.account), false, PLAIN_WAIT),
+        };
+        let wait = SentWait {
+            msg_id: sent.msg_id,
+            goal,
+            strict,
+            remarks: route.remarks,
+            mechanism: request.mechanism,
+        };
+        Ok(Reply::Later(Wait::Sent(wait), span))
+    }
+
+    /// The best stage that can come by itself within moments.
+    fn best_soon(&self, account: Option<Fingerprint>) -> Goal {
+        let Some(account) = account else { return Goal::Queued };
+        if self.contacts.route(&account).is_none_or(|route| !route.open) {
+            return Goal::Queued;
+        }
+        let foreign = self
+            .contacts
+            .view(&account)
+            .is_some_and(|view| self.contacts.home_relay().is_none_or(|home| home.pin != view.relay.pin));
+        if foreign {
+            return Goal::Stage(Stage::Delivered);
+        }
+        if !self.greeting.greeted {
+            return Goal::Queued;
+        }
+        if self.sessions.contact_online(account, self.now) {
+            Goal::Stage(Stage::Delivered)
+        } else {
+            Goal::Stage(Stage::Relayed)
+        }
+    }
+
+    pub(super) fn send_wait(&mut self, request: SendWaitRequest) -> Outcome {
+        let key = self.message_key(&request.id, &request.caller)?;
+        let is_ask = self.view_of(key)?.kind == Kind::Ask;
+        let goal = if is_ask { Goal::Reply } else { Goal::Stage(Stage::Surfaced) };
+        let sent = SentWait {
+            msg_id: key.msg_id,
+            goal,
+            strict: true,
+            remarks: Vec::new(),
+            mechanism: request.mechanism,
+        };
+        Ok(Reply::Later(Wait::Sent(sent), wait(request.wait_ms)))
+    }
+
+    pub(super) fn retry(&mut self, request: &IdRequest) -> Outcome {
+        let key = self.message_key(&request.id, &request.caller)?;
+        self.delivery.retry(key.msg_id, &mut delivery_step!(self)).map_err(|error| {
+            use penpal_delivery::RetryError as E;
+            let code = match &error {
+                E::Unknown => ErrorCode::UnknownId,
+                E::Done { .. } => ErrorCode::NotRetryable,
+                _ => ErrorCode::HomeUnusable,
+            };
+            ApiError::new(code, error.to_string())
+        })?;
+        let sent = SentWait {
+            msg_id: key.msg_id,
+            goal: Goal::Stage(Stage::Relayed),
+            strict: false,
+            remarks: Vec::new(),
+            mechanism: None,
+        };
+        Ok(Reply::Later(Wait::Sent(sent), PLAIN_WAIT))
+    }
+
+    /// How a mailbox of ours is named to others; nothing for the desk.
+    pub(in crate::engine) fn session_ref(&self, mailbox: Mailbox) -> Option<SessionRef> {
+        match mailbox {
+            Mailbox::Desk => None,
+            Mailbox::Session(sid) => {
+                self.sessions.session(sid).map(|view| SessionRef { sid: view.session, name: view.name })
+            }
+        }
+    }
+
+    fn route(&self, to: &str, anyway: bool) -> Result<Route, ApiError> {
+        let target = self
+            .sessions
+            .resolve(to, &self.directory(), anyway)
+            .map_err(|error| self.resolve_error(to, &error))?;
+        let mut remarks = Vec::new();
+        let (destinations, target, account) = match target {
+            Target::Local { session, ended, .. } => {
+                if ended {
+                    remarks.push("that session has ended; it sees this when it is resumed".to_owned());
+                }
+                (vec![Destination::Local { mailbox: Mailbox::Session(session), held: None }], None, None)
+            }
+            Target::LocalDesk => {
+                (vec![Destination::Local { mailbox: Mailbox::Desk, held: None }], None, None)
+            }
+            Target::ContactDesk { account } => (self.devices_of(&account, None)?, None, Some(account)),
+            Target::ContactSession { account, device, session, name } => {
+                let target = SessionTarget { sid: Some(session), name };
+                (self.devices_of(&account, Some(device))?, Some(target), Some(account))
+            }
+            Target::ContactUnchecked { account, device, name, why } => {
+                if why == Unchecked::NoList {
+                    remarks.push("name not checked: no list of their sessions has come yet".to_owned());
+                }
+                let target = SessionTarget { sid: None, name };
+                (self.devices_of(&account, device)?, Some(target), Some(account))
+            }
+            Target::OwnDevice { .. } | Target::Room { .. } => {
+                return Err(ApiError::new(ErrorCode::UnknownAddress, format!("{to} cannot be reached")));
+            }
+        };
+        Ok(Route { destinations, target, to: to.to_owned(), remarks, account })
+    }
+
+    fn devices_of(
+        &self,
+        account: &Fingerprint,
+        device: Option<DeviceId>,
+    ) -> Result<Vec<Destination>, ApiError> {
+        let view = self.contacts.view(account);
+        let view =
+            view.ok_or_else(|| ApiError::new(ErrorCode::UnknownContact, "there is no such contact"))?;
+        let name = &view.name;
+        match view.state {
+            State::Active | State::Gone => {}
+            State::Blocked => {
+                return Err(ApiError::new(ErrorCode::ContactBlocked, format!("{name} is blocked"))
+                    .hint(format!("penpal contact unblock {name}")));
+            }
+            State::PendingIn | State::PendingOut | State::Declined => {
+                return Err(ApiError::new(ErrorCode::ContactState, format!("{name} is not a contact yet")));
+            }
+        }
+        let devices =
+            view.devices.iter().map(|one| one.id).filter(|id| device.is_none_or(|wanted| wanted == *id));
+        let destinations: Vec<_> = devices.map(|id| Destination::Device(Peer::new(*account, id))).collect();
+        if destinations.is_empty() {
+            return Err(ApiError::new(
+                ErrorCode::ContactState,
+                format!("{name} has no such device any more"),
+            ));
+        }
+        Ok(destinations)
+    }
+
+    /// Back to whoever sent a message.
+    fn route_back(&self, key: MailKey) -> Result<Route, ApiError> {
+        let view = self.view_of(key)?;
+        match (view.sender(), view.sent_from) {
+            (Some(peer), _) => {
+                let target = view
+                    .from_session
+                    .map(|session| SessionTarget { sid: Some(session.sid), name: session.name });
+                let name = self.contact_name(&peer.account);
+                let to =
+                    target.as_ref().map_or_else(|| name.clone(), |target| format!("{name}/{}", target.name));
+                let destinations = self.devices_of(&peer.account, Some(peer.device))?;
+                Ok(Route { destinations, target, to, remarks: Vec::new(), account: Some(peer.account) })
+            }
+            (None, Some(mailbox)) => {
+                let held = match mailbox {
+                    Mailbox::Desk => None,
+                    Mailbox::Session(sid) => {
+                        self.sessions.session(sid).is_none().then_some(HeldReason::SessionGone)
+                    }
+                };
+                let (mailbox, to) = if held.is_some() {
+                    (Mailbox::Desk, "desk".to_owned())
+                } else {
+                    (mailbox, self.mailbox_name(mailbox))
+                };
+                Ok(Route {
+                    destinations: vec![Destination::Local { mailbox, held }],
+                    target: None,
+                    to,
+                    remarks: Vec::new(),
+                    account: None,
+                })
+            }
+            (None, None) => Err(ApiError::new(ErrorCode::UnknownId, "that message has no sender to answer")),
+        }
+    }
+
+    fn resolve_error(&self, to: &str, error: &penpal_sessions::ResolveError) -> ApiError {
+        use penpal_sessions::ResolveError as E;
+        let candidates = error.candidates().to_vec();
+        let code = match error {
+            E::Malformed(_) => ErrorCode::BadName,
+            E::Ambiguous { .. } => ErrorCode::AmbiguousAddress,
+            E::UnknownContact { .. } if self.contacts.account().is_none() => {
+                let message =
+                    format!("{to}: there is no account, so only sessions on this machine can be reached");
+                return ApiError::new(ErrorCode::NoAccount, message);
+            }
+            E::UnknownContact { .. } => ErrorCode::UnknownContact,
+            E::Unknown { .. }
+            | E::UnknownSession { .. }
+            | E::UnknownDevice { .. }
+            | E::UnknownRoom { .. } => ErrorCode::UnknownAddress,
+            _ => ErrorCode::UnknownAddress,
+        };
+        let mut shown = ApiError::new(code, error.to_string()).candidates(candidates);
+        if let E::UnknownSession { .. } = error {
+            shown = shown.hint("use one of the candidates, or --anyway to send to that name");
+        }
+        shown
+    }
+
+    /// A message by what was typed. Inside an agent only its own session's mail counts.
+    pub(super) fn message_key(
+        &mut self,
+        typed: &str,
+        caller: &penpal_local_api::caller::Caller,
+    ) -> Result<MailKey, ApiError> {
+        let own = match self.caller_session(caller) {
+            Ok(own) => {
+                own.filter(|_| self.is_inside_agent(caller) || caller.agent.is_some()).map(Mailbox::Session)
+            }
+            Err(error) => return Err(error),
+        };
+        let allowed = |key: &MailKey| match own {
+            None => true,
+            Some(mailbox) => self
+                .delivery
+                .view(*key, &self.storage)
+                .ok()
+                .flatten()
+                .is_some_and(|view| view.mailbox == Some(mailbox) || view.sent_from == Some(mailbox)),
+        };
+        self.delivery.resolve(typed, &allowed, &self.storage).map_err(|error| {
+            use penpal_delivery::ResolveError as E;
+            match &error {
+                E::Ambiguous { candidates, .. } => ApiError::new(ErrorCode::AmbiguousId, error.to_string())
+                    .candidates(self.short_ids(candidates)),
+                E::NotAnId { .. } | E::Unknown { .. } => {
+                    ApiError::new(ErrorCode::UnknownId, error.to_string())
+                }
+                _ => ApiError::new(ErrorCode::HomeUnusable, error.to_string()),
+            }
+        })
+    }
+
+    fn short_ids(&self, keys: &[MailKey]) -> Vec<String> {
+        let view = |key: &MailKey| self.delivery.view(*key, &self.storage).ok().flatten();
+        keys.iter().filter_map(view).map(|view| view.short).collect()
+    }
+
+    /// A message that is known to exist.
+    pub(super) fn view_of(&self, key: MailKey) -> Result<penpal_delivery::MailView, ApiError> {
+        let view = self.delivery.view(key, &self.storage).map_err(|error| unreadable(&error))?;
+        view.ok_or_else(|| ApiError::new(ErrorCode::UnknownId, "no message has that id"))
+    }
+
+    /// A contact or session in `--with`.
+    pub(super) fn with(&self, name: &str) -> Result<Fingerprint, ApiError> {
+        let head = name.split('/').next().unwrap_or(name);
+        let name = label(head)?;
+        self.contacts.resolve(&name).map_err(|error| super::contacts::unknown_contact(&error))
+    }
+}

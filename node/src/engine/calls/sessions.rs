@@ -1,0 +1,116 @@
+//! `sessions`, `session/…`.
+
+use penpal_local_api::SHAPE_VERSION;
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::sessions::{
+    NameRequest, OpenRequest, RenameRequest, Session, Sessions, SessionsRequest, SummaryRequest, Whoami,
+    WhoamiRequest,
+};
+use penpal_protocol::cbor::Text;
+use penpal_protocol::ids::SessionId;
+use penpal_protocol::sealed::SessionState;
+
+use super::{Outcome, label, now};
+use crate::engine::machines::Engine;
+
+impl Engine {
+    pub(super) fn list_sessions(&mut self, request: &SessionsRequest) -> Outcome {
+        self.note_caller(&request.caller);
+        let rows = self.sessions.local();
+        let shown = rows.iter().filter(|row| request.all || row.state != SessionState::Ended);
+        now(&Sessions { v: SHAPE_VERSION, sessions: shown.map(|row| self.session_row(row)).collect() })
+    }
+
+    /// Lets a call show that its session lives; who it is does not matter to the answer.
+    pub(super) fn note_caller(&mut self, caller: &penpal_local_api::caller::Caller) {
+        if let Err(error) = self.caller_session(caller) {
+            tracing::debug!(%error, "a caller without session");
+        }
+    }
+
+    pub(super) fn whoami(&mut self, request: &WhoamiRequest) -> Outcome {
+        let session = self.caller_session(&request.caller)?.and_then(|sid| self.sessions.session(sid));
+        let handle = self.contacts.account().map(|me| me.handle.to_string());
+        let address = match (&session, handle) {
+            (Some(view), Some(handle)) => Some(format!("{handle}/{}", view.name)),
+            (None, handle) => handle,
+            (Some(_), None) => None,
+        };
+        now(&Whoami {
+            v: SHAPE_VERSION,
+            session: session.as_ref().map(|view| self.session_row(view)),
+            address,
+            inside_agent: self.is_inside_agent(&request.caller),
+        })
+    }
+
+    pub(super) fn session_open(&mut self, request: &OpenRequest) -> Outcome {
+        let name = label(&request.name)?;
+        let agent = label(request.agent.as_deref().unwrap_or(penpal_agents::kind::BY_HAND))?;
+        // Opening what is open already is what a script that runs twice does.
+        if let Some(sid) = self.sessions.by_name(&name)
+            && self.sessions.session(sid).is_some_and(|view| {
+                view.model == penpal_sessions::ProcessModel::ByHand && view.state != SessionState::Ended
+            })
+        {
+            return self.session_shape(sid);
+        }
+        let placed = self.sessions.handle_open(name, agent, self.now, &mut self.rng);
+        let placed = placed.map_err(|error| name_error(&error))?;
+        self.session_shape(placed.session)
+    }
+
+    pub(super) fn session_close(&mut self, request: &NameRequest) -> Outcome {
+        let sid = self.session_named(&request.name)?;
+        let closed = self.sessions.handle_close(sid, self.now);
+        closed.map_err(|error| {
+            ApiError::new(ErrorCode::SessionBusy, error.to_string())
+                .hint("it ends with its agent; penpal sessions")
+        })?;
+        self.session_shape(sid)
+    }
+
+    pub(super) fn session_rename(&mut self, request: &RenameRequest) -> Outcome {
+        let sid = self.session_named(&request.name)?;
+        let new = label(&request.new)?;
+        self.sessions.handle_rename(sid, new, self.now).map_err(|error| name_error(&error))?;
+        self.session_shape(sid)
+    }
+
+    pub(super) fn session_summary(&mut self, request: &SummaryRequest) -> Outcome {
+        let sid = match &request.name {
+            Some(name) => self.session_named(name)?,
+            None => self.caller_session(&request.caller)?.ok_or_else(|| {
+                ApiError::new(ErrorCode::WhichSession, "this call belongs to no session")
+                    .hint("penpal session summary NAME TEXT")
+            })?,
+        };
+        let line = request.text.lines().next().unwrap_or_default().trim();
+        let summary = (!line.is_empty()).then(|| Text::truncated(line));
+        let set = self.sessions.handle_summary(sid, summary, self.now);
+        set.map_err(|error| ApiError::new(ErrorCode::UnknownAddress, error.to_string()))?;
+        self.session_shape(sid)
+    }
+
+    fn session_named(&self, name: &str) -> Result<SessionId, ApiError> {
+        let name = label(name)?;
+        self.sessions.by_name(&name).ok_or_else(|| self.no_session(&name))
+    }
+
+    fn session_shape(&self, sid: SessionId) -> Outcome {
+        let view = self.sessions.session(sid);
+        let view = view.ok_or_else(|| ApiError::new(ErrorCode::UnknownAddress, "the session is gone"))?;
+        now(&Session { v: SHAPE_VERSION, row: self.session_row(&view) })
+    }
+}
+
+fn name_error(error: &penpal_sessions::NameError) -> ApiError {
+    use penpal_sessions::NameError as E;
+    let code = match error {
+        E::Unknown => ErrorCode::UnknownAddress,
+        E::Reserved { .. } => ErrorCode::BadName,
+        E::Taken { .. } => ErrorCode::SessionBusy,
+        _ => ErrorCode::SessionBusy,
+    };
+    ApiError::new(code, error.to_string())
+}

@@ -1,0 +1,310 @@
+//! Opens keys, store and machines, and the engine that holds them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use penpal_contact::Contacts;
+use penpal_delivery::Delivery;
+use penpal_local_api::home::Home;
+use penpal_protocol::ids::{DepositId, EdgeId, Fingerprint, InviteId, KeyId, RelayPin, RunId};
+use penpal_protocol::sealed::Presence;
+use penpal_protocol::time::Now;
+use penpal_protocol::wire::Deposit;
+use penpal_seal::{IdentityKeys, KeyFolder, ReceiveKeys, StoredReceiveKeys};
+use penpal_sessions::Sessions;
+use penpal_store::{LogStore, Options, Store};
+
+use super::clock::Clock;
+use super::fate::Fate;
+use super::links::{Links, PendingRequest};
+use super::meta::Runs;
+use super::notices::Notices;
+use super::storage::{self, Storage};
+use super::waiting::Waiting;
+use super::{CallId, LinkId, Output};
+use penpal_local_api::error::ApiError;
+
+/// The operating system's generator.
+pub(super) type Rng = rand_core::UnwrapErr<getrandom::SysRng>;
+
+/// Keys of this node, in their files.
+#[derive(Debug)]
+pub(super) struct Vault {
+    pub(super) identity: Arc<IdentityKeys>,
+    pub(super) receive: ReceiveKeys<KeyFolder>,
+}
+
+/// How the present connection to the home relay stands with `Hello`.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    /// This start of the node.
+    pub(super) run: RunId,
+    /// Starts that the relay may not know yet.
+    pub(super) runs: Runs,
+    /// A `Hello` is under way.
+    pub(super) asked: bool,
+    /// The relay answered: receiving.
+    pub(super) greeted: bool,
+    /// Another copy of this node is connected: say `Hello` again then, on the monotonic clock.
+    pub(super) again_at: Option<Duration>,
+}
+
+/// A relay of contacts, other than our own.
+#[derive(Debug, Default)]
+pub(super) struct ForeignRelay {
+    /// Tries in a row that failed.
+    pub(super) failures: u32,
+    /// When it counts as reachable again.
+    pub(super) retry_at: Option<Duration>,
+}
+
+/// Everything the engine's thread owns.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) home: Home,
+    pub(super) clock: Clock,
+    pub(super) now: Now,
+    pub(super) started_ms: u64,
+    pub(super) rng: Rng,
+    pub(super) storage: Storage,
+    pub(super) vault: Vault,
+    pub(super) contacts: Contacts,
+    pub(super) delivery: Delivery,
+    pub(super) sessions: Sessions,
+    pub(super) links: Links,
+    pub(super) greeting: Greeting,
+    pub(super) foreign: BTreeMap<RelayPin, ForeignRelay>,
+    pub(super) waiting: Waiting,
+    pub(super) notices: Notices,
+    /// Presence that waits for a contact's bundle.
+    pub(super) unsent_presence: BTreeMap<Fingerprint, Presence>,
+    /// Envelopes dropped because nobody known sent them, since the start.
+    pub(super) foreign_envelopes: u64,
+    /// What the step says once it is durable.
+    pub(super) outputs: Vec<Output>,
+    pub(super) answers: Vec<(CallId, Result<Vec<u8>, ApiError>)>,
+    pub(super) requests: Vec<PendingRequest>,
+    pub(super) deposits: Vec<(LinkId, Box<Deposit>)>,
+    /// For whom, and on which edge, deposits that are not answered yet were made.
+    pub(super) flying: BTreeMap<DepositId, (LinkId, Fingerprint, EdgeId)>,
+    /// What the key file may forget once the step is durable.
+    pub(super) erase_invites: BTreeSet<InviteId>,
+    pub(super) erase_seeds: Vec<KeyId>,
+    pub(super) stopping: bool,
+}
+
+/// A step of the contact machine, from the engine's fields.
+macro_rules! contact_step {
+    ($engine:expr) => {
+        penpal_contact::Step { now: $engine.now, rng: &mut $engine.rng }
+    };
+}
+
+/// A step of the delivery machine, from the engine's fields.
+macro_rules! delivery_step {
+    ($engine:expr) => {
+        penpal_delivery::Step { now: $engine.now, records: &$engine.storage, rng: &mut $engine.rng }
+    };
+}
+
+pub(super) use {contact_step, delivery_step};
+
+impl Engine {
+    /// Opens everything in a home.
+    pub(super) fn open(home: &Home) -> Result<Self, Fate> {
+        penpal_seal::self_check()
+            .map_err(|error| Fate::Defect(format!("cryptography does not work here: {error}")))?;
+        let clock = Clock::start();
+        let now = clock.now();
+        let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+        let mut storage = Storage::new(open_store(home)?);
+        let mut vault = open_keys(home, &storage, &mut rng)?;
+        let run = RunId::from_bytes(random(&mut rng));
+        let mut runs = match storage.get(storage::META, &Runs::key()) {
+            Ok(Some(row)) => {
+                Runs::decode(&row).map_err(|error| Fate::home("a row of the log is damaged", &error))?
+            }
+            Ok(None) => Runs::default(),
+            Err(error) => return Err(Fate::home("the log cannot be read", &error)),
+        };
+        runs.begin(run);
+        storage.change(storage::META, Runs::key(), Some(runs.encode()));
+        let greeting = Greeting { run, runs, asked: false, greeted: false, again_at: None };
+        let (contacts, delivery, sessions) = open_machines(&storage, &mut vault, now, &mut rng)?;
+        let mut engine = Self {
+            home: home.clone(),
+            clock,
+            now,
+            started_ms: now.wall_ms,
+            rng,
+            storage,
+            vault,
+            contacts,
+            delivery,
+            sessions,
+            links: Links::default(),
+            greeting,
+            foreign: BTreeMap::new(),
+            waiting: Waiting::default(),
+            notices: Notices::default(),
+            unsent_presence: BTreeMap::new(),
+            foreign_envelopes: 0,
+            outputs: Vec::new(),
+            answers: Vec::new(),
+            requests: Vec::new(),
+            deposits: Vec::new(),
+            flying: BTreeMap::new(),
+            erase_invites: BTreeSet::new(),
+            erase_seeds: Vec::new(),
+            stopping: false,
+        };
+        engine.after_opening();
+        Ok(engine)
+    }
+
+    /// Opens the machines again from what is durable: a step could not be stored.
+    pub(super) fn reopen(&mut self) -> Result<(), Fate> {
+        self.storage.forget();
+        self.requests.clear();
+        self.deposits.clear();
+        self.flying.clear();
+        self.erase_invites.clear();
+        self.erase_seeds.clear();
+        self.outputs.clear();
+        let (contacts, delivery, sessions) =
+            open_machines(&self.storage, &mut self.vault, self.now, &mut self.rng)?;
+        (self.contacts, self.delivery, self.sessions) = (contacts, delivery, sessions);
+        // Every connection begins anew, as after a restart: what was under way on it belongs to a step that never was.
+        for link in self.links.close_all() {
+            self.outputs.push(Output::CloseLink(link));
+        }
+        self.greeting.asked = false;
+        self.greeting.greeted = false;
+        self.after_opening();
+        Ok(())
+    }
+
+    fn after_opening(&mut self) {
+        let present: BTreeSet<KeyId> = self.vault.receive.ids().collect();
+        let report = self.delivery.reconcile_seeds(&present, &mut delivery_step!(self));
+        tracing::debug!(?report, "keys compared with their file");
+        self.sessions.handle_started(self.now);
+        let all: Vec<Fingerprint> = self.contacts.list().into_iter().map(|row| row.contact).collect();
+        for contact in all {
+            self.mirror_contact(contact);
+        }
+    }
+}
+
+/// Random bytes.
+pub(super) fn random<const N: usize>(rng: &mut Rng) -> [u8; N] {
+    use rand_core::Rng as _;
+    let mut bytes = [0; N];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+fn open_store(home: &Home) -> Result<Box<dyn Store>, Fate> {
+    let mut told = 0;
+    let progress = move |progress: penpal_store::Progress| {
+        // A line for every tenth of the way.
+        let tenth = progress.done.saturating_mul(10).checked_div(progress.total).unwrap_or_default();
+        if tenth > told {
+            told = tenth;
+            tracing::info!(task = ?progress.task, percent = tenth * 10, "working through the log");
+        }
+    };
+    let options = Options { progress: Some(Box::new(progress)), ..Options::default() };
+    let store =
+        LogStore::open(&home.data(), options).map_err(|error| Fate::home("messages and state", &error))?;
+    let opening = store.opening();
+    for warning in &opening.warnings {
+        tracing::warn!(?warning, "found in the log");
+    }
+    if let Some(why) = &opening.rebuilt {
+        tracing::info!(%why, "the index was rebuilt");
+    }
+    Ok(Box::new(store))
+}
+
+fn open_keys(home: &Home, storage: &Storage, rng: &mut Rng) -> Result<Vault, Fate> {
+    let failed = |error: &dyn std::fmt::Display| Fate::Home(error.to_string());
+    let folder = KeyFolder::open(home.keys()).map_err(|error| failed(&error))?;
+    let identity = match penpal_seal::load_identity(&folder).map_err(|error| failed(&error))? {
+        Some(identity) => identity,
+        None => {
+            // A new identity is made only where there never was one.
+            let mut rows = 0_usize;
+            let account = storage::contact_table(penpal_contact::Table::Account);
+            let counted: Result<(), penpal_store::ReadError> = storage.each(account, |_, _| {
+                rows += 1;
+                Ok(())
+            });
+            counted.map_err(|error| failed(&error))?;
+            if rows > 0 {
+                let path = home.keys().join("identity.key");
+                return Err(Fate::Home(format!(
+                    "{} is missing, and this node has an account",
+                    path.display()
+                )));
+            }
+            let identity = IdentityKeys::generate(rng);
+            penpal_seal::store_identity(&folder, &identity).map_err(|error| failed(&error))?;
+            identity
+        }
+    };
+    let stored = StoredReceiveKeys::load(folder).map_err(|error| failed(&error))?;
+    let mut assigned = Vec::new();
+    let keys = storage::delivery_table(penpal_delivery::Table::Key);
+    let read: Result<(), penpal_store::ReadError> = storage.each(keys, |key, _| {
+        assigned.extend(KeyId::from_slice(key));
+        Ok(())
+    });
+    read.map_err(|error| failed(&error))?;
+    let (receive, missing) = stored.with_assigned(assigned);
+    if !missing.is_empty() {
+        tracing::warn!(
+            count = missing.len(),
+            "keys that the log knows are not in the key file; what was sealed to them is asked for again"
+        );
+    }
+    Ok(Vault { identity: Arc::new(identity), receive })
+}
+
+fn open_machines(
+    storage: &Storage,
+    vault: &mut Vault,
+    now: Now,
+    rng: &mut Rng,
+) -> Result<(Contacts, Delivery, Sessions), Fate> {
+    let damaged = |error: &dyn std::fmt::Display| Fate::home("a row of the log cannot be used", error);
+    let mut restoring = Contacts::restoring(Arc::clone(&vault.identity));
+    for table in penpal_contact::Table::ALL {
+        storage.each(storage::contact_table(table), |key, value| {
+            restoring.row(table, key, value).map_err(|error| damaged(&error))
+        })?;
+    }
+    for (invite, entry) in vault.receive.invites() {
+        restoring.secret(*invite, entry.clone());
+    }
+    let contacts = restoring.finish(&mut penpal_contact::Step { now, rng });
+    let mut sessions = Sessions::new();
+    {
+        use penpal_sessions::Table as T;
+        for table in [T::Session, T::Alias, T::Peer, T::Meta] {
+            storage.each(storage::sessions_table(table), |key, value| {
+                sessions.restore(table, key, value).map_err(|error| damaged(&error))
+            })?;
+        }
+    }
+    let delivery = Delivery::open(&mut penpal_delivery::Step { now, records: storage, rng });
+    let delivery = delivery.map_err(|error| damaged(&error))?;
+    Ok((contacts, delivery, sessions))
+}
+
+impl From<penpal_store::ReadError> for Fate {
+    fn from(error: penpal_store::ReadError) -> Self {
+        Self::home("the log cannot be read", &error)
+    }
+}

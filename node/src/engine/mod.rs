@@ -1,0 +1,123 @@
+//! The engine: one thread that owns the machines and the store, and turns inputs into durable steps and outputs.
+//!
+//! ```text
+//! inputs ─▶ handle ─▶ machines ─▶ changes ─▶ one batch, one sync ─▶ outputs
+//! ```
+//!
+//! A step takes all inputs that wait, lets the machines decide, stores every change of the step in one atomic batch, and only then
+//! releases what the step wants to say. What was not durable was never visible. When a step cannot be stored, the machines are dropped
+//! and opened again from what is.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`run`](self::run()) | the thread: waits, gathers, commits, releases |
+//! | `machines` | opens contact, delivery and sessions from the store |
+//! | `settle` | lets the machines talk until nothing is left to say |
+//! | `relay` | what links report |
+//! | `arrivals` | opens envelopes |
+//! | `sealing` | seals envelopes |
+//! | `calls` | the methods of the local API, one file a group |
+//! | `waiting` | calls that wait for something |
+//! | `views` | rows as the local API shows them |
+
+mod arrivals;
+mod calls;
+mod clock;
+mod fate;
+mod links;
+mod machines;
+mod meta;
+mod notices;
+mod relay;
+mod run;
+mod sealing;
+mod settle;
+mod storage;
+mod views;
+mod waiting;
+
+use penpal_local_api::error::ApiError;
+use penpal_local_api::methods::Call;
+use penpal_protocol::text::RelayAddress;
+use penpal_sessions::ProcessRef;
+use penpal_transport::TransportKey;
+
+use crate::daemon::link::{LinkCommand, LinkEvent};
+
+pub use run::run;
+
+/// Names one call until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// Names one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+impl LinkId {
+    /// The link to the account's own relay.
+    pub const HOME: Self = Self(0);
+}
+
+/// What the engine is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A client calls.
+    Call {
+        /// Names it in the answer.
+        id: CallId,
+        /// What it wants.
+        call: Box<Call>,
+    },
+    /// A client hung up before its answer.
+    CallGone(CallId),
+    /// A link reports.
+    Link {
+        /// Which.
+        link: LinkId,
+        /// What.
+        event: LinkEvent,
+    },
+    /// A watched process ended.
+    ProcessGone(ProcessRef),
+    /// The machine slept and is awake again: clocks jumped.
+    Resumed,
+    /// The node is to end.
+    Stop,
+}
+
+/// What the engine wants done, all after the step that says so is durable.
+#[derive(Debug)]
+pub enum Output {
+    /// Answer a call.
+    Answer {
+        /// Which.
+        call: CallId,
+        /// JSON, or a failure.
+        outcome: Result<Vec<u8>, ApiError>,
+    },
+    /// Hold a link to this relay from now on.
+    OpenLink {
+        /// Its name.
+        link: LinkId,
+        /// Where.
+        address: RelayAddress,
+        /// Key to show.
+        key: TransportKey,
+    },
+    /// Drop a link.
+    CloseLink(LinkId),
+    /// Tell a link.
+    Link {
+        /// Which.
+        link: LinkId,
+        /// What.
+        command: LinkCommand,
+    },
+    /// Report when this process ends.
+    Watch(ProcessRef),
+    /// No longer of interest.
+    Unwatch(ProcessRef),
+    /// End the process.
+    Stop,
+}

@@ -1,0 +1,244 @@
+//! What links report: connections, answers, events.
+
+use std::time::Duration;
+
+use penpal_contact::{At, Unreachable};
+use penpal_delivery::SpoolRow;
+use penpal_protocol::cbor::Text;
+use penpal_protocol::ids::DepositId;
+use penpal_protocol::wire::{
+    Answer, DepositOutcome, Event, Hello, HelloAnswer, RefusalCode, Request, Verdict,
+};
+
+use super::links::{Asked, LinkState};
+use super::machines::{Engine, contact_step, delivery_step};
+use super::meta::Runs;
+use super::{LinkId, storage};
+use crate::daemon::link::{LinkEvent, Trouble};
+
+/// How long after a copy of this node was seen connected `Hello` is said again. A connection that died unnoticed lives as long.
+const CLONE_RETRY: Duration = Duration::from_secs(61);
+
+/// First and longest pause before a contact's relay that could not be reached counts as reachable again.
+const FOREIGN_RETRY: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(1_800));
+
+impl Engine {
+    pub(super) fn link_event(&mut self, id: LinkId, event: LinkEvent) {
+        if self.links.get(id).is_none() {
+            return;
+        }
+        match event {
+            LinkEvent::Dialing => self.set_link(id, LinkState::Dialing),
+            LinkEvent::Up { welcome, .. } => {
+                self.set_link(id, LinkState::Up);
+                tracing::info!(link = id.0, software = welcome.software.as_str(), "connected to a relay");
+                self.link_up(id);
+            }
+            LinkEvent::Down { trouble } => self.link_down(id, trouble),
+            LinkEvent::Event(event) => {
+                if id == LinkId::HOME {
+                    self.home_event(*event);
+                }
+            }
+            LinkEvent::Answer { token, answer } => {
+                if let Some(what) = self.links.answered(token) {
+                    self.answered(&what, answer.map(|answer| *answer));
+                }
+            }
+            LinkEvent::Deposited { deposit, outcome } => self.deposited(id, deposit, outcome),
+        }
+    }
+
+    fn set_link(&mut self, id: LinkId, state: LinkState) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.state = state;
+        }
+    }
+
+    fn link_up(&mut self, id: LinkId) {
+        let Some((at, pin)) = self.links.at(id).zip(self.links.get(id).map(|link| link.address.pin)) else {
+            return;
+        };
+        if id == LinkId::HOME {
+            self.greeting.asked = false;
+            self.greeting.greeted = false;
+            if self.contacts.account().is_some() {
+                self.hello();
+            } else {
+                self.contacts.handle_connected(&At::Home, &mut contact_step!(self));
+            }
+            return;
+        }
+        if let Some(relay) = self.foreign.get_mut(&pin) {
+            (relay.failures, relay.retry_at) = (0, None);
+        }
+        self.contacts.handle_connected(&at, &mut contact_step!(self));
+        self.delivery.handle_relay_up(pin, &mut delivery_step!(self));
+    }
+
+    fn link_down(&mut self, id: LinkId, trouble: Trouble) {
+        let Some(pin) = self.links.get(id).map(|link| link.address.pin) else { return };
+        let was_up = self.links.get(id).is_some_and(|link| link.state == LinkState::Up);
+        self.waiting.note_trouble(id, &trouble);
+        self.set_link(id, LinkState::Down(Some(trouble)));
+        if id == LinkId::HOME {
+            if was_up {
+                self.delivery.handle_relay_lost(pin, &mut delivery_step!(self));
+                self.delivery.handle_disconnected(&mut delivery_step!(self));
+                self.sessions.handle_disconnected(self.now);
+            }
+            self.greeting.asked = false;
+            self.greeting.greeted = false;
+            self.greeting.again_at = None;
+        } else if !was_up {
+            self.foreign_failed(pin);
+        }
+        // A quiet link to a contact's relay that hung up is not lost: it is dialled again when there is something to say.
+    }
+
+    fn foreign_failed(&mut self, pin: penpal_protocol::ids::RelayPin) {
+        let Some(relay) = self.foreign.get_mut(&pin) else { return };
+        let pause = FOREIGN_RETRY.0.saturating_mul(1 << relay.failures.min(8)).min(FOREIGN_RETRY.1);
+        relay.failures = relay.failures.saturating_add(1);
+        relay.retry_at = Some(self.now.mono.saturating_add(pause));
+        self.delivery.handle_relay_lost(pin, &mut delivery_step!(self));
+    }
+
+    /// Relays of contacts that could not be reached count as reachable again.
+    pub(super) fn retry_foreign(&mut self) {
+        let now = self.now.mono;
+        let due = self.foreign.iter_mut().filter(|(_, relay)| relay.retry_at.is_some_and(|at| at <= now));
+        let due: Vec<_> = due
+            .map(|(pin, relay)| {
+                relay.retry_at = None;
+                *pin
+            })
+            .collect();
+        for pin in due {
+            self.delivery.handle_relay_up(pin, &mut delivery_step!(self));
+        }
+    }
+
+    /// Says `Hello` on the home link.
+    pub(super) fn hello(&mut self) {
+        let is_up = self.links.get(LinkId::HOME).is_some_and(|link| link.state == LinkState::Up);
+        if !is_up || self.greeting.asked || self.contacts.account().is_none() {
+            return;
+        }
+        self.greeting.asked = true;
+        let request = Hello {
+            incarnation: self.delivery.incarnation(),
+            run: self.greeting.run,
+            since: self.greeting.runs.since(self.greeting.run),
+            software: Text::truncated(concat!("penpal ", env!("CARGO_PKG_VERSION"))),
+        };
+        self.ask(LinkId::HOME, Asked::Hello, Request::Hello(request));
+    }
+
+    fn answered(&mut self, what: &Asked, answer: Option<Answer>) {
+        match (what, answer) {
+            (Asked::Hello, Some(Answer::Hello(answer))) => self.greeted(&answer),
+            (Asked::Hello, other) => {
+                self.greeting.asked = false;
+                if let Some(Answer::Refused(refusal)) = other {
+                    self.refused_at_home(refusal.code);
+                }
+            }
+            (Asked::Ack, Some(Answer::Ack(answer))) => {
+                let same_life =
+                    self.delivery.handle_acked(answer.epoch, answer.newest, &mut delivery_step!(self));
+                if !same_life {
+                    self.greeting.greeted = false;
+                    self.hello();
+                }
+            }
+            (Asked::Ack, _) => {}
+            (Asked::Contact(token), answer) => {
+                self.contacts.handle_answer(*token, answer.ok_or(Unreachable), &mut contact_step!(self));
+            }
+        }
+    }
+
+    fn refused_at_home(&mut self, code: RefusalCode) {
+        let text = match code {
+            RefusalCode::Suspended => "the operator of the relay suspended this account".to_owned(),
+            RefusalCode::NotRegistered => "the relay does not know this account any more".to_owned(),
+            other => format!("the relay does not take this node ({other:?})"),
+        };
+        self.notices.add(self.now.wall_ms, text);
+    }
+
+    fn greeted(&mut self, answer: &HelloAnswer) {
+        self.greeting.asked = false;
+        match answer.verdict {
+            Verdict::Known => {
+                self.greeting.greeted = true;
+                self.greeting.runs.answered(self.greeting.run);
+                self.storage.change(storage::META, Runs::key(), Some(self.greeting.runs.encode()));
+                self.contacts.handle_hello(answer, &mut contact_step!(self));
+                if let Some(pin) = self.contacts.home_relay().map(|home| home.pin) {
+                    self.delivery.handle_relay_up(pin, &mut delivery_step!(self));
+                }
+                self.delivery.handle_connected(answer.epoch, answer.newest, &mut delivery_step!(self));
+            }
+            Verdict::RolledBack => {
+                let text = "this node is older than what the relay knows of it: restored from a backup. It takes fresh keys";
+                self.notices.add(self.now.wall_ms, text.to_owned());
+                let incarnation = self.delivery.handle_rolled_back(&mut delivery_step!(self));
+                tracing::warn!(?incarnation, "rolled back");
+                self.hello();
+            }
+            Verdict::Clone => self.cloned(),
+        }
+    }
+
+    fn cloned(&mut self) {
+        let text = "another copy of this node is connected: both stop receiving. Stop one of them";
+        self.notices.add(self.now.wall_ms, text.to_owned());
+        self.greeting.greeted = false;
+        self.greeting.again_at = Some(self.now.mono.saturating_add(CLONE_RETRY));
+    }
+
+    fn home_event(&mut self, event: Event) {
+        match event {
+            Event::Welcome(_) => {}
+            Event::Delivery(delivery) => {
+                let row = SpoolRow { epoch: delivery.epoch, seq: delivery.seq };
+                self.envelope(row, &delivery.envelope);
+            }
+            Event::Redeemed(redeemed) => {
+                self.contacts.handle_redeemed(&redeemed.invite, &redeemed.request, &mut contact_step!(self));
+                let row = SpoolRow { epoch: redeemed.epoch, seq: redeemed.seq };
+                self.delivery.handle_other_row(row, &mut delivery_step!(self));
+            }
+            Event::EdgeState(state) => {
+                let Some(contact) = self.contacts.contact_of_edge(&state.edge) else { return };
+                self.delivery.handle_edge(contact, state.up, &mut delivery_step!(self));
+                if state.up {
+                    self.sessions.handle_contact_up(contact, self.now);
+                } else {
+                    self.sessions.handle_contact_down(contact, self.now);
+                }
+            }
+            Event::Ephemeral(ephemeral) => self.ephemeral(&ephemeral.envelope),
+            Event::Cloned => self.cloned(),
+        }
+    }
+
+    fn deposited(&mut self, link: LinkId, deposit: DepositId, outcome: Option<DepositOutcome>) {
+        let known = self.flying.remove(&deposit);
+        // Without an answer the link says that it is down next; that returns everything under way.
+        let Some(outcome) = outcome else { return };
+        match (known, outcome) {
+            (Some((_, account, edge)), DepositOutcome::No) => {
+                self.contacts.handle_refused(&account, &edge, &mut contact_step!(self));
+            }
+            (Some((_, account, _)), DepositOutcome::Accepted) => {
+                self.contacts.handle_accepted(&account, &mut contact_step!(self));
+            }
+            (Some(_) | None, _) => {}
+        }
+        tracing::trace!(?link, ?outcome, "deposit answered");
+        self.delivery.handle_deposit_answer(deposit, outcome, &mut delivery_step!(self));
+    }
+}

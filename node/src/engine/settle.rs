@@ -1,0 +1,368 @@
+//! Lets the machines talk until nothing is left to say, and takes what leaves the engine.
+
+use std::time::Duration;
+
+use penpal_contact::{At, By, Command as ContactCommand, Notice};
+use penpal_delivery::{
+    Command as DeliveryCommand, ContactInfo, Destination, Event as DeliveryEvent, HeldReason, Mailbox,
+    NewMessage, Peer, Stage, Standing,
+};
+use penpal_protocol::ids::Fingerprint;
+use penpal_protocol::sealed::{Content, Kind};
+use penpal_protocol::wire::{Ack, Request};
+use penpal_sessions::Command as SessionsCommand;
+
+use super::links::{Asked, PendingRequest};
+use super::machines::{Engine, contact_step, delivery_step, random};
+use super::notices::words;
+use super::{Input, LinkId, Output, storage};
+use crate::daemon::link::LinkCommand;
+
+/// Rounds of talk between machines after which something is wrong: each round answers the one before.
+const MAX_ROUNDS: usize = 64;
+
+impl Engine {
+    /// Takes one input.
+    pub(super) fn handle(&mut self, input: Input) {
+        match input {
+            Input::Call { id, call } => self.call(id, *call),
+            Input::CallGone(id) => self.waiting.forget(id),
+            Input::Link { link, event } => self.link_event(link, event),
+            Input::ProcessGone(process) => self.sessions.handle_process_gone(process, self.now),
+            Input::Resumed => self.delivery.handle_timeout(&mut delivery_step!(self)),
+            Input::Stop => self.stopping = true,
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_timeouts(&mut self) {
+        let due = |at: Option<Duration>, now: Duration| at.is_some_and(|at| at <= now);
+        let now = self.now.mono;
+        if due(self.contacts.poll_timeout(), now) {
+            self.contacts.handle_timeout(&mut contact_step!(self));
+        }
+        if due(self.delivery.poll_timeout(), now) {
+            self.delivery.handle_timeout(&mut delivery_step!(self));
+        }
+        if due(self.sessions.poll_timeout(), now) {
+            self.sessions.handle_timeout(self.now);
+        }
+        self.retry_foreign();
+        if due(self.greeting.again_at, now) {
+            self.greeting.again_at = None;
+            self.hello();
+        }
+    }
+
+    /// When something is due next, on the monotonic clock.
+    pub(super) fn next_timeout(&self) -> Option<Duration> {
+        let foreign = self.foreign.values().filter_map(|relay| relay.retry_at).min();
+        [
+            self.contacts.poll_timeout(),
+            self.delivery.poll_timeout(),
+            self.sessions.poll_timeout(),
+            self.waiting.deadline(),
+            self.greeting.again_at,
+            foreign,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Carries commands between the machines until there are none.
+    pub(super) fn settle(&mut self) {
+        self.keep_home_link();
+        for _ in 0..MAX_ROUNDS {
+            let mut busy = false;
+            while let Some(command) = self.contacts.poll_command() {
+                self.contact_command(command);
+                busy = true;
+            }
+            while let Some(command) = self.sessions.poll_command() {
+                self.sessions_command(command);
+                busy = true;
+            }
+            self.answer_waiting();
+            self.delivery.flush(&mut delivery_step!(self));
+            while let Some(command) = self.delivery.poll_command() {
+                self.delivery_command(command);
+                busy = true;
+            }
+            while let Some(event) = self.delivery.poll_event() {
+                self.delivery_event(event);
+                busy = true;
+            }
+            self.keep_home_link();
+            if !busy {
+                return;
+            }
+        }
+        tracing::error!("the machines do not come to rest");
+    }
+
+    fn contact_command(&mut self, command: ContactCommand) {
+        match command {
+            ContactCommand::KeepSecret(keep) => {
+                if let Err(error) = self.vault.receive.keep_invite(keep.invite, keep.entry) {
+                    // Without its secret the invite is of no use; the machine finds out at the next start and says so.
+                    tracing::error!(%error, "the secret of an invite could not be kept");
+                }
+            }
+            ContactCommand::Persist(change) => {
+                self.storage.change(storage::contact_table(change.table), change.key, change.value);
+            }
+            ContactCommand::EraseSecret(invite) => {
+                self.erase_invites.insert(invite);
+            }
+            ContactCommand::Relay(call) => {
+                let Some(link) = self.link_to(&call.relay) else {
+                    let (token, step) = (call.token, &mut contact_step!(self));
+                    self.contacts.handle_answer(token, Err(penpal_contact::Unreachable), step);
+                    return;
+                };
+                self.ask(link, Asked::Contact(call.token), call.request);
+            }
+            ContactCommand::Deliver(deliver) => self.deliver_control(*Box::new(deliver)),
+            ContactCommand::CancelDelivery(message) => {
+                self.delivery.cancel(message, &mut delivery_step!(self))
+            }
+            ContactCommand::RouteChanged(contact) => self.mirror_contact(contact),
+            ContactCommand::ContactEnded(contact) => {
+                self.delivery.remove_contact(contact, &mut delivery_step!(self));
+                self.sessions.handle_contact_gone(contact, self.now);
+                self.unsent_presence.remove(&contact);
+            }
+            ContactCommand::Fetched { contact, fresh } => {
+                self.delivery.handle_prekeys(contact, fresh, &mut delivery_step!(self));
+                self.mirror_contact(contact);
+                self.send_unsent_presence(contact);
+            }
+            // The key machine publishes one at every connection by itself.
+            ContactCommand::BundleWanted => self.delivery.handle_prekey_wanted(&mut delivery_step!(self)),
+            ContactCommand::BundlePublished(key) => {
+                self.delivery.handle_prekey_taken(key, &mut delivery_step!(self))
+            }
+            ContactCommand::HelloWanted => self.hello(),
+            ContactCommand::Notice(notice) => self.contact_notice(&notice),
+        }
+    }
+
+    fn contact_notice(&mut self, notice: &Notice) {
+        if let Notice::Registered { .. } = notice {
+            self.hello();
+        }
+        if let Some(text) = words(notice) {
+            self.notices.add(self.now.wall_ms, text);
+        }
+        self.waiting.note(notice);
+    }
+
+    fn deliver_control(&mut self, deliver: penpal_contact::Deliver) {
+        let peers = deliver.devices.iter().map(|device| Destination::Device(Peer::new(deliver.to, *device)));
+        let destinations: Vec<Destination> = peers.collect();
+        self.mirror_contact(deliver.to);
+        let message = NewMessage {
+            msg_id: Some(deliver.message),
+            kind: Kind::Control,
+            content: Content::Control(deliver.control),
+            from: Mailbox::Desk,
+            to: String::new(),
+            destinations,
+            reply_to: None,
+            trace_id: None,
+            hops: 0,
+            wake_budget: 0,
+            life_ms: Some(deliver.expires_ms.saturating_sub(self.now.wall_ms)),
+            boot: deliver.by == By::Boot,
+        };
+        if let Err(error) = self.delivery.send(message, &mut delivery_step!(self)) {
+            tracing::error!(%error, "a control message cannot be sent");
+            self.contacts.handle_undelivered(&deliver.message, &mut contact_step!(self));
+        }
+    }
+
+    /// Tells delivery where a contact stands now.
+    pub(super) fn mirror_contact(&mut self, contact: Fingerprint) {
+        let Some(row) = self.contacts.view(&contact) else { return };
+        let opener = penpal_contact::Opener { contact, via: penpal_contact::Via::Link };
+        let Some(peer) = self.contacts.peer(&opener) else { return };
+        let standing = if peer.shut {
+            Standing::Blocked
+        } else if peer.held {
+            Standing::OnProbation
+        } else {
+            Standing::Active
+        };
+        let devices = peer.manifest.manifest().devices.iter().map(|device| device.id).collect();
+        let open = self.contacts.route(&contact).is_some_and(|route| route.open);
+        let info = ContactInfo { relay: row.relay.pin, standing, open, devices };
+        let is_foreign = self.contacts.home_relay().is_none_or(|home| home.pin != row.relay.pin);
+        self.delivery.set_contact(contact, info, &mut delivery_step!(self));
+        if is_foreign && !self.foreign.contains_key(&row.relay.pin) {
+            // A relay of contacts is dialled when there is something to say; until a try fails it counts as reachable.
+            self.foreign.insert(row.relay.pin, super::machines::ForeignRelay::default());
+            self.delivery.handle_relay_up(row.relay.pin, &mut delivery_step!(self));
+            self.sessions.handle_contact_up(contact, self.now);
+        }
+    }
+
+    fn sessions_command(&mut self, command: SessionsCommand) {
+        match command {
+            SessionsCommand::Change(change) => {
+                self.storage.change(storage::sessions_table(change.table), change.key, change.value);
+            }
+            SessionsCommand::Announce { presence, to } => {
+                for contact in to {
+                    self.announce(contact, &presence);
+                }
+            }
+            SessionsCommand::MoveMail { from, into } => {
+                let (from, into) = (Mailbox::Session(from), Mailbox::Session(into));
+                self.delivery.retarget(from, into, None, &mut delivery_step!(self));
+            }
+            SessionsCommand::MarkEarlier { session, .. } => {
+                self.delivery.mark_earlier(Mailbox::Session(session), &mut delivery_step!(self));
+            }
+            SessionsCommand::MailToDesk { session } => {
+                let (from, held) = (Mailbox::Session(session), Some(HeldReason::SessionGone));
+                self.delivery.retarget(from, Mailbox::Desk, held, &mut delivery_step!(self));
+            }
+            SessionsCommand::Watch(process) => self.outputs.push(Output::Watch(process)),
+            SessionsCommand::Unwatch(process) => self.outputs.push(Output::Unwatch(process)),
+        }
+    }
+
+    fn delivery_command(&mut self, command: DeliveryCommand) {
+        match command {
+            DeliveryCommand::Seal(job) => self.seal(*job),
+            DeliveryCommand::FetchPrekeys { account } => {
+                self.contacts.fetch(&account, &mut contact_step!(self))
+            }
+            DeliveryCommand::Ack { epoch, up_to, gaps } => {
+                let gaps = penpal_protocol::cbor::List::truncated(gaps);
+                self.ask(LinkId::HOME, Asked::Ack, Request::Ack(Ack { epoch, up_to, gaps }));
+            }
+            DeliveryCommand::WantSeeds { .. } => self.make_seeds(),
+            DeliveryCommand::PublishPrekey { key, issued_ms } => self.publish_prekey(key, issued_ms),
+            DeliveryCommand::DeleteSeeds { keys } => self.erase_seeds.extend(keys),
+        }
+    }
+
+    fn delivery_event(&mut self, event: DeliveryEvent) {
+        match event {
+            DeliveryEvent::Stage { msg_id, stage, .. } => {
+                // Only the contact machine's own messages mean anything to it; it ignores all others.
+                if stage == Stage::Delivered {
+                    self.contacts.handle_delivered(&msg_id, &mut contact_step!(self));
+                } else if stage.is_failure() {
+                    self.contacts.handle_undelivered(&msg_id, &mut contact_step!(self));
+                }
+            }
+            DeliveryEvent::Gone { .. } | DeliveryEvent::Back { .. } => {}
+            DeliveryEvent::IncarnationChanged { peer } => {
+                self.peer_notice(peer, "was restored from a backup or set up anew")
+            }
+            DeliveryEvent::Gap { peer } => self.peer_notice(peer, "sent messages that did not arrive"),
+            DeliveryEvent::IdReused { peer, .. } => {
+                self.peer_notice(peer, "used one message id twice; the second was refused")
+            }
+            DeliveryEvent::Foreign => self.foreign_envelopes = self.foreign_envelopes.saturating_add(1),
+            DeliveryEvent::Arrived { mailbox: Mailbox::Session(sid), .. } => {
+                if let Err(error) = self.sessions.handle_mail(sid, self.now) {
+                    tracing::warn!(%error, "mail for a session that is gone");
+                }
+            }
+            DeliveryEvent::Arrived { .. }
+            | DeliveryEvent::Mailbox { .. }
+            | DeliveryEvent::Unreadable { .. } => {}
+        }
+    }
+
+    fn peer_notice(&mut self, peer: Peer, what: &str) {
+        let name =
+            self.contacts.name(&peer.account).map_or_else(|| "a contact".to_owned(), ToString::to_string);
+        self.notices.add(self.now.wall_ms, format!("a device of {name} {what}"));
+    }
+
+    /// Makes seeds, durable in their file before the step is.
+    fn make_seeds(&mut self) {
+        if let Err(error) = self.vault.receive.refill(&mut self.rng) {
+            tracing::error!(%error, "keys cannot be made");
+            return;
+        }
+        let unused = self.vault.receive.unused().collect();
+        let unused: Vec<_> = unused;
+        self.delivery.handle_seeds(&unused, &mut delivery_step!(self));
+    }
+
+    /// A link to a relay, opened when there is none.
+    pub(super) fn link_to(&mut self, relay: &At) -> Option<LinkId> {
+        let address = match relay {
+            At::Home => return self.links.get(LinkId::HOME).map(|link| link.id),
+            At::Foreign(address) => address.clone(),
+        };
+        if let Some(link) = self.links.to(&address.pin) {
+            return Some(link);
+        }
+        let link = self.links.open_foreign(address.clone())?;
+        // Whoever deposits by capability is nobody there: a key for this link only.
+        let key = penpal_transport::TransportKey::from_seed(&random(&mut self.rng));
+        self.outputs.push(Output::OpenLink { link, address, key });
+        Some(link)
+    }
+
+    /// Holds the link to the account's relay, or to the one where an account was asked for.
+    fn keep_home_link(&mut self) {
+        let wanted = self.contacts.home_relay().cloned();
+        let open = self.links.get(LinkId::HOME).map(|link| link.address.clone());
+        if wanted == open {
+            return;
+        }
+        if open.is_some() {
+            self.links.close_home();
+            self.outputs.push(Output::CloseLink(LinkId::HOME));
+        }
+        if let Some(address) = wanted {
+            self.links.open_home(address.clone());
+            let key = penpal_transport::TransportKey::from_seed(self.vault.identity.transport.expose());
+            self.outputs.push(Output::OpenLink { link: LinkId::HOME, address, key });
+        }
+    }
+
+    /// Asks a relay once the step is durable.
+    pub(super) fn ask(&mut self, link: LinkId, what: Asked, request: Request) {
+        let token = self.links.ask(link, what);
+        self.requests.push(PendingRequest { link, token, request: Box::new(request) });
+    }
+
+    /// Turns what the durable step wants to say into outputs: deposits in order, then requests, then answers.
+    pub(super) fn release(&mut self) {
+        for (link, deposit) in self.deposits.drain(..) {
+            self.outputs.push(Output::Link { link, command: LinkCommand::Deposit(deposit) });
+        }
+        for PendingRequest { link, token, request } in self.requests.drain(..) {
+            self.outputs.push(Output::Link { link, command: LinkCommand::Request { token, request } });
+        }
+        for (call, outcome) in self.answers.drain(..) {
+            self.outputs.push(Output::Answer { call, outcome });
+        }
+    }
+
+    /// What may only be forgotten once the step is durable.
+    pub(super) fn after_commit(&mut self) {
+        for invite in std::mem::take(&mut self.erase_invites) {
+            if let Err(error) = self.vault.receive.erase_invite(&invite) {
+                tracing::warn!(%error, "the secret of an invite stays until the next start");
+            }
+        }
+        let seeds = std::mem::take(&mut self.erase_seeds);
+        if seeds.is_empty() {
+            return;
+        }
+        match self.vault.receive.rewrite_without(&seeds.iter().copied().collect()) {
+            Ok(_) => self.delivery.handle_seeds_deleted(&seeds, &mut delivery_step!(self)),
+            Err(error) => tracing::warn!(%error, "old keys stay until the next try"),
+        }
+    }
+}

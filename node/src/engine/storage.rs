@@ -1,0 +1,176 @@
+//! Between the machines' tables and the store: numbering, reading, and one batch a step.
+
+use bytes::Bytes;
+use penpal_store::{Batch, CommitError, Life, Outcome, ReadError, Store, Table};
+
+/// Highest number of rows read at once when a table is restored.
+const PAGE: usize = 512;
+
+/// First number of each machine's tables. Numbers are never reused: they are on disk.
+const CONTACT: u8 = 1;
+const SESSIONS: u8 = 16;
+const DELIVERY: u8 = 32;
+const NODE: u8 = 96;
+
+/// Single values of the engine itself.
+pub(super) const META: Table = Table::new(NODE, Life::Long);
+/// Notices for people, by time.
+pub(super) const NOTICES: Table = Table::new(NODE + 1, Life::Short);
+
+/// The store's table for one of the contact machine.
+pub(super) fn contact_table(table: penpal_contact::Table) -> Table {
+    use penpal_contact::Table as T;
+    let number = match table {
+        T::Account => 0,
+        T::Invite => 1,
+        T::Adding => 2,
+        T::Contact => 3,
+        T::Retired => 4,
+    };
+    Table::new(CONTACT + number, Life::Long)
+}
+
+/// The store's table for one of the sessions machine.
+pub(super) fn sessions_table(table: penpal_sessions::Table) -> Table {
+    use penpal_sessions::Table as T;
+    let number = match table {
+        T::Session => 0,
+        T::Alias => 1,
+        T::Peer => 2,
+        T::Meta => 3,
+    };
+    Table::new(SESSIONS + number, Life::Long)
+}
+
+/// The store's table for one of the delivery machine.
+pub(super) fn delivery_table(table: penpal_delivery::Table) -> Table {
+    let life = match table.life() {
+        penpal_delivery::Life::Short => Life::Short,
+        penpal_delivery::Life::Long => Life::Long,
+    };
+    Table::new(DELIVERY + table.number(), life)
+}
+
+/// The store, and what the running step adds to it.
+pub(super) struct Storage {
+    store: Box<dyn Store>,
+    batch: Batch,
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Storage").field("pending", &self.batch.ops.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why a step did not become durable. Nothing of it happened.
+#[derive(Debug)]
+pub(super) enum NotDurable {
+    /// The disk is full.
+    Full,
+    /// The store is of no use any more in this process.
+    Fatal(CommitError),
+    /// A defect: the batch can never work.
+    Defect(String),
+}
+
+impl Storage {
+    pub(super) fn new(store: Box<dyn Store>) -> Self {
+        Self { store, batch: Batch::new() }
+    }
+
+    /// Adds a change to the step.
+    pub(super) fn change(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let batch = std::mem::take(&mut self.batch);
+        self.batch = match value {
+            Some(value) => batch.put(table, key, Bytes::from(value)),
+            None => batch.delete(table, key),
+        };
+    }
+
+    /// Makes the step durable. With nothing to store it costs nothing.
+    pub(super) fn commit(&mut self) -> Result<(), NotDurable> {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.ops.is_empty() {
+            return Ok(());
+        }
+        let outcomes = self.store.commit(vec![batch]).map_err(NotDurable::Fatal)?;
+        match outcomes.into_iter().next() {
+            Some(Outcome::Done) | None => Ok(()),
+            Some(Outcome::Full) => Err(NotDurable::Full),
+            Some(Outcome::Conflict { expect }) => {
+                Err(NotDurable::Defect(format!("condition {expect} without conditions")))
+            }
+            Some(Outcome::Refused(refusal)) => Err(NotDurable::Defect(refusal.to_string())),
+        }
+    }
+
+    /// Forgets what the step added.
+    pub(super) fn forget(&mut self) {
+        self.batch = Batch::new();
+    }
+
+    /// A committed row.
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.store.get(table, key)?.map(|value| value.to_vec()))
+    }
+
+    /// Gives every row of a table, in key order.
+    pub(super) fn each<E: From<ReadError>>(
+        &self,
+        table: Table,
+        mut row: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.store.scan(table, &[], after.as_deref(), PAGE)?;
+            for (key, value) in &page {
+                row(key, value)?;
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+            after = page.last().map(|(key, _)| key.to_vec());
+        }
+    }
+
+    /// Housekeeping, a bounded piece; tells whether there is more.
+    pub(super) fn compact(&mut self, budget_bytes: u64) -> Result<bool, CommitError> {
+        self.store.compact(budget_bytes).map(|done| done.more)
+    }
+
+    /// Ends cleanly.
+    pub(super) fn close(self) {
+        if let Err(error) = self.store.close() {
+            tracing::warn!(%error, "the store did not close cleanly; the next start takes longer");
+        }
+    }
+}
+
+impl penpal_delivery::Records for Storage {
+    fn get(
+        &self,
+        table: penpal_delivery::Table,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, penpal_delivery::ReadFailed> {
+        Self::get(self, delivery_table(table), key).map_err(|error| {
+            tracing::error!(%error, "the store cannot be read");
+            penpal_delivery::ReadFailed
+        })
+    }
+
+    fn scan(
+        &self,
+        table: penpal_delivery::Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, penpal_delivery::ReadFailed> {
+        let rows = self.store.scan(delivery_table(table), prefix, after, limit);
+        let rows = rows.map_err(|error| {
+            tracing::error!(%error, "the store cannot be read");
+            penpal_delivery::ReadFailed
+        })?;
+        Ok(rows.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect())
+    }
+}

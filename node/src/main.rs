@@ -1,0 +1,5 @@
+//! `penpal`
+
+fn main() -> std::process::ExitCode {
+    penpal::cli::main()
+}
