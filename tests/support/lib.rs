@@ -1,0 +1,83 @@
+//! What whole-system tests share: the built binaries, a relay process, people with a home each.
+//!
+//! Everything runs in temporary folders with an environment of its own: no variable of the person or agent who runs the tests reaches them.
+
+mod binaries;
+mod person;
+mod relay;
+pub mod seed;
+pub mod wait;
+
+pub use binaries::{Binaries, clean_command};
+pub use person::{Person, Said};
+pub use relay::Relay;
+
+/// A folder that is removed in the end.
+///
+/// # Panics
+/// When the system gives none.
+#[must_use]
+pub fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("penpal-test-").tempdir().expect("a temporary folder")
+}
+
+/// A relay and two people who are contacts, each with one open session: `alice` with `api`, `bob` with `web`.
+#[derive(Debug)]
+pub struct Pair {
+    /// The relay.
+    pub relay: Relay,
+    /// Invited.
+    pub alice: Person,
+    /// Was invited.
+    pub bob: Person,
+    folder: tempfile::TempDir,
+}
+
+impl Pair {
+    /// Does what the README tells two people to do.
+    ///
+    /// # Panics
+    /// When a step fails.
+    #[must_use]
+    pub fn connected() -> Self {
+        let folder = folder();
+        let relay = Relay::start(&folder.path().join("relay"));
+        let (alice, bob) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"));
+        let token = relay.token();
+        alice.ok(&[
+            "register",
+            relay.address(),
+            "--token",
+            &token,
+            "--handle",
+            "alice",
+            "--device",
+            "laptop",
+        ]);
+        connect(&alice, &bob);
+        alice.ok(&["session", "open", "api"]);
+        bob.ok(&["session", "open", "web"]);
+        Self { relay, alice, bob, folder }
+    }
+
+    /// The folder of everything.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+}
+
+/// Makes two people contacts: the first has an account, the second perhaps not.
+///
+/// # Panics
+/// When a step fails.
+pub fn connect(inviter: &Person, invited: &Person) {
+    let code = inviter.json(&["contact", "invite"])["code"].as_str().expect("a code").to_owned();
+    invited.ok(&["contact", "add", &code, "--handle", invited.name(), "--device", "desktop"]);
+    wait::until("the request", || inviter.contact_state(invited.name()).as_deref() == Some("pending-in"));
+    inviter.ok(&["contact", "accept", invited.name()]);
+    wait::until("the contact", || {
+        invited.contact_state(inviter.name()).as_deref() == Some("active")
+            && inviter.contact_state(invited.name()).as_deref() == Some("active")
+    });
+}

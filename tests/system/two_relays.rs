@@ -1,0 +1,23 @@
+//! People on different relays: deposits by capability, without an account there.
+
+use penpal_tests::{Person, Relay, connect, folder, wait};
+
+#[test]
+fn people_on_different_relays_are_contacts_like_any_other() {
+    let folder = folder();
+    let (first, second) = (Relay::start(&folder.path().join("relay-1")), Relay::start(&folder.path().join("relay-2")));
+    let (alice, bob) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"));
+    alice.ok(&["register", first.address(), "--token", &first.token(), "--handle", "alice"]);
+    bob.ok(&["register", second.address(), "--token", &second.token(), "--handle", "bob"]);
+    connect(&alice, &bob);
+    alice.ok(&["session", "open", "api"]);
+    bob.ok(&["session", "open", "web"]);
+    alice.ok(&["send", "bob/web", "over there?", "--as", "api", "--anyway"]);
+    wait::until("the message", || bob.bodies("web") == ["over there?"]);
+    let short = bob.json(&["inbox", "web"])["messages"][0]["short"].as_str().expect("an id").to_owned();
+    bob.ok(&["reply", &short, "yes"]);
+    wait::until("the answer", || alice.bodies("api") == ["yes"]);
+    alice.ok(&["contact", "remove", "bob"]);
+    bob.run(&["send", "alice/api", "still?", "--as", "web", "--anyway", "--wait", "0s"]);
+    wait::until("the contact to be gone", || bob.contact_state("alice").as_deref() == Some("gone"));
+}
