@@ -1,0 +1,214 @@
+//! Writes the corpora anew from the vectors and fixtures in `tests`, and by hand where there are none.
+//!
+//! `cargo run --manifest-path fuzz/Cargo.toml --example seeds`. Inputs that once failed stay: their names begin with `found-`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use penpal_fuzz::sealed::{FIRST_CONTENT, STRUCTURES};
+use serde_json::Value;
+
+/// Longest seed, in bytes: the corpora stay small.
+const MAX_SEED_BYTES: usize = 4096;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+struct Corpus {
+    folder: PathBuf,
+}
+
+impl Corpus {
+    fn of(target: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+        fs::create_dir_all(&folder).expect("a folder");
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("a file").path();
+            if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("found-")) {
+                fs::remove_file(path).expect("an old seed");
+            }
+        }
+        Self { folder }
+    }
+
+    fn add(&self, name: &str, parts: &[&[u8]]) {
+        let bytes = parts.concat();
+        if bytes.len() <= MAX_SEED_BYTES {
+            fs::write(self.folder.join(name), bytes).expect("a seed");
+        }
+    }
+}
+
+fn vectors(structure: &str) -> Value {
+    let path = root().join(format!("tests/vectors/protocol/{structure}.json"));
+    serde_json::from_str(&fs::read_to_string(path).expect("vectors")).expect("JSON")
+}
+
+fn valid(structure: &str) -> Vec<Vec<u8>> {
+    let file = vectors(structure);
+    let valid = file["valid"].as_array().expect("valid values").iter();
+    // The smallest, and one with everything in it.
+    valid.take(2).map(|value| hex::decode(value["hex"].as_str().expect("hex")).expect("hex")).collect()
+}
+
+fn structures() -> Vec<String> {
+    let entries = fs::read_dir(root().join("tests/vectors/protocol")).expect("vectors");
+    let names = entries.map(|entry| entry.expect("a file").path());
+    let json = names.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let mut names: Vec<String> =
+        json.map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect();
+    names.retain(|name| !["text", "hash"].contains(&name.as_str()));
+    names.sort();
+    names
+}
+
+fn frames() {
+    let corpus = Corpus::of("frames");
+    for structure in structures() {
+        if let Some(number) = vectors(&structure)["frame"].as_u64() {
+            let number = u8::try_from(number).expect("frame numbers are bytes");
+            for (index, bytes) in valid(&structure).iter().enumerate() {
+                corpus.add(&format!("{structure}-{index}"), &[&[number], bytes]);
+            }
+        }
+    }
+    corpus.add("done", &[&[64]]);
+    corpus.add("cloned", &[&[133]]);
+}
+
+fn sealed() {
+    // Contents by kind: note, presence, need to reseal, control, copy.
+    let contents = [("letter", 0), ("presence", 3), ("need-reseal", 4), ("control", 5), ("sync-copy", 6)];
+    let corpus = Corpus::of("sealed");
+    let whole = STRUCTURES.iter().copied().zip(0_u8..);
+    for (structure, which) in whole.chain(contents.map(|(name, kind)| (name, FIRST_CONTENT + kind))) {
+        for (index, bytes) in valid(structure).iter().enumerate() {
+            corpus.add(&format!("{structure}-{index}"), &[&[which], bytes]);
+        }
+    }
+    corpus.add("envelope-header", &[&[8, 1, 1], &[7; 64]]);
+    corpus.add("outer-form", &[&[9], &[0xa2, 0, 0x82, 0xf5, 0x61, b'x', 0x18, 0x7f, 0x41, 0]]);
+}
+
+fn text() {
+    let corpus = Corpus::of("text");
+    let file = vectors("text");
+    for (group, cases) in file.as_object().expect("groups") {
+        let valid = cases["valid"].as_array().expect("valid texts").iter();
+        let texts = valid.map(|case| match case {
+            Value::Array(pair) => &pair[0],
+            other => other.get("text").or_else(|| other.get("code")).unwrap_or(other),
+        });
+        for (index, text) in texts.filter_map(Value::as_str).take(12).enumerate() {
+            corpus.add(&format!("{group}-{index}"), &[text.as_bytes()]);
+        }
+    }
+}
+
+fn seal() {
+    let envelope = Corpus::of("envelope");
+    for how in [0, 1] {
+        envelope.add(&format!("header-{how}"), &[&[how], &[1, 1], &[7; 64]]);
+    }
+    envelope.add("unchanged", &[&[2]]);
+    for (name, at) in [("version", 0_u16), ("hint", 3), ("key-id", 11), ("encapsulation", 40), ("text", 1200)]
+    {
+        envelope.add(&format!("spoiled-{name}"), &[&[2, 0], &at.to_be_bytes(), &[1]]);
+    }
+    let profile = Corpus::of("profile");
+    profile.add("unchanged", &[&[1]]);
+    profile.add("spoiled-salt", &[&[1, 0, 0, 3, 1]]);
+    profile.add("spoiled-signature", &[&[4, 0, 0, 200, 1]]);
+    profile.add("sealed-text", &[&[2], b"anything"]);
+    let invite = Corpus::of("invite");
+    for how in [1, 3] {
+        invite.add(&format!("unchanged-{how}"), &[&[how]]);
+        invite.add(&format!("spoiled-{how}"), &[&[how, 0, 1, 3, 1]]);
+    }
+    invite.add("accept-spoiled", &[&[5, 0, 0, 40, 1]]);
+    for (corpus, structure, how) in [
+        (&envelope, "body", 7),
+        (&profile, "manifest", 5),
+        (&profile, "bundle", 5),
+        (&profile, "signed", 3),
+        (&invite, "invite-request", 4),
+        (&invite, "invite-accept", 5),
+    ] {
+        for (index, bytes) in valid(structure).iter().enumerate() {
+            corpus.add(&format!("{structure}-{index}"), &[&[how], bytes]);
+        }
+    }
+}
+
+fn keyfile() {
+    let corpus = Corpus::of("keyfile");
+    let path = root().join("tests/vectors/seal/frozen/key-files.json");
+    let text = fs::read_to_string(path).expect("vectors");
+    let file: Value = serde_json::from_str(&text).expect("JSON");
+    let mut files = Vec::new();
+    hex_of(&file, &mut files);
+    let mut index = 0;
+    for bytes in files.iter().filter(|bytes| bytes.starts_with(b"penpalkf") && bytes.len() > 46) {
+        let which = u8::from(bytes[9] == 2);
+        corpus.add(&format!("file-{index}"), &[&[which], bytes]);
+        corpus.add(&format!("payload-{index}"), &[&[which | 2], &bytes[14..bytes.len() - 32]]);
+        index += 1;
+    }
+    assert!(index > 0, "no key files among the vectors");
+}
+
+/// Every hexadecimal text inside.
+fn hex_of(value: &Value, found: &mut Vec<Vec<u8>>) {
+    match value {
+        Value::String(text) => found.extend(hex::decode(text)),
+        Value::Array(values) => values.iter().for_each(|value| hex_of(value, found)),
+        Value::Object(fields) => fields.values().for_each(|value| hex_of(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn log() {
+    let corpus = Corpus::of("log");
+    corpus.add("empty", &[&[0]]);
+    corpus.add("magic", &[&[0], b"PPL1\x07\0\0\0\x01\0\0\0\0\0\0\0\x01"]);
+    corpus.add("format", &[&[2], b"penpal-store\nformat 1\nlog 0000000000000007\nsegment 65536\n"]);
+    corpus.add("unchanged", &[&[3]]);
+    corpus.add("spoiled-tail", &[&[3, 1, 0x80, 0, 0, 1]]);
+    corpus.add("spoiled-middle", &[&[3, 0, 0x10, 0, 0, 1]]);
+    corpus.add("cut", &[&[3, 0, 0x40, 0, 2, 0]]);
+    corpus.add("zeros", &[&[3, 0, 0x20, 0, 3, 9]]);
+    corpus.add("missing", &[&[3, 0, 0, 0, 5, 0xff]]);
+    corpus.add("moved-sector", &[&[3, 1, 0x20, 0, 4, 3]]);
+    let put = [1, 8, 0, 0, 0, 1, 1, 1, 0, b'k', b'a', b'b', b'c'];
+    let append = [&[3, 30, 0, 0, 0][..], &[7; 16], &[1, 0, 0, 0, 0, 0, 0, 0], &[0; 4], b"ro"].concat();
+    let set = [7, 8, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0];
+    let batch = |segment: u8, records: &[u8]| {
+        let length = u16::try_from(records.len()).expect("short").to_be_bytes();
+        [&[segment][..], &length, records].concat()
+    };
+    corpus.add("put", &[&[1], &batch(0, &put)]);
+    corpus.add("append", &[&[1], &batch(0, &append), &batch(0, &put)]);
+    corpus.add("two-segments", &[&[1], &batch(0, &put), &batch(0, &[9, 0, 0, 0, 0]), &batch(1, &set)]);
+}
+
+fn quote() {
+    let corpus = Corpus::of("quote");
+    let path = root().join("tests/fixtures/defang/texts.jsonl");
+    for (index, line) in fs::read_to_string(path).expect("texts").lines().enumerate() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        corpus.add(&format!("text-{index}"), &[line["text"].as_str().expect("text").as_bytes()]);
+    }
+}
+
+fn main() {
+    frames();
+    sealed();
+    text();
+    seal();
+    keyfile();
+    log();
+    quote();
+}

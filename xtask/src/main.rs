@@ -1,0 +1,72 @@
+//! Longer checks than the tests: `cargo run -p xtask -- fuzz` and `cargo run -p xtask -- sim`.
+//!
+//! Both run for as long as asked, say what ran, and end with the command that repeats a failure.
+
+#![expect(clippy::print_stdout, reason = "a command line program reports on its standard output")]
+
+mod arguments;
+mod fuzz;
+mod sim;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use arguments::Arguments;
+
+const HELP: &str = "\
+Run longer checks than the tests
+
+Usage: cargo run -p xtask -- <COMMAND>
+
+Commands:
+  fuzz [--seconds N] [--target T]  Run each fuzz target for N seconds (default 5), or only target T
+  sim [--seeds N] [--seed S]       Run about N of the seeded worlds of each machine (default 50); --seed repeats
+                                   a run that printed S
+";
+
+fn main() -> Result<()> {
+    let mut arguments = Arguments::new(std::env::args().skip(1));
+    match arguments.command().as_deref() {
+        Some("fuzz") => {
+            let options = fuzz::Options {
+                seconds: arguments.number("seconds")?.unwrap_or(5),
+                target: arguments.text("target")?,
+            };
+            arguments.end()?;
+            fuzz::run(&workspace()?, &options)
+        }
+        Some("sim") => {
+            let options = sim::Options {
+                seeds: arguments.number("seeds")?.unwrap_or(50),
+                seed: arguments.number("seed")?,
+            };
+            arguments.end()?;
+            sim::run(&workspace()?, &options)
+        }
+        Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Some(other) => bail!("there is no command {other:?}\n\n{HELP}"),
+        None => bail!("which command?\n\n{HELP}"),
+    }
+}
+
+/// The folder of the workspace, wherever the program was started.
+fn workspace() -> Result<PathBuf> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = manifest.parent().context("xtask lies in the workspace")?;
+    Ok(folder.to_owned())
+}
+
+/// How cargo is started: by its own name, so that the tools of `.ci/run` are found beside it.
+fn cargo(workspace: &Path) -> Result<std::process::Command> {
+    let tools = workspace.join("target/tools/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))
+        .context("the folder of the workspace cannot stand in PATH")?;
+    let mut command = std::process::Command::new("cargo");
+    command.current_dir(workspace).env("PATH", path);
+    Ok(command)
+}
