@@ -106,6 +106,35 @@ fn a_damaged_middle_is_refused_by_name_and_repaired_on_demand() {
     assert_eq!(store.opening().warnings.len(), 1, "the file set aside is mentioned");
 }
 
+/// A row of segment 1 whose tombstone was lost with the damage, and a later tombstone of the same key that was not: repair
+/// moves the latter, although all that it was written for went with its segment.
+#[test]
+fn what_a_surviving_tombstone_removed_stays_removed_after_repair() {
+    let disk = MemDisk::new();
+    let mut store = open(&disk);
+    let newest = "0000000002.log";
+    let filled = || disk.content(newest).map_or(0, |bytes| bytes.iter().filter(|byte| **byte != 0).count());
+    done(&mut store, Batch::new().put(LONG, b"k", "first"));
+    let mut rows = 0;
+    while filled() == 0 {
+        rows += 1;
+        done(&mut store, row(rows, 2000));
+    }
+    let before = disk.content(newest).expect("exists");
+    done(&mut store, Batch::new().delete(LONG, b"k"));
+    let after = disk.content(newest).expect("exists");
+    done(&mut store, Batch::new().put(LONG, b"k", "second"));
+    done(&mut store, Batch::new().delete(LONG, b"k"));
+    drop(store);
+    let first_deletion = before.iter().zip(&after).position(|(before, after)| before != after);
+    spoil(&disk, newest, first_deletion.expect("written") + 40);
+    let store = try_open(&disk, Options { repair: true, ..options() }).expect("repair");
+    assert_eq!(store.opening().repaired.len(), 2, "{:?}", store.opening());
+    assert_eq!(store.get(LONG, b"k").expect("get"), None);
+    drop(store);
+    assert_eq!(open(&disk).get(LONG, b"k").expect("get"), None);
+}
+
 #[test]
 fn damage_in_the_newest_segment_is_repaired_too() {
     let disk = filled(4);

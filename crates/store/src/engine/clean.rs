@@ -36,6 +36,13 @@ impl From<Unreadable> for CommitError {
     }
 }
 
+/// What is being emptied.
+#[derive(Clone, Copy, Debug)]
+struct Emptied {
+    segment: SegmentNo,
+    salvage: bool,
+}
+
 /// What became of moving a batch.
 enum Moved {
     All,
@@ -132,6 +139,7 @@ impl LogStore {
     ) -> Result<(), CommitError> {
         let budget_bytes = budget_bytes.max(1);
         let segment = cleaning.reader.segment();
+        let emptied = Emptied { segment, salvage: cleaning.salvage };
         loop {
             if done.moved_bytes >= budget_bytes {
                 self.flush()?;
@@ -140,7 +148,7 @@ impl LogStore {
             }
             if let Parsed::Batch(batch) = cleaning.reader.parse_at(cleaning.offset)? {
                 let found = Found { offset: cleaning.offset, batch };
-                match self.move_batch(segment, &found, done)? {
+                match self.move_batch(emptied, &found, done)? {
                     Moved::All => {}
                     Moved::Seal if cleaning.salvage => {}
                     Moved::Seal => break,
@@ -167,7 +175,7 @@ impl LogStore {
     /// Moves the records of one batch that count.
     fn move_batch(
         &mut self,
-        segment: SegmentNo,
+        emptied: Emptied,
         found: &Found<'_>,
         done: &mut Compacted,
     ) -> Result<Moved, CommitError> {
@@ -177,7 +185,7 @@ impl LogStore {
             if matches!(placed.record, Record::Seal) {
                 moved = Moved::Seal;
             }
-            if let Some(record) = self.still_counts(segment, &placed)? {
+            if let Some(record) = self.still_counts(emptied, &placed)? {
                 // Moving frees space in the end, so it may use the reserve.
                 if !self.make_room(offset_usize(placed.size), Need::Free)? {
                     return Ok(Moved::NoRoom);
@@ -192,15 +200,22 @@ impl LogStore {
     /// The record as it must be written again; `None` when nothing depends on it.
     fn still_counts<'a>(
         &self,
-        segment: SegmentNo,
+        emptied: Emptied,
         placed: &Placed<'a>,
     ) -> Result<Option<Record<'a>>, CommitError> {
+        let segment = emptied.segment;
         let value_at = Pos { segment, offset: placed.value_offset };
         let here = Pos { segment, offset: placed.offset };
         let moved = |grave: &Grave| {
             let limit = if grave.limit == Pos::START { here } else { grave.limit };
-            let needed = self.segments.any_in(grave.first, grave.last, segment);
-            needed.then_some(Grave { limit, ..*grave })
+            let (mut first, mut last) = (grave.first, grave.last);
+            if emptied.salvage {
+                // The tombstone of an earlier row may be lost: that row, in any segment, is a victim of this one now.
+                first = self.segments.existing().first().map_or(first, |lowest| first.min(*lowest));
+                last = last.max(limit.segment);
+            }
+            let needed = self.segments.any_in(first, last, segment);
+            needed.then_some(Grave { first, last, limit })
         };
         let counts = match &placed.record {
             Record::Put { table, key, .. } => {
