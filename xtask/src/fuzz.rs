@@ -17,8 +17,11 @@ const INPUT_SECONDS: u64 = 10;
 /// Most memory for one input, in MiB: everything that is read is bounded, so nothing needs more.
 const MEMORY_MIB: u64 = 1024;
 
-/// Lines of the fuzzer's that are shown of a failure.
-const SHOWN_LINES: usize = 60;
+/// Lines that are shown of a failure, from the panic on: its message and where it happened.
+const SHOWN_LINES: usize = 40;
+
+/// Longest line that is shown, in characters: assertions print all of what they compare.
+const SHOWN_CHARACTERS: usize = 2000;
 
 pub(crate) struct Options {
     /// For each target.
@@ -96,9 +99,9 @@ fn try_target(workspace: &Path, target: &str, seconds: u64) -> Result<bool> {
         println!("{target:10} {executions:>9} executions in {seconds} s, {peak_mib} MiB");
         return Ok(true);
     }
-    let lines: Vec<&str> = text.lines().collect();
-    let shown = lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default();
-    println!("{}", shown.join("\n"));
+    for line in failure(&text) {
+        println!("{}", line.chars().take(SHOWN_CHARACTERS).collect::<String>());
+    }
     println!("{target:10} FAILED after {executions} executions");
     if let Some(input) = artifact(&text) {
         println!("repeat it: cargo fuzz run -s none {target} {}", input.display());
@@ -114,6 +117,14 @@ fn statistic<'t>(text: &'t str, name: &str) -> &'t str {
         .rev()
         .find_map(|line| line.strip_prefix("stat::")?.strip_prefix(name)?.strip_prefix(':'));
     line.map_or("?", str::trim)
+}
+
+/// What is worth showing: from the panic on, or the end where there is none.
+fn failure(text: &str) -> impl Iterator<Item = &str> {
+    let count = text.lines().count();
+    let panic =
+        text.lines().position(|line| line.contains("panicked at") || line.contains("ERROR: libFuzzer"));
+    text.lines().skip(panic.unwrap_or(count.saturating_sub(SHOWN_LINES))).take(SHOWN_LINES)
 }
 
 /// Where libFuzzer wrote the input.
@@ -138,6 +149,11 @@ stat::peak_rss_mb:              58
         assert_eq!(statistic(text, "number_of_executed_units"), "4242");
         assert_eq!(statistic(text, "peak_rss_mb"), "58");
         assert_eq!(statistic(text, "new_units_added"), "?");
+        assert_eq!(failure(text).count(), 4, "no panic: the end");
+        assert_eq!(
+            failure("INFO\nthread panicked at x\nmessage").collect::<Vec<_>>(),
+            ["thread panicked at x", "message"]
+        );
         assert_eq!(artifact(text), Some(PathBuf::from("/x/crash-0a")));
     }
 }

@@ -2,13 +2,20 @@
 //!
 //! Both run for as long as asked, say what ran, and end with the command that repeats a failure.
 
-#![expect(clippy::print_stdout, reason = "a command line program reports on its standard output")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program reports on its standard streams"
+)]
 
 mod arguments;
 mod fuzz;
 mod sim;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -25,7 +32,18 @@ Commands:
                                    a run that printed S
 ";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Without a backtrace: what went wrong is in what was run.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let mut arguments = Arguments::new(std::env::args().skip(1));
     match arguments.command().as_deref() {
         Some("fuzz") => {

@@ -20,6 +20,9 @@ use crate::{Life, QueueId, Table};
 /// Bytes before a payload.
 const FRAME_BYTES: usize = 5;
 
+/// Most segments of a log: 16 TiB of the usual size. A set of more is refused before anything is made from it.
+const MAX_SEGMENTS: u64 = 1 << 20;
+
 /// Where a tombstone's victims lie: it must be kept while one of these segments exists.
 ///
 /// Encoded as first u32, last u32, limit segment u32, limit offset u32.
@@ -223,6 +226,14 @@ impl<'a> Iterator for Records<'a> {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
+    /// Ranges of segments, each first and last.
+    fn segment_ranges(&mut self) -> Option<Vec<(SegmentNo, SegmentNo)>> {
+        let ranges = self.all(|fields| Some((fields.u32()?, fields.u32()?)))?;
+        let lengths = ranges.iter().map(|(first, last)| Some(u64::from(last.checked_sub(*first)?) + 1));
+        let segments: Option<u64> = lengths.sum();
+        segments.is_some_and(|segments| segments <= MAX_SEGMENTS).then_some(ranges)
+    }
+
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -294,7 +305,7 @@ fn decode(kind: u8, payload: &[u8]) -> Option<(Record<'_>, usize)> {
             Record::Remove { grave, queue, seqs: fields.all(Fields::u64)? }
         }
         6 => Record::DropQueue { grave: fields.grave()?, queue: fields.queue()? },
-        7 => Record::SegmentSet { ranges: fields.all(|fields| Some((fields.u32()?, fields.u32()?)))? },
+        7 => Record::SegmentSet { ranges: fields.segment_ranges()? },
         8 => Record::Unlink { segments: fields.all(Fields::u32)? },
         9 => Record::Seal,
         _ => return None,
@@ -367,6 +378,11 @@ mod tests {
     fn unknown_types_and_trailing_bytes_are_refused() {
         let unknown: Vec<_> = Records::new(&[200, 0, 0, 0, 0], 0).collect();
         assert!(matches!(unknown[..], [Err(BadRecord { offset: 0, .. })]));
+        for (first, last) in [(1_u32, u32::MAX), (2, 1)] {
+            let set = [&[7, 8, 0, 0, 0][..], &first.to_le_bytes(), &last.to_le_bytes()].concat();
+            let refused: Vec<_> = Records::new(&set, 0).collect();
+            assert!(matches!(refused[..], [Err(_)]), "segments {first} to {last}");
+        }
         let trailing: Vec<_> = Records::new(&[9, 1, 0, 0, 0, 7], 0).collect();
         assert!(matches!(trailing[..], [Err(_)]));
     }
