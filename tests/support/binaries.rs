@@ -17,37 +17,48 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Builds them when they are not up to date.
+    /// Builds them when they are not up to date; takes those in the folder `PENPAL_TEST_BINARIES` as they are.
     ///
     /// # Panics
     /// When the build fails: there is nothing to test then.
     pub fn get() -> &'static Self {
         static BUILT: OnceLock<Binaries> = OnceLock::new();
         BUILT.get_or_init(|| {
-            let release = !cfg!(debug_assertions);
-            let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-            let mut build = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-            build.args([
-                "build",
-                "--quiet",
-                "--locked",
-                "--manifest-path",
-                manifest,
-                "-p",
-                "penpal",
-                "-p",
-                "penpal-relay",
-                "--bins",
-            ]);
-            if release {
-                build.arg("--release");
+            if let Some(folder) = std::env::var_os("PENPAL_TEST_BINARIES").map(PathBuf::from) {
+                return Self { penpal: folder.join("penpal"), relay: folder.join("penpal-relay") };
             }
-            let status = build.status().expect("cargo runs");
-            assert!(status.success(), "the binaries do not build");
+            let release = !cfg!(debug_assertions);
             let folder = target_folder().join(if release { "release" } else { "debug" });
-            Self { penpal: folder.join("penpal"), relay: folder.join("penpal-relay") }
+            let binaries = Self { penpal: folder.join("penpal"), relay: folder.join("penpal-relay") };
+            // A run over the whole workspace has built them just now; building again could only change what other tests run.
+            if !(is_fresh(&binaries.penpal) && is_fresh(&binaries.relay)) {
+                let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+                let mut build = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+                build.args(["build", "--quiet", "--locked", "--workspace", "--bins", "--manifest-path", manifest]);
+                if release {
+                    build.arg("--release");
+                }
+                let status = build.status().expect("cargo runs");
+                assert!(status.success(), "the binaries do not build");
+            }
+            binaries
         })
     }
+}
+
+/// Whether a binary is newer than every source that could be in it.
+fn is_fresh(binary: &Path) -> bool {
+    let Ok(built) = std::fs::metadata(binary).and_then(|found| found.modified()) else { return false };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    ["Cargo.lock", "protocol/src", "crates", "node/src", "relay/src"].iter().all(|part| is_older(&root.join(part), built))
+}
+
+fn is_older(path: &Path, than: std::time::SystemTime) -> bool {
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        return entries.filter(|entry| entry.file_name() != "tests").all(|entry| is_older(&entry.path(), than));
+    }
+    std::fs::metadata(path).and_then(|found| found.modified()).is_ok_and(|changed| changed <= than)
 }
 
 fn target_folder() -> PathBuf {

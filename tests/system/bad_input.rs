@@ -32,24 +32,24 @@ fn codes_and_addresses_that_are_none_are_told_apart() {
     let folder = folder();
     let relay = Relay::start(&folder.path().join("relay"));
     let me = Person::new(&folder, "me");
-    fails(&me.try_json(&["contact", "add", "hello", "--handle", "me"]), 2, "bad-code");
-    fails(&me.try_json(&["contact", "add", "pp1-00000-11111-22222", "--handle", "me"]), 2, "bad-code");
-    fails(&me.try_json(&["register", "https://example.com", "--handle", "me"]), 2, "bad-address");
+    fails(&me.try_json(&["contact", "add", "hello", "--handle", "dora"]), 2, "bad-code");
+    fails(&me.try_json(&["contact", "add", "pp1-00000-11111-22222", "--handle", "dora"]), 2, "bad-code");
+    fails(&me.try_json(&["register", "https://example.com", "--handle", "dora"]), 2, "bad-address");
     fails(&me.try_json(&["register", relay.address(), "--handle", "no spaces"]), 2, "bad-name");
-    fails(&me.try_json(&["register", relay.address(), "--handle", "me"]), 1, "needs-token");
-    fails(&me.try_json(&["register", relay.address(), "--handle", "me", "--token", "WRONG-TOKEN"]), 1, "needs-token");
+    fails(&me.try_json(&["register", relay.address(), "--handle", "dora"]), 1, "needs-token");
+    fails(&me.try_json(&["register", relay.address(), "--handle", "dora", "--token", "WRONG-TOKEN"]), 1, "needs-token");
     // Nobody listens at the port.
     let (head, pin) = relay.address().rsplit_once('/').expect("an address");
     let dead = UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number");
     let nobody = format!("penpal://{dead}/{pin}");
-    fails(&me.try_json(&["register", &nobody, "--handle", "me", "--token", "X"]), 1, "relay-away");
+    fails(&me.try_json(&["register", &nobody, "--handle", "dora", "--token", "X"]), 1, "relay-away");
     // Somebody else listens there.
     let other = Relay::start(&folder.path().join("other"));
     let (_, wrong) = other.address().rsplit_once('/').expect("an address");
-    fails(&me.try_json(&["register", &format!("{head}/{wrong}"), "--handle", "me", "--token", "X"]), 1, "wrong-pin");
+    fails(&me.try_json(&["register", &format!("{head}/{wrong}"), "--handle", "dora", "--token", "X"]), 1, "wrong-pin");
     // After all of that it still works.
-    me.ok(&["register", relay.address(), "--handle", "me", "--token", &relay.token()]);
-    fails(&me.try_json(&["register", relay.address(), "--handle", "me", "--token", "X"]), 1, "already-registered");
+    me.ok(&["register", relay.address(), "--handle", "dora", "--token", &relay.token()]);
+    fails(&me.try_json(&["register", relay.address(), "--handle", "dora", "--token", "X"]), 1, "already-registered");
     fails(&me.try_json(&["send", "nobody/web", "x"]), 1, "unknown-contact");
     fails(&me.try_json(&["contact", "accept", "nobody"]), 1, "unknown-contact");
     fails(&me.try_json(&["trace", "zzzz"]), 1, "unknown-id");

@@ -206,6 +206,12 @@ impl Sessions {
         rows
     }
 
+    /// Whether the shell said that a contact is up.
+    #[must_use]
+    pub fn is_up(&self, account: Fingerprint) -> bool {
+        self.outgoing.is_up(account)
+    }
+
     /// Whether a contact can receive now, or its list still holds.
     #[must_use]
     pub fn contact_online(&self, account: Fingerprint, now: Now) -> bool {

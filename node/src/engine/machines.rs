@@ -77,6 +77,8 @@ pub(super) struct Engine {
     pub(super) foreign: BTreeMap<RelayPin, ForeignRelay>,
     pub(super) waiting: Waiting,
     pub(super) notices: Notices,
+    /// Contacts with a connected device, as the home relay says.
+    pub(super) up: BTreeSet<Fingerprint>,
     /// Presence that waits for a contact's bundle.
     pub(super) unsent_presence: BTreeMap<Fingerprint, Presence>,
     /// Envelopes dropped because nobody known sent them, since the start.
@@ -148,6 +150,7 @@ impl Engine {
             foreign: BTreeMap::new(),
             waiting: Waiting::default(),
             notices: Notices::default(),
+            up: BTreeSet::new(),
             unsent_presence: BTreeMap::new(),
             foreign_envelopes: 0,
             outputs: Vec::new(),

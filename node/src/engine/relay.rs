@@ -86,6 +86,7 @@ impl Engine {
                 self.delivery.handle_relay_lost(pin, &mut delivery_step!(self));
                 self.delivery.handle_disconnected(&mut delivery_step!(self));
                 self.sessions.handle_disconnected(self.now);
+                self.up.clear();
             }
             self.greeting.asked = false;
             self.greeting.greeted = false;
@@ -212,16 +213,28 @@ impl Engine {
                 self.delivery.handle_other_row(row, &mut delivery_step!(self));
             }
             Event::EdgeState(state) => {
-                let Some(contact) = self.contacts.contact_of_edge(&state.edge) else { return };
+                let contact = self.contacts.contact_of_edge(&state.edge);
+                tracing::debug!(?contact, up = state.up, "an edge");
+                let Some(contact) = contact else { return };
                 self.delivery.handle_edge(contact, state.up, &mut delivery_step!(self));
                 if state.up {
-                    self.sessions.handle_contact_up(contact, self.now);
+                    self.up.insert(contact);
+                    self.contact_is_there(contact);
                 } else {
+                    self.up.remove(&contact);
                     self.sessions.handle_contact_down(contact, self.now);
                 }
             }
             Event::Ephemeral(ephemeral) => self.ephemeral(&ephemeral.envelope),
             Event::Cloned => self.cloned(),
+        }
+    }
+
+    /// A contact is connected: it gets the list of sessions as soon as there is a way to it, once.
+    pub(super) fn contact_is_there(&mut self, contact: penpal_protocol::ids::Fingerprint) {
+        let open = self.contacts.route(&contact).is_some_and(|route| route.open);
+        if open && self.up.contains(&contact) && !self.sessions.is_up(contact) {
+            self.sessions.handle_contact_up(contact, self.now);
         }
     }
 

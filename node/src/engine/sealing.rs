@@ -105,6 +105,8 @@ impl Engine {
     /// Sends the list of sessions to every device of a contact, unspooled.
     pub(super) fn announce(&mut self, contact: Fingerprint, presence: &Presence) {
         if self.contacts.route(&contact).is_none_or(|route| !route.open) {
+            // Once mail can be deposited the contact counts as up anew, and gets the list then.
+            tracing::debug!(?contact, "presence has no way yet");
             return;
         }
         let devices: Vec<DeviceId> = match self.contacts.manifest(&contact) {

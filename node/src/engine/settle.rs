@@ -197,6 +197,7 @@ impl Engine {
         let devices = peer.manifest.manifest().devices.iter().map(|device| device.id).collect();
         let open = self.contacts.route(&contact).is_some_and(|route| route.open);
         let info = ContactInfo { relay: row.relay.pin, standing, open, devices };
+        self.contact_is_there(contact);
         let is_foreign = self.contacts.home_relay().is_none_or(|home| home.pin != row.relay.pin);
         self.delivery.set_contact(contact, info, &mut delivery_step!(self));
         if is_foreign && !self.foreign.contains_key(&row.relay.pin) {

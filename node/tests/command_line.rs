@@ -1,0 +1,64 @@
+//! The command line without a node: arguments, exit status, both streams.
+
+use assert_cmd::Command;
+
+fn penpal(home: &tempfile::TempDir) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("penpal"));
+    command.env_clear().env("PENPAL_HOME", home.path());
+    command
+}
+
+fn home() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+#[test]
+fn version_and_help_are_data() {
+    let home = home();
+    let version = penpal(&home).args(["version", "--json"]).assert().success();
+    let shape: serde_json::Value = serde_json::from_slice(&version.get_output().stdout).expect("JSON");
+    assert_eq!((shape["v"].as_u64(), shape["version"].as_str()), (Some(1), Some(env!("CARGO_PKG_VERSION"))));
+    let help = penpal(&home).arg("--help").assert().success();
+    let text = String::from_utf8_lossy(&help.get_output().stdout).into_owned();
+    for command in ["contact", "send", "inbox", "trace", "daemon", "mcp", "demo"] {
+        assert!(text.contains(command), "{text}");
+    }
+}
+
+#[test]
+fn a_usage_error_exits_2_and_says_so_on_standard_error() {
+    let home = home();
+    let said = penpal(&home).args(["contact", "invite", "--expires", "soon"]).assert().code(2);
+    assert!(said.get_output().stdout.is_empty());
+    assert!(String::from_utf8_lossy(&said.get_output().stderr).contains("72h"));
+    penpal(&home).arg("nonsense").assert().code(2);
+}
+
+#[test]
+fn completions_and_manual_come_from_the_same_definition() {
+    let home = home();
+    let shells = ["bash", "zsh", "fish"];
+    for shell in shells {
+        let script = penpal(&home).args(["completions", shell]).assert().success();
+        assert!(String::from_utf8_lossy(&script.get_output().stdout).contains("contact"));
+    }
+    let page = penpal(&home).arg("man").assert().success();
+    assert!(String::from_utf8_lossy(&page.get_output().stdout).contains(".TH penpal"));
+}
+
+#[test]
+fn what_starts_no_node_leaves_none_behind() {
+    let home = home();
+    penpal(&home).args(["daemon", "status"]).assert().success();
+    penpal(&home).arg("doctor").assert().success();
+    assert!(!home.path().join("node.sock").exists());
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_a_sandbox() {
+    // The system's own folder of processes takes no files from anybody.
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("penpal"));
+    let said = command.env_clear().env("PENPAL_HOME", "/proc/penpal").args(["status", "--json"]).assert().code(3);
+    let shape: serde_json::Value = serde_json::from_slice(&said.get_output().stdout).expect("JSON");
+    assert!(shape["error"]["hint"].is_string(), "{shape}");
+}
