@@ -31,8 +31,11 @@ mod recode;
 pub mod sealed;
 pub mod text;
 
+/// What a target does with an input: it returns, or panics.
+pub type Check = fn(&[u8]);
+
 /// Every target by name.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("frames", frames::check),
     ("sealed", sealed::check),
     ("text", text::check),
