@@ -278,3 +278,100 @@ pub(crate) fn damaged(table: Table, key: &[u8], source: RecordError) -> LedgerEr
     }
     LedgerError::Damaged { table, key: text, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Rows(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
+
+    impl Records for Rows {
+        fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadFailed> {
+            if key == b"fail" {
+                return Err(ReadFailed);
+            }
+            Ok(self.0.get(&(table, key.to_vec())).cloned())
+        }
+
+        fn scan(
+            &self,
+            table: Table,
+            prefix: &[u8],
+            after: Option<&[u8]>,
+            limit: usize,
+        ) -> Result<Vec<Row>, ReadFailed> {
+            let rows = self.0.iter().filter(|((at, key), _)| *at == table && key.starts_with(prefix));
+            let rows = rows.filter(|((_, key), _)| after.is_none_or(|after| key.as_slice() > after));
+            Ok(rows.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
+        }
+    }
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(0_u8..3, 0..4)
+    }
+
+    proptest! {
+        /// A scan sees the same with changes pending as after they are committed.
+        #[test]
+        fn pending_changes_lie_over_committed_rows(
+            committed in prop::collection::btree_map(key(), any::<u8>(), 0..20),
+            changes in prop::collection::vec((key(), any::<Option<u8>>()), 0..20),
+            prefix in key(),
+            after in prop::option::of(key()),
+            limit in 0_usize..10,
+        ) {
+            let table = Table::Mail;
+            let mut rows = Rows::default();
+            rows.0.extend(committed.into_iter().map(|(key, value)| ((table, key), vec![value])));
+            let mut ledger = Ledger::default();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => ledger.put_bytes(table, &key, vec![value]),
+                    None => ledger.delete(table, &key),
+                }
+            }
+            let before = ledger.scan(&rows, table, &prefix, after.as_deref(), limit).unwrap();
+            for change in ledger.take().unwrap() {
+                match change.value {
+                    Some(value) => rows.0.insert((change.table, change.key), value),
+                    None => rows.0.remove(&(change.table, change.key)),
+                };
+            }
+            let after_commit = Ledger::default().scan(&rows, table, &prefix, after.as_deref(), limit).unwrap();
+            prop_assert_eq!(before, after_commit);
+        }
+
+        #[test]
+        fn garbage_is_an_error_with_a_name(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let mut rows = Rows::default();
+            rows.0.insert((Table::Mail, b"key".to_vec()), bytes.clone());
+            let mut ledger = Ledger::default();
+            ledger.put_bytes(Table::State, b"other", Vec::new());
+            if crate::record::MailRecord::from_bytes(&bytes).is_err() {
+                prop_assert!(ledger.get::<crate::record::MailRecord>(&rows, Table::Mail, b"key").is_none());
+                let damaged =
+                    matches!(ledger.take(), Err(LedgerError::Damaged { table: Table::Mail, key, .. }) if key == "6b6579");
+                prop_assert!(damaged);
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_that_could_not_read_hands_out_nothing() {
+        let mut ledger = Ledger::default();
+        ledger.put_bytes(Table::State, b"other", Vec::new());
+        assert_eq!(ledger.get_bytes(&Rows::default(), Table::Mail, b"fail"), None);
+        assert_eq!(ledger.take(), Err(LedgerError::Read(ReadFailed)));
+        assert_eq!(ledger.take(), Err(LedgerError::Read(ReadFailed)));
+    }
+
+    #[test]
+    fn table_numbers_are_unique() {
+        let mut numbers: Vec<u8> = Table::ALL.iter().map(|table| table.number()).collect();
+        numbers.dedup();
+        assert_eq!(numbers, (1..=16).collect::<Vec<u8>>());
+    }
+}

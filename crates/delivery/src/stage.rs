@@ -187,3 +187,65 @@ pub(crate) fn note(trail: &mut Vec<TrailEvent>, event: TrailEvent) -> bool {
     }
     add
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Stage; 8] = [
+        Stage::Queued,
+        Stage::Relayed,
+        Stage::Delivered,
+        Stage::Held,
+        Stage::Surfaced,
+        Stage::Answered,
+        Stage::Refused,
+        Stage::Expired,
+    ];
+
+    /// Rows are the present stage, columns the stated one, both in the order of `ALL`.
+    const MOVES: [&str; 8] = [
+        ".xxxxxxx", // queued
+        "..xxxxxx", // relayed
+        "...xxxx.", // delivered
+        "....xxx.", // held
+        ".....x..", // surfaced
+        "........", // answered
+        "........", // refused: final
+        "..xxxxx.", // expired: gives way to the recipient
+    ];
+
+    #[test]
+    fn stages_move_forward_only() {
+        for (from, row) in ALL.into_iter().zip(MOVES) {
+            for (to, moves) in ALL.into_iter().zip(row.chars()) {
+                assert_eq!(from.may_become(to), moves == 'x', "{from:?} to {to:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_trail_says_each_thing_once_and_has_an_end() {
+        let mut trail = Vec::new();
+        let held = |reason: &str| TrailEvent {
+            by: Witness::Device,
+            reason: Some(reason.to_owned()),
+            ..TrailEvent::here(Stage::Held, 1)
+        };
+        assert!(note(&mut trail, held("a")));
+        assert!(!note(&mut trail, TrailEvent { at_ms: 2, ..held("a") }));
+        for number in 0..100 {
+            note(&mut trail, held(&number.to_string()));
+        }
+        assert_eq!(trail.len(), MAX_TRAIL_EVENTS);
+    }
+
+    #[test]
+    fn a_receipt_that_overtook_the_relay_stands_behind_it() {
+        let mut trail = vec![TrailEvent::here(Stage::Queued, 1)];
+        note(&mut trail, TrailEvent { by: Witness::Device, ..TrailEvent::here(Stage::Delivered, 3) });
+        note(&mut trail, TrailEvent { by: Witness::Relay, ..TrailEvent::here(Stage::Relayed, 4) });
+        let stages: Vec<Stage> = trail.iter().map(|event| event.stage).collect();
+        assert_eq!(stages, [Stage::Queued, Stage::Relayed, Stage::Delivered]);
+    }
+}

@@ -154,6 +154,10 @@ impl Delivery {
                 contact.info.devices.iter().map(|device| Peer::new(*account, *device))
             })
             .collect();
+        for (peer, lane) in &mut self.lanes {
+            lane.receipts.fell_back(&mut lane.pair.receipts_floor);
+            lane.save(*peer, &mut self.ledger);
+        }
         for peer in peers {
             let lane = self.lanes.entry(peer).or_default();
             lane.announce = true;

@@ -18,6 +18,9 @@ use crate::record::QueuedReceipt;
 /// Most unconfirmed receipts kept for one device; beyond it the oldest go. They are asked for by sending again.
 const MAX_QUEUED: usize = 4096;
 
+/// Far beyond any number of receipts.
+const FELL_BACK: u64 = 1 << 48;
+
 /// First repetition of unconfirmed receipts.
 const FIRST_REPEAT: Duration = Duration::from_millis(HOUR_MS);
 
@@ -184,6 +187,13 @@ impl ReceiptQueue {
         self.sent = self.sent.min(start);
     }
 
+    /// These records are an older copy, so the peer may have confirmed more than is known here: moves the numbers out of
+    /// any range it can name, and its next confirmation says where to go on.
+    pub(crate) fn fell_back(&mut self, floor: &mut u64) {
+        *floor |= FELL_BACK;
+        self.sent = 0;
+    }
+
     /// Drops everything: the peer is no contact any more.
     pub(crate) fn clear(&mut self, peer: Peer, floor: &mut u64, ledger: &mut Ledger) {
         self.drop_front(peer, floor, usize::MAX, ledger);
@@ -207,4 +217,155 @@ pub(crate) fn row_key(peer: Peer, index: u64) -> Vec<u8> {
     let mut key = peer.to_key().to_vec();
     key.extend_from_slice(&index.to_be_bytes());
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use penpal_protocol::ids::{DeviceId, Fingerprint, MsgId};
+    use penpal_protocol::sealed::Stage;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PEER: Peer =
+        Peer { account: Fingerprint::from_bytes([1; 16]), device: DeviceId::from_bytes([2; 16]) };
+
+    fn receipt(number: u8) -> QueuedReceipt {
+        let msg_id = MsgId::from_bytes([number; 16]);
+        let receipt = Receipt {
+            msg_id,
+            stage: Stage::Delivered,
+            session: None,
+            mechanism: None,
+            reason: None,
+            at_ms: 1,
+        };
+        QueuedReceipt { receipt, expires_ms: u64::MAX }
+    }
+
+    fn ids(chosen: &Chosen) -> Vec<u8> {
+        chosen.receipts.iter().map(|receipt| receipt.msg_id.as_bytes()[0]).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_in_the_next_envelope() {
+        let (mut queue, mut floor, mut ledger) = (ReceiptQueue::default(), 1, Ledger::default());
+        for number in 0..10 {
+            queue.push(PEER, &mut floor, receipt(number), &mut ledger);
+        }
+        let room = BATCH_BYTES + 4 * receipt_bytes(&receipt(0).receipt);
+        let mut seen = Vec::new();
+        while queue.is_due(Duration::ZERO) {
+            let chosen = queue.choose(floor, room).unwrap();
+            queue.sending(floor, chosen.first, chosen.receipts.len());
+            seen.extend(ids(&chosen));
+        }
+        assert_eq!(seen, (0..10).collect::<Vec<u8>>());
+        assert_eq!(queue.choose(floor, 10), None);
+    }
+
+    #[test]
+    fn a_receipt_is_no_longer_than_estimated() {
+        let mut long = receipt(1).receipt;
+        long.at_ms = u64::MAX;
+        long.mechanism = Some(penpal_protocol::cbor::Text::truncated(&"m".repeat(32)));
+        long.reason = Some(penpal_protocol::cbor::Text::truncated(&"r".repeat(64)));
+        long.session = Some(penpal_protocol::sealed::SessionRef {
+            sid: penpal_protocol::ids::SessionId::from_bytes([1; 16]),
+            name: penpal_protocol::text::Label::new(&"n".repeat(64)).unwrap(),
+        });
+        for receipt in [receipt(1).receipt, long] {
+            let one = crate::command::batch(u64::MAX, vec![receipt.clone()]).unwrap();
+            let length = penpal_protocol::cbor::encode(&one).len();
+            assert!(length <= BATCH_BYTES + receipt_bytes(&receipt), "{length}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many() {
+        let (mut queue, mut floor, mut ledger) = (ReceiptQueue::default(), 1, Ledger::default());
+        for number in 0..=u64::try_from(MAX_QUEUED).unwrap() {
+            let mut one = receipt(0);
+            one.receipt.msg_id =
+                MsgId::from_bytes([number.to_be_bytes(), [0; 8]].concat().try_into().unwrap());
+            queue.push(PEER, &mut floor, one, &mut ledger);
+        }
+        assert_eq!((queue.len(), floor), (MAX_QUEUED, 2));
+    }
+
+    #[test]
+    fn ended_receipts_are_not_repeated() {
+        let (mut queue, mut floor, mut ledger) = (ReceiptQueue::default(), 1, Ledger::default());
+        for number in 0..4 {
+            let expires_ms = if number % 2 == 0 { 10 } else { 1000 };
+            let one = QueuedReceipt { expires_ms, ..receipt(number) };
+            queue.push(PEER, &mut floor, one, &mut ledger);
+        }
+        queue.sending(floor, 1, 4);
+        queue.accepted(Duration::ZERO);
+        let at = queue.repeat_at().unwrap();
+        assert_eq!(at, FIRST_REPEAT);
+        queue.begin_repeat(PEER, &mut floor, at, 500, &mut ledger);
+        assert_eq!(ids(&queue.choose(floor, 1000).unwrap()), [1, 3]);
+        queue.sending(floor, floor, 2);
+        queue.accepted(at);
+        assert_eq!(queue.repeat_at(), Some(at + REPEAT));
+    }
+
+    proptest! {
+        /// Whatever is lost, and whatever state either side falls back to, everything is confirmed after a few exchanges.
+        #[test]
+        fn both_sides_agree_in_the_end(
+            floor in 0_u64..40,
+            mut seen in 0_u64..40,
+            fell_back in any::<bool>(),
+            steps in prop::collection::vec((0_u8..4, any::<u8>()), 0..40),
+        ) {
+            let (mut queue, mut floor, mut ledger) = (ReceiptQueue::default(), floor + 1, Ledger::default());
+            if fell_back {
+                queue.fell_back(&mut floor);
+            } else {
+                // The peer confirms nothing that was never sent, unless this side forgot it.
+                floor = floor.max(seen + 1);
+            }
+            let mut got = std::collections::BTreeSet::new();
+            let mut owed = std::collections::BTreeSet::new();
+            let mut exchange = |queue: &mut ReceiptQueue, floor: &mut u64, ledger: &mut Ledger, arrives: bool| {
+                if let Some(chosen) = queue.choose(*floor, 500) {
+                    queue.sending(*floor, chosen.first, chosen.receipts.len());
+                    if arrives {
+                        got.extend(ids(&chosen));
+                        let end = chosen.first + u64::try_from(chosen.receipts.len()).unwrap() - 1;
+                        if chosen.first <= seen + 1 && end > seen {
+                            seen = end;
+                        }
+                    } else {
+                        queue.lost(*floor, chosen.first);
+                    }
+                }
+                queue.confirm(PEER, floor, seen, ledger);
+                got.clone()
+            };
+            for (what, number) in steps {
+                match what {
+                    0 | 1 => {
+                        owed.insert(number);
+                        queue.push(PEER, &mut floor, receipt(number), &mut ledger);
+                    }
+                    2 => {
+                        exchange(&mut queue, &mut floor, &mut ledger, false);
+                    }
+                    _ => {
+                        exchange(&mut queue, &mut floor, &mut ledger, true);
+                    }
+                }
+            }
+            let mut received = std::collections::BTreeSet::new();
+            for _ in 0..20 {
+                received = exchange(&mut queue, &mut floor, &mut ledger, true);
+            }
+            prop_assert_eq!(queue.len(), 0);
+            prop_assert!(received.is_superset(&owed));
+        }
+    }
 }

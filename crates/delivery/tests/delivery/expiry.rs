@@ -3,6 +3,8 @@
 use penpal_delivery::{DismissError, Mailbox, Outcome, RetryError, Selection, Stage, Standing};
 use penpal_protocol::limits::{DAY_MS, HOUR_MS};
 
+use penpal_protocol::sealed::Stage as Stated;
+
 use crate::world::{Send, World, info, peer};
 
 fn short_lived(text: &str) -> Send {
@@ -41,7 +43,7 @@ fn an_expiry_gives_way_to_a_later_receipt() {
     world.run_seconds(3700);
     assert_eq!(world.nodes[0].stage(id), Stage::Expired);
     assert_eq!(world.nodes[0].machine().dead_count(), 1);
-    let receipt = world.forge_receipt(1, 0, id);
+    let receipt = world.forge_receipt(1, 0, id, Stated::Delivered);
     world.deliver_forged(0, receipt);
     assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
     assert_eq!(world.nodes[0].machine().dead_count(), 0);

@@ -1,5 +1,7 @@
 //! Nodes and a relay in memory, under one virtual clock. Nothing is sealed: an envelope is its body with the key it names.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are outside of test functions")]
+
 mod world;
 
 mod conversation;

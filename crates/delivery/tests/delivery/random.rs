@@ -8,7 +8,6 @@ use std::time::Duration;
 use penpal_delivery::{Mailbox, Selection};
 use penpal_protocol::sealed::Kind;
 use proptest::prelude::*;
-use rand_core::Rng as _;
 
 use crate::world::{Faults, Node, Send, World};
 
@@ -67,7 +66,11 @@ pub(crate) fn act(world: &mut World, number: usize, act: &Act) {
             world.restart(*who);
         }
         Act::Rest { ms } => world.run_for(Duration::from_millis(*ms)),
-        _ => {}
+        Act::Note { .. }
+        | Act::Ask { .. }
+        | Act::AnswerSomething { .. }
+        | Act::TakeAll { .. }
+        | Act::TakeAndForget { .. } => {}
     }
 }
 

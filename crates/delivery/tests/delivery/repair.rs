@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use penpal_delivery::{Event, Mailbox, Selection, Stage};
 
+use penpal_protocol::sealed::Stage as Stated;
+
 use crate::world::{Send, World, peer};
 
 #[test]
@@ -127,11 +129,11 @@ fn a_receipt_for_a_message_that_did_not_go_there_counts_nothing() {
     world.cut(1);
     let id = world.send(0, Send::note(1, "for node 1 only")).unwrap().msg_id;
     world.run_seconds(5);
-    let forged = world.forge_receipt(2, 0, id);
+    let forged = world.forge_receipt(2, 0, id, Stated::Delivered);
     world.deliver_forged(0, forged);
     world.run_seconds(5);
     assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
-    let honest = world.forge_receipt(1, 0, id);
+    let honest = world.forge_receipt(1, 0, id, Stated::Delivered);
     world.deliver_forged(0, honest);
     world.run_seconds(5);
     assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
@@ -180,4 +182,55 @@ fn a_full_spool_is_waited_for_in_order() {
     world.faults.full = 0;
     world.run_seconds(60);
     assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["a", "b"]);
+}
+
+#[test]
+fn an_answer_is_believed_only_from_the_answer_itself() {
+    let mut world = World::new(311, 2);
+    let id = world.send(0, Send::ask(1, "answered?")).unwrap().msg_id;
+    world.run_seconds(5);
+    let claim = world.forge_receipt(1, 0, id, Stated::Answered);
+    world.deliver_forged(0, claim);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
+fn receipts_that_found_a_full_spool_are_tried_again_soon() {
+    let mut world = World::new(312, 2);
+    let id = world.send(0, Send::note(1, "hello")).unwrap().msg_id;
+    while world.nodes[1].rows_of(penpal_delivery::Table::Mail) == 0 {
+        world.run_for(Duration::from_micros(50));
+    }
+    world.faults.full = 1000;
+    world.run_seconds(20);
+    assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
+    world.faults.full = 0;
+    world.run_seconds(60);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
+fn a_long_queue_goes_in_bounded_bites() {
+    let mut world = World::new(313, 2);
+    world.relay.down = true;
+    world.cut(0);
+    for n in 0..100 {
+        world.send(0, Send::note(1, &format!("{n}"))).unwrap();
+    }
+    world.relay.down = false;
+    world.run_seconds(60);
+    assert_eq!(world.nodes[0].most_sealed, 32);
+    world.check_delivered();
+}
+
+#[test]
+fn a_row_before_the_answer_to_hello_is_left_at_the_relay() {
+    let mut world = World::new(314, 2);
+    let (epoch, newest) = world.relay.hello(peer(1));
+    world.offline.insert(1);
+    world.cut(1);
+    let body = world.forge_letter(0, 1, "early", None);
+    let row = penpal_delivery::SpoolRow { epoch, seq: newest + 7 };
+    assert_eq!(world.deliver_row(1, Some(row), body), Some(penpal_delivery::Outcome::Stale));
+    assert!(world.nodes[1].list(Selection::All(Mailbox::Desk)).is_empty());
 }

@@ -46,7 +46,7 @@ pub(crate) enum Happening {
 #[derive(Debug, Clone)]
 pub(crate) enum Down {
     Hello { epoch: SpoolEpoch, newest: u64 },
-    Row { row: SpoolRow, envelope: Envelope },
+    Row { row: SpoolRow, envelope: Box<Envelope> },
     Edge { account: Fingerprint, up: bool },
     Deposited { deposit: DepositId, outcome: DepositOutcome },
     Acked { epoch: SpoolEpoch, newest: u64 },
@@ -57,7 +57,7 @@ pub(crate) enum Down {
 #[derive(Debug, Clone)]
 pub(crate) enum Up {
     Hello,
-    Deposit { deposit: DepositId, envelope: Envelope },
+    Deposit { deposit: DepositId, envelope: Box<Envelope> },
     Ack { epoch: SpoolEpoch, up_to: u64, gaps: Vec<u64> },
     Fetch { account: Fingerprint },
     Publish { key: KeyId },
@@ -97,6 +97,10 @@ pub(crate) struct World {
     last_up: BTreeMap<u64, Duration>,
     /// Receive keys that something was sealed to and released.
     pub(crate) used_keys: BTreeSet<(Peer, KeyId)>,
+    /// Which message stands at each place of each pair's order.
+    pub(crate) places: BTreeMap<(Peer, Peer, [u8; 8], u64), penpal_protocol::ids::MsgId>,
+    /// Nodes that put off every row.
+    pub(crate) defers: BTreeSet<Id>,
     /// Nodes that cannot connect.
     pub(crate) offline: BTreeSet<Id>,
     pub(crate) deposits: u64,
@@ -123,6 +127,8 @@ impl World {
             last_down: BTreeMap::new(),
             last_up: BTreeMap::new(),
             used_keys: BTreeSet::new(),
+            places: BTreeMap::new(),
+            defers: BTreeSet::new(),
             offline: BTreeSet::new(),
             deposits: 0,
             swallow: BTreeMap::new(),
@@ -316,8 +322,15 @@ impl World {
                     let fresh = self.used_keys.insert((envelope.to, key));
                     assert!(fresh, "seed {}: {key:?} of {:?} is used twice", self.seed, envelope.to);
                 }
+                if let Some(order) = envelope.body.order {
+                    let place =
+                        (envelope.from, envelope.to, *envelope.body.incarnation.as_bytes(), order.seq);
+                    let holder = *self.places.entry(place).or_insert(envelope.body.msg_id);
+                    assert_eq!(holder, envelope.body.msg_id, "seed {}: two messages at {place:?}", self.seed);
+                }
                 self.deposits += 1;
                 if let Some(connection) = connection {
+                    let envelope = Box::new(envelope);
                     self.up(connection, Up::Deposit { deposit: job.deposit, envelope });
                 }
             }
@@ -419,11 +432,11 @@ impl World {
         from: Id,
         to: Id,
         msg_id: penpal_protocol::ids::MsgId,
+        stage: penpal_protocol::sealed::Stage,
     ) -> penpal_protocol::sealed::Body {
-        use penpal_protocol::sealed::{Kind, Receipt, ReceiptBatch, Stage};
+        use penpal_protocol::sealed::{Kind, Receipt, ReceiptBatch};
         let at_ms = self.now(from).wall_ms;
-        let receipt =
-            Receipt { msg_id, stage: Stage::Delivered, session: None, mechanism: None, reason: None, at_ms };
+        let receipt = Receipt { msg_id, stage, session: None, mechanism: None, reason: None, at_ms };
         let list = penpal_protocol::cbor::List::new(vec![receipt]).expect("one");
         let mut body = self.forge(from, to, Kind::Receipts);
         body.receipts = Some(ReceiptBatch { rseq: 1, list });
@@ -452,6 +465,15 @@ impl World {
         to: Id,
         body: penpal_protocol::sealed::Body,
     ) -> Option<penpal_delivery::Outcome> {
+        self.deliver_row(to, None, body)
+    }
+
+    pub(crate) fn deliver_row(
+        &mut self,
+        to: Id,
+        row: Option<SpoolRow>,
+        body: penpal_protocol::sealed::Body,
+    ) -> Option<penpal_delivery::Outcome> {
         use penpal_delivery::{Arrival, Mailbox, Opened, Placement, Verdict};
         let mut id = [0; 16];
         self.rng.fill_bytes(&mut id);
@@ -460,7 +482,7 @@ impl World {
         let placement = Placement { mailbox: Mailbox::Desk, held: None };
         let opened = Opened { key: KeyId::from_bytes([0; 8]), body, content, placement };
         let verdict = Verdict::Opened(Box::new(opened));
-        let arrival = Arrival { row: None, enc: mark, envelope: mark, verdict };
+        let arrival = Arrival { row, enc: mark, envelope: mark, verdict };
         self.step(to, |machine, step| machine.handle_arrival(arrival, step))
     }
 
@@ -538,6 +560,7 @@ impl World {
                 self.greeted.insert(connection);
                 self.down(connection, Down::Hello { epoch, newest });
                 for (row, envelope) in self.relay.rows(me) {
+                    let envelope = Box::new(envelope);
                     self.down(connection, Down::Row { row, envelope });
                 }
                 let others: Vec<Id> =
@@ -563,7 +586,7 @@ impl World {
                         swallow
                     }) || self.chance(self.faults.relay_loses);
                     if !lost {
-                        let row = self.relay.store(envelope.clone());
+                        let row = self.relay.store((*envelope).clone());
                         let connection = self.connection_of(receiver);
                         if let Some(connection) = connection.filter(|it| self.greeted.contains(it)) {
                             self.down(connection, Down::Row { row, envelope: envelope.clone() });
@@ -610,6 +633,9 @@ impl World {
                     machine.handle_relay_up(RELAY, step);
                     machine.handle_connected(epoch, newest, step);
                 });
+            }
+            Down::Row { row, .. } if self.defers.contains(&id) => {
+                self.step(id, |machine, step| machine.defer_row(row, step));
             }
             Down::Row { row, envelope } => {
                 let arrival = self.nodes[id].open_envelope(row, &envelope);

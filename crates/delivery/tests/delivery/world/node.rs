@@ -142,6 +142,8 @@ pub(crate) struct Node {
     pub(crate) crash_at: Option<(u64, super::Faults)>,
     /// Its rows are an older copy, and the relay has not said so yet.
     pub(crate) rolled_back: bool,
+    /// Most envelopes sealed in one step.
+    pub(crate) most_sealed: usize,
     pub(crate) unreadable: u64,
     /// Messages that this node receipted at some time, whatever was restored later.
     pub(crate) ever_stored: BTreeSet<(Fingerprint, MsgId)>,
@@ -167,6 +169,7 @@ impl Node {
             events: Vec::new(),
             crash_at: None,
             rolled_back: false,
+            most_sealed: 0,
             unreadable: 0,
             ever_stored: BTreeSet::new(),
             ever_surfaced: BTreeSet::new(),
@@ -198,7 +201,6 @@ impl Node {
     }
 
     /// Carries out one step up to its commit.
-    #[expect(clippy::type_complexity, reason = "three parts of one step, taken apart at once")]
     pub(crate) fn step<T>(
         &mut self,
         now: Now,
@@ -222,7 +224,7 @@ impl Node {
                         step.rng.fill_bytes(&mut id);
                         let hash = ShortHash::from_bytes(id);
                         let from = peer(self.id);
-                        let body = body_of(job, from);
+                        let body = Box::new(body_of(job, from));
                         let envelope =
                             Envelope { from, to: job.peer, key, receive_key, enc: hash, hash, body };
                         envelopes.insert(job.deposit, envelope);
@@ -233,6 +235,7 @@ impl Node {
             }
             commands.push(command);
         }
+        self.most_sealed = self.most_sealed.max(envelopes.len());
         self.pending = machine.take_changes().expect("own rows can be read");
         Some((result, commands, envelopes))
     }
@@ -265,7 +268,7 @@ impl Node {
         } else if self.seeds.contains(&envelope.key) {
             let content = envelope.body.parse_content().expect("own content");
             let placement = Placement { mailbox: Mailbox::Desk, held: None };
-            let body = envelope.body.clone();
+            let body = *envelope.body.clone();
             Verdict::Opened(Box::new(Opened { key: envelope.key, body, content, placement }))
         } else {
             self.unreadable += 1;
@@ -308,7 +311,11 @@ impl Node {
         let content = self.machine().content(key, &self.rows).expect("rows can be read").expect("content");
         match Content::decode(Kind::Note, &content).expect("own content") {
             Content::Letter(letter) => letter.text.as_str().to_owned(),
-            other => panic!("not a letter: {other:?}"),
+            Content::Receipts
+            | Content::Presence(_)
+            | Content::NeedReseal(_)
+            | Content::Control(_)
+            | Content::Sync(_) => panic!("not a letter"),
         }
     }
 

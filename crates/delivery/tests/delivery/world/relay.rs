@@ -16,7 +16,7 @@ pub(crate) struct Envelope {
     pub(crate) receive_key: Option<KeyId>,
     pub(crate) enc: ShortHash,
     pub(crate) hash: ShortHash,
-    pub(crate) body: Body,
+    pub(crate) body: Box<Body>,
 }
 
 #[derive(Debug, Clone, Default)]
