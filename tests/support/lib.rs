@@ -57,6 +57,12 @@ impl Pair {
         connect(&alice, &bob);
         alice.ok(&["session", "open", "api"]);
         bob.ok(&["session", "open", "web"]);
+        for (person, session) in [(&alice, "web"), (&bob, "api")] {
+            wait::until("the other's session", || {
+                let list = person.json(&["contact", "sessions"]);
+                list["sessions"].as_array().is_some_and(|rows| rows.iter().any(|row| row["session"] == session))
+            });
+        }
         Self { relay, alice, bob, folder }
     }
 

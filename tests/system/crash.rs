@@ -56,6 +56,12 @@ fn what_was_accepted_arrives_exactly_once_through_kills() {
         }
         ends.store(true, Ordering::Relaxed);
     });
+    // A last word each way: whoever waits before dialling again dials now.
+    for (person, to, session) in [(&pair.alice, "bob/web", "api"), (&pair.bob, "alice/api", "web")] {
+        wait::until("the last word to be accepted", || {
+            person.run(&["send", to, "last", "--as", session, "--anyway", "--wait", "0s"]).status == 0
+        });
+    }
     let said = said.into_inner().expect("not poisoned");
     for (person, session, sender) in [(&pair.bob, "web", "api"), (&pair.alice, "api", "web")] {
         let expected = said.get(sender).cloned().unwrap_or_default();

@@ -55,7 +55,9 @@ fn mail_survives_the_node_and_arrives_once() {
     for number in 0..10 {
         me.ok(&["send", "web", &format!("message {number}"), "--as", "api"]);
         if number % 3 == 0 {
+            let before = me.node_pid();
             me.kill_node();
+            wait::until("the node to be gone", || me.node_pid() != before);
         }
     }
     let expected: Vec<String> = (0..10).map(|number| format!("message {number}")).collect();

@@ -46,6 +46,8 @@ pub(super) struct Greeting {
     pub(super) asked: bool,
     /// The relay answered: receiving.
     pub(super) greeted: bool,
+    /// Rows that came before that answer.
+    pub(super) early: Vec<penpal_protocol::wire::Event>,
     /// Another copy of this node is connected: say `Hello` again then, on the monotonic clock.
     pub(super) again_at: Option<Duration>,
 }
@@ -132,7 +134,7 @@ impl Engine {
         };
         runs.begin(run);
         storage.change(storage::META, Runs::key(), Some(runs.encode()));
-        let greeting = Greeting { run, runs, asked: false, greeted: false, again_at: None };
+        let greeting = Greeting { run, runs, asked: false, greeted: false, early: Vec::new(), again_at: None };
         let (contacts, delivery, sessions) = open_machines(&storage, &mut vault, now, &mut rng)?;
         let mut engine = Self {
             home: home.clone(),
@@ -184,6 +186,7 @@ impl Engine {
         }
         self.greeting.asked = false;
         self.greeting.greeted = false;
+        self.greeting.early.clear();
         self.after_opening();
         Ok(())
     }

@@ -62,6 +62,7 @@ impl Engine {
         if id == LinkId::HOME {
             self.greeting.asked = false;
             self.greeting.greeted = false;
+            self.greeting.early.clear();
             if self.contacts.account().is_some() {
                 self.hello();
             } else {
@@ -181,6 +182,9 @@ impl Engine {
                     self.delivery.handle_relay_up(pin, &mut delivery_step!(self));
                 }
                 self.delivery.handle_connected(answer.epoch, answer.newest, &mut delivery_step!(self));
+                for event in std::mem::take(&mut self.greeting.early) {
+                    self.home_event(event);
+                }
             }
             Verdict::RolledBack => {
                 let text = "this node is older than what the relay knows of it: restored from a backup. It takes fresh keys";
@@ -201,6 +205,13 @@ impl Engine {
     }
 
     fn home_event(&mut self, event: Event) {
+        // Rows travel on another stream than the answer to `Hello`, which names the life of the spool that they belong to: they may
+        // come first. The relay's window bounds how many.
+        let is_row = matches!(event, Event::Delivery(_) | Event::Redeemed(_));
+        if is_row && !self.greeting.greeted {
+            self.greeting.early.push(event);
+            return;
+        }
         match event {
             Event::Welcome(_) => {}
             Event::Delivery(delivery) => {

@@ -83,7 +83,7 @@ impl Engine {
                 self.sessions_command(command);
                 busy = true;
             }
-            self.answer_waiting();
+            busy |= self.answer_waiting();
             self.delivery.flush(&mut delivery_step!(self));
             while let Some(command) = self.delivery.poll_command() {
                 self.delivery_command(command);

@@ -18,8 +18,9 @@ use crate::engine::waiting::{Goal, Parked, SentWait, Wait};
 type Look = Result<Option<Vec<u8>>, ApiError>;
 
 impl Engine {
-    /// Looks at every waiting call.
-    pub(in crate::engine) fn answer_waiting(&mut self) {
+    /// Looks at every waiting call; tells whether one was answered, which may have given the machines something to say.
+    pub(in crate::engine) fn answer_waiting(&mut self) -> bool {
+        let before = self.answers.len();
         let parked = std::mem::take(&mut self.waiting.parked);
         let heard = std::mem::take(&mut self.waiting.heard);
         for one in parked {
@@ -30,6 +31,7 @@ impl Engine {
                 Err(error) => self.answers.push((one.call, Err(error))),
             }
         }
+        self.answers.len() > before
     }
 
     fn look(&mut self, parked: &Parked, late: bool, heard: &[Notice]) -> Look {

@@ -89,6 +89,10 @@ impl Engine {
         let sent = self.delivery.send(message, &mut delivery_step!(self));
         let sent = sent.map_err(|error| ApiError::new(ErrorCode::Usage, error.to_string()))?;
         if let Some(account) = route.account {
+            // Somebody has something to say: as good a reason to dial as any.
+            if !self.greeting.greeted {
+                self.hurry();
+            }
             self.contacts.handle_person_wrote(&account, &mut contact_step!(self));
         }
         let (goal, strict, span) = match request.wait_ms {
