@@ -138,6 +138,11 @@ impl Samples {
         Self(Vec::with_capacity(capacity))
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Adds one.
     pub(crate) fn push(&mut self, sample: Duration) {
         self.0.push(sample);

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
+use tokio::task::JoinSet;
+
 use crate::figures::Samples;
+use crate::process::cpu_seconds;
 
 /// Bytes of one message: the smallest envelope.
 pub(crate) const MESSAGE_BYTES: usize = 4096;
@@ -16,7 +19,10 @@ pub(crate) const MESSAGE_BYTES: usize = 4096;
 /// Senders at once.
 pub(crate) const SENDERS: usize = 64;
 
-/// Longest that anything may take before a bench gives up.
+/// Longest round: on a slow machine it ends with fewer messages.
+const ROUND: Duration = Duration::from_secs(3);
+
+/// Longest that any one message may take before a bench gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Hands messages over.
@@ -50,9 +56,11 @@ pub(crate) struct Many {
     pub(crate) ack: Samples,
     /// Messages a second, from the first that was sent to the last that came and was acknowledged.
     pub(crate) per_second: f64,
+    /// Processor time of the server for each message, in microseconds.
+    pub(crate) server_us: f64,
 }
 
-/// Sends `count` messages, one at a time, after a tenth of that to get warm.
+/// Sends `count` messages, or as many as it can within [`ROUND`], one at a time, after a tenth of that to get warm.
 pub(crate) async fn alone<S: Sender, R: Receiver>(
     sender: &mut S,
     receiver: &mut R,
@@ -61,8 +69,12 @@ pub(crate) async fn alone<S: Sender, R: Receiver>(
     let warm_up = count / 10;
     let mut round = Alone { ack: Samples::with_capacity(count), deliver: Samples::with_capacity(count) };
     let mut numbers = Vec::new();
+    let started = Instant::now();
     for number in 0..warm_up + count {
         let begun = Instant::now();
+        if number > warm_up && begun - started > ROUND {
+            break;
+        }
         sender.send(number as u64).await?;
         let acknowledged = async {
             sender.acknowledged().await?;
@@ -84,37 +96,54 @@ pub(crate) async fn alone<S: Sender, R: Receiver>(
     Ok(round)
 }
 
-/// Lets every sender send `each` messages; gives the senders back.
+/// Lets every sender send `each` messages, or as many as it can within [`ROUND`]; gives the senders back. `server` is the
+/// process in between.
 pub(crate) async fn many<S: Sender, R: Receiver>(
     senders: Vec<S>,
     receiver: &mut R,
     each: usize,
+    server: u32,
 ) -> anyhow::Result<(Many, Vec<S>)> {
-    let total = senders.len() * each;
+    let cpu = cpu_seconds(server)?;
     let begun = Instant::now();
-    let tasks: Vec<_> = senders
-        .into_iter()
-        .enumerate()
-        .map(|(index, sender)| tokio::spawn(send_many(sender, (index as u64) << 32, each)))
-        .collect();
-    let received = tokio::time::timeout(PATIENCE, receive_all(receiver, tasks.len(), each)).await;
+    let mut counts = Counts::new(senders.len());
+    let mut tasks = JoinSet::new();
+    for (index, sender) in senders.into_iter().enumerate() {
+        tasks.spawn(send_many(sender, (index as u64) << 32, each));
+    }
     let mut round = Many::default();
     let mut senders = Vec::new();
-    for task in tasks {
-        let (sender, ack) =
-            tokio::time::timeout(PATIENCE, task).await.context("a sender waits for ever")???;
-        round.ack.append(ack);
-        senders.push(sender);
+    let mut sent = 0;
+    let mut numbers = Vec::new();
+    while !tasks.is_empty() || counts.received < sent {
+        let next = async {
+            tokio::select! {
+                received = receiver.receive(&mut numbers) => received.map(|()| None),
+                Some(ended) = tasks.join_next() => ended?.map(Some),
+            }
+        };
+        match tokio::time::timeout(PATIENCE, next).await.context("messages are lost")?? {
+            None => counts.take(&mut numbers)?,
+            Some((sender, ack)) => {
+                sent += ack.len();
+                round.ack.append(ack);
+                senders.push(sender);
+            }
+        }
     }
-    received.with_context(|| format!("not all of {total} messages came"))??;
-    round.per_second = total as f64 / begun.elapsed().as_secs_f64();
+    round.per_second = sent as f64 / begun.elapsed().as_secs_f64();
+    round.server_us = (cpu_seconds(server)? - cpu) / sent as f64 * 1e6;
     Ok((round, senders))
 }
 
 async fn send_many<S: Sender>(mut sender: S, first: u64, count: usize) -> anyhow::Result<(S, Samples)> {
     let mut ack = Samples::with_capacity(count);
+    let started = Instant::now();
     for number in 0..count as u64 {
         let begun = Instant::now();
+        if begun - started > ROUND {
+            break;
+        }
         sender.send(first + number).await?;
         sender.acknowledged().await?;
         ack.push(begun.elapsed());
@@ -122,22 +151,29 @@ async fn send_many<S: Sender>(mut sender: S, first: u64, count: usize) -> anyhow
     Ok((sender, ack))
 }
 
-/// Receives everything, and holds that nothing is missing, twice there or out of its sender's order.
-async fn receive_all<R: Receiver>(receiver: &mut R, senders: usize, each: usize) -> anyhow::Result<()> {
-    let mut next = vec![0_u64; senders];
-    let mut left = senders * each;
-    let mut numbers = Vec::new();
-    while left > 0 {
-        receiver.receive(&mut numbers).await?;
+/// What has come of each sender.
+#[derive(Debug)]
+struct Counts {
+    next: Vec<u64>,
+    received: usize,
+}
+
+impl Counts {
+    fn new(senders: usize) -> Self {
+        Self { next: vec![0; senders], received: 0 }
+    }
+
+    /// Counts what came, and holds that nothing is missing, twice there or out of its sender's order.
+    fn take(&mut self, numbers: &mut Vec<u64>) -> anyhow::Result<()> {
         for number in numbers.drain(..) {
-            let Some(expected) = usize::try_from(number >> 32).ok().and_then(|sender| next.get_mut(sender))
+            let Some(next) = usize::try_from(number >> 32).ok().and_then(|sender| self.next.get_mut(sender))
             else {
                 bail!("message {number:#x} was never sent");
             };
-            ensure!(number & 0xffff_ffff == *expected, "message {number:#x} came, {expected} was next");
-            *expected += 1;
-            left -= 1;
+            ensure!(number & 0xffff_ffff == *next, "message {number:#x} came, {next} was next");
+            *next += 1;
+            self.received += 1;
         }
+        Ok(())
     }
-    Ok(())
 }

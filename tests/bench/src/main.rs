@@ -3,10 +3,13 @@
 //! What is measured, with the numbers that were found, stands in `docs/performance.md`. Each bench starts what it needs in
 //! temporary folders and removes it; none takes longer than a minute or two.
 
+mod commands;
 mod figures;
 mod floor;
+mod idle;
 mod load;
 mod machine;
+mod nodes;
 mod options;
 mod process;
 mod relay;
@@ -40,7 +43,12 @@ fn main() -> anyhow::Result<()> {
         reports: Vec::new(),
     };
     show(&options, || report::machine_text(&run.machine))?;
-    for name in options.benches() {
+    let benches = options.benches();
+    // Before anything is measured: what waits for a compiler while connections are open loses them.
+    for program in benches.iter().flat_map(|name| name.programs()) {
+        process::build(program)?;
+    }
+    for name in benches {
         let before = Moment::now(&folder)?;
         let mut report = measure(name, &options, &folder).with_context(|| format!("bench {name:?}"))?;
         report.before = Some(before);
@@ -72,7 +80,10 @@ fn measure(name: Name, options: &Options, folder: &Path) -> anyhow::Result<Repor
         Name::Relay => spooled::relay(&place),
         Name::Seal => seal::run(&place),
         Name::Store => store::run(&place, options.rows),
-        Name::Node | Name::Local | Name::Process | Name::Idle => anyhow::bail!("later"),
+        Name::Node => nodes::between(&place),
+        Name::Local => nodes::local(&place),
+        Name::Process => commands::run(&place),
+        Name::Idle => idle::run(&place, options.connections, options.keep_alives),
     }
 }
 

@@ -73,6 +73,18 @@ pub(crate) enum Name {
     Idle,
 }
 
+impl Name {
+    /// Programs of the workspace that it runs.
+    pub(crate) fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Floor | Self::Seal | Self::Store => &[],
+            Self::Relay => &["penpal-relay"],
+            Self::Local | Self::Process => &["penpal"],
+            Self::Node | Self::Idle => &["penpal-relay", "penpal"],
+        }
+    }
+}
+
 /// Parts that run as processes of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {

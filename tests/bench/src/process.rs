@@ -19,8 +19,8 @@ impl Drop for Ended {
     }
 }
 
-/// Builds one of the workspace's programs as it is measured, where it is not up to date, and tells where it lies.
-pub(crate) fn built(package: &str) -> anyhow::Result<PathBuf> {
+/// Builds one of the workspace's programs as it is measured, where it is not up to date.
+pub(crate) fn build(package: &str) -> anyhow::Result<()> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");
     let status = Command::new(option_env!("CARGO").unwrap_or("cargo"))
         .args([
@@ -37,7 +37,11 @@ pub(crate) fn built(package: &str) -> anyhow::Result<PathBuf> {
         .status()
         .context("cargo")?;
     anyhow::ensure!(status.success(), "{package} does not build");
-    // Beside this program, which cargo put there.
+    Ok(())
+}
+
+/// Where such a program lies: beside this one.
+pub(crate) fn program(package: &str) -> anyhow::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name(package))
 }
 

@@ -87,6 +87,7 @@ fn figures(name: &str, rounds: &Rounds) -> Vec<Figure> {
     let deliver: Vec<_> = rounds.alone.iter().map(|round| &round.deliver).collect();
     let many_ack: Vec<_> = rounds.many.iter().map(|round| &round.ack).collect();
     let per_second = rounds.many.iter().map(|round| round.per_second).collect();
+    let server_us = rounds.many.iter().map(|round| round.server_us).collect();
     let mut figures = Vec::new();
     figures.extend(latency(&format!("{name}, 1 sender: send → receiver"), Unit::Micros, &deliver));
     figures.extend(latency(&format!("{name}, 1 sender: send → acknowledged"), Unit::Micros, &ack));
@@ -96,6 +97,8 @@ fn figures(name: &str, rounds: &Rounds) -> Vec<Figure> {
         Unit::Millis,
         &many_ack,
     ));
+    let name = format!("{name}, {SENDERS} senders: processor time of the server a message");
+    figures.push(Figure::new(name, Unit::Micros, server_us));
     figures
 }
 
@@ -108,8 +111,9 @@ fn ratios(relay: &Rounds, floor: &Rounds) -> Vec<Figure> {
     let pairs = || of_relay.iter().zip(&of_floor);
     let p50 = pairs().map(|(relay, floor)| relay.0 / floor.0).collect();
     let p99 = pairs().map(|(relay, floor)| relay.1 / floor.1).collect();
-    let many = relay.many.iter().zip(&floor.many);
-    let per_second = many.map(|(relay, floor)| relay.per_second / floor.per_second).collect();
+    let many = || relay.many.iter().zip(&floor.many);
+    let per_second = many().map(|(relay, floor)| relay.per_second / floor.per_second).collect();
+    let server_us = many().map(|(relay, floor)| relay.server_us / floor.server_us).collect();
     vec![
         Figure::new("relay / floor, 1 sender: send → receiver p50", Unit::Ratio, p50)
             .target(Target::AtMost(1.3)),
@@ -117,5 +121,10 @@ fn ratios(relay: &Rounds, floor: &Rounds) -> Vec<Figure> {
             .target(Target::AtMost(2.0)),
         Figure::new(format!("relay / floor, {SENDERS} senders: messages"), Unit::Ratio, per_second)
             .target(Target::AtLeast(0.75)),
+        Figure::new(
+            format!("relay / floor, {SENDERS} senders: processor time a message"),
+            Unit::Ratio,
+            server_us,
+        ),
     ]
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::Context;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::load::MESSAGE_BYTES;
 
@@ -26,20 +26,14 @@ pub(super) struct Message {
     pub(super) sender: UnboundedSender<u64>,
 }
 
-/// Who is handed what is durable.
-pub(super) type Forward = UnboundedSender<Vec<Box<[u8; MESSAGE_BYTES]>>>;
+/// Where messages go in.
+pub(super) type Jobs = SyncSender<Message>;
 
-/// What the thread is told.
-#[derive(Debug)]
-pub(super) enum Job {
-    /// From now on messages go there.
-    Receiver(Forward),
-    /// Store and forward this.
-    Message(Message),
-}
+/// Where batches come out, durable.
+pub(super) type Durable = UnboundedReceiver<Vec<Message>>;
 
 /// Starts the thread. It ends with the process.
-pub(super) fn start(folder: &Path) -> anyhow::Result<SyncSender<Job>> {
+pub(super) fn start(folder: &Path) -> anyhow::Result<(Jobs, Durable)> {
     let file = File::options().create(true).truncate(true).write(true).open(folder.join("floor.log"))?;
     let zeros = vec![0; 1024 * 1024];
     for at in (0..FILE_BYTES).step_by(zeros.len()) {
@@ -47,33 +41,24 @@ pub(super) fn start(folder: &Path) -> anyhow::Result<SyncSender<Job>> {
     }
     file.sync_all()?;
     let (jobs, inbox) = sync_channel(4 * BATCH);
+    let (outbox, durable) = unbounded_channel();
     thread::Builder::new()
         .name("commit".to_owned())
         .spawn(move || {
             // Without a thread that commits there is no floor: the process ends.
-            if run(&file, &inbox).is_err() {
+            if run(&file, &inbox, &outbox).is_err() {
                 std::process::abort();
             }
         })
         .context("a thread that commits")?;
-    Ok(jobs)
+    Ok((jobs, durable))
 }
 
-fn run(file: &File, inbox: &Receiver<Job>) -> anyhow::Result<()> {
-    let mut forward: Option<Forward> = None;
+fn run(file: &File, inbox: &Receiver<Message>, outbox: &UnboundedSender<Vec<Message>>) -> anyhow::Result<()> {
     let mut offset = 0;
     let mut block = Vec::with_capacity(BATCH * MESSAGE_BYTES);
-    let mut batch = Vec::with_capacity(BATCH);
     while let Ok(first) = inbox.recv() {
-        for job in std::iter::once(first).chain(std::iter::from_fn(|| inbox.try_recv().ok())).take(BATCH) {
-            match job {
-                Job::Receiver(to) => forward = Some(to),
-                Job::Message(message) => batch.push(message),
-            }
-        }
-        if batch.is_empty() {
-            continue;
-        }
+        let batch: Vec<_> = std::iter::once(first).chain(inbox.try_iter()).take(BATCH).collect();
         block.clear();
         for message in &batch {
             block.extend_from_slice(&*message.bytes);
@@ -84,16 +69,7 @@ fn run(file: &File, inbox: &Receiver<Job>) -> anyhow::Result<()> {
         file.write_all_at(&block, offset as u64)?;
         file.sync_data()?;
         offset += block.len();
-        let mut messages = Vec::with_capacity(batch.len());
-        for message in batch.drain(..) {
-            let number = number_of(&message.bytes);
-            messages.push(message.bytes);
-            // A sender that is gone needs no answer.
-            message.sender.send(number).ok();
-        }
-        if let Some(forward) = &forward {
-            forward.send(messages).ok();
-        }
+        outbox.send(batch).ok().context("a network side")?;
     }
     Ok(())
 }

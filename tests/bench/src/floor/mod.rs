@@ -9,7 +9,6 @@ mod quic;
 mod server;
 
 use std::path::Path;
-use std::process::Child;
 
 use anyhow::Context;
 
@@ -24,7 +23,7 @@ use crate::process::{Ended, role};
 pub(crate) struct Floor {
     receiver: FloorReceiver,
     senders: Vec<FloorSender>,
-    _server: Ended,
+    server: Ended,
 }
 
 impl Floor {
@@ -38,7 +37,7 @@ impl Floor {
         for _ in 0..SENDERS {
             senders.push(clients.sender(address).await?);
         }
-        Ok(Self { receiver, senders, _server: server })
+        Ok(Self { receiver, senders, server })
     }
 
     /// One sender alone.
@@ -50,13 +49,8 @@ impl Floor {
     /// All senders.
     pub(crate) async fn many(&mut self, each: usize) -> anyhow::Result<Many> {
         let senders = std::mem::take(&mut self.senders);
-        let (round, senders) = load::many(senders, &mut self.receiver, each).await?;
+        let (round, senders) = load::many(senders, &mut self.receiver, each, self.server.0.id()).await?;
         self.senders = senders;
         Ok(round)
-    }
-
-    /// The server's process.
-    pub(crate) fn server(&self) -> &Child {
-        &self._server.0
     }
 }

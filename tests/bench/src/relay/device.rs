@@ -48,15 +48,14 @@ impl Devices {
         let target = Target { addresses: &[self.address], pin: self.pin, key: &key };
         let dialed = self.dialer.dial(target, WAIT).await?;
         let register = Register { handle: Label::new(handle)?, token: None, invite: None, proof: None };
-        match ask(&dialed.connection, Request::Register(register)).await? {
-            Answer::Registered(registered) => Ok(Device {
-                connection: dialed.connection,
-                incoming: dialed.incoming,
-                slot: registered.slot,
-                epoch: SpoolEpoch::from_bytes([0; 8]),
-            }),
-            other => bail!("registering {handle}: {other:?}"),
-        }
+        let answer = ask(&dialed.connection, Request::Register(register)).await?;
+        let Answer::Registered(registered) = &answer else { bail!("registering {handle}: {answer:?}") };
+        Ok(Device {
+            connection: dialed.connection,
+            incoming: dialed.incoming,
+            slot: registered.slot,
+            epoch: SpoolEpoch::from_bytes([0; 8]),
+        })
     }
 }
 
@@ -80,11 +79,17 @@ impl Device {
             since: List::default(),
             software: Text::truncated("penpal-bench"),
         };
-        match self.ask(Request::Hello(hello)).await? {
-            Answer::Hello(HelloAnswer { verdict: Verdict::Known, epoch, .. }) => self.epoch = epoch,
-            other => bail!("hello: {other:?}"),
-        }
+        let answer = self.ask(Request::Hello(hello)).await?;
+        let Answer::Hello(HelloAnswer { verdict: Verdict::Known, epoch, .. }) = &answer else {
+            bail!("hello: {answer:?}");
+        };
+        self.epoch = *epoch;
         Ok(())
+    }
+
+    /// Whether the connection has ended.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.connection.lost().is_some()
     }
 
     /// Makes an edge to this device for another one to deposit on.

@@ -55,14 +55,9 @@ impl Relay {
             sender.renew_edge(self.receiver.device()).await?;
         }
         let senders = std::mem::take(&mut self.senders);
-        let (round, senders) = load::many(senders, &mut self.receiver, each).await?;
+        let (round, senders) = load::many(senders, &mut self.receiver, each, self.program.pid()).await?;
         self.senders = senders;
         self.receiver.acknowledge_all().await?;
         Ok(round)
-    }
-
-    /// Process id of the relay.
-    pub(crate) fn pid(&self) -> u32 {
-        self.program.pid()
     }
 }

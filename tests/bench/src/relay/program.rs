@@ -11,7 +11,7 @@ use penpal_tests::clean_command;
 use penpal_transport::RelayPin;
 use serde::Deserialize;
 
-use crate::process::{Ended, built};
+use crate::process::{Ended, program};
 
 /// A running relay that registers everybody.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct Ready {
 impl Program {
     /// Starts it on a free port of loopback.
     pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
-        let program = built("penpal-relay")?;
+        let program = program("penpal-relay")?;
         let mut child = clean_command(&program)
             .args([
                 "serve",

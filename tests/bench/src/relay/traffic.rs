@@ -156,8 +156,7 @@ impl Receiver for EnvelopeReceiver {
 }
 
 async fn acknowledge(connection: Connection, ack: Ack) -> anyhow::Result<()> {
-    match ask(&connection, Request::Ack(ack)).await? {
-        Answer::Ack(_) => Ok(()),
-        other => bail!("the relay answers {other:?}"),
-    }
+    let answer = ask(&connection, Request::Ack(ack)).await?;
+    ensure!(matches!(answer, Answer::Ack(_)), "the relay answers {answer:?}");
+    Ok(())
 }
