@@ -38,8 +38,8 @@ pub(crate) struct Lane {
     pub backoffs: u32,
     /// An envelope without content is due: it tells of a new incarnation or repeats a key.
     pub announce: bool,
-    /// Hashes to ask for, when a request to seal again is due.
-    pub ask: Vec<ShortHash>,
+    /// Envelopes to ask for: a request to seal again is due.
+    pub ask: BTreeSet<ShortHash>,
     /// Messages that wait for an earlier one.
     pub gap: Option<GapWait>,
 }
@@ -60,6 +60,8 @@ pub(crate) struct GapWait {
     pub until: Duration,
     /// First missing place; what was missing before is not waited for.
     pub from: u64,
+    /// Newest place in a mailbox given to a message that waited and was shown.
+    pub shown: u64,
     /// By place in the sender's order.
     pub waiting: BTreeMap<u64, MailKey>,
 }

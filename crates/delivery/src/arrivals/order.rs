@@ -54,7 +54,7 @@ impl Delivery {
             pair.seen_chain = body.chain_hash();
             if turn.gap && lane.gap.is_none() {
                 let until = now.saturating_add(GAP_WAIT);
-                lane.gap = Some(GapWait { until, from: first, waiting: BTreeMap::new() });
+                lane.gap = Some(GapWait { until, from: first, shown: 0, waiting: BTreeMap::new() });
             }
         } else {
             let filled = pair.holes.binary_search(&seq).map(|at| pair.holes.remove(at)).is_ok();
@@ -108,9 +108,13 @@ impl Delivery {
         if gap.waiting.is_empty() && missing.is_none() {
             lane.gap = None;
         }
+        let mut newest = 0;
         for (seq, key) in shown {
             let moved = turn.seq != Some(seq);
-            self.show(key, false, moved, step);
+            newest = self.show(key, false, moved, step).unwrap_or(newest);
+        }
+        if let Some(gap) = self.lanes.get_mut(&peer).and_then(|lane| lane.gap.as_mut()) {
+            gap.shown = gap.shown.max(newest);
         }
     }
 
@@ -122,7 +126,7 @@ impl Delivery {
         if !gap.waiting.is_empty() {
             self.events.push_back(Event::Gap { peer });
         }
-        let mut newest = 0;
+        let mut newest = gap.shown;
         for (seq, key) in gap.waiting {
             let before_missing = seq.checked_sub(1).is_some_and(|before| holes.contains(&before));
             // Those that came out of order are moved behind those that were sent before them.

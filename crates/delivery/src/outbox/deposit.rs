@@ -91,9 +91,7 @@ impl Delivery {
             lane.receipts.lost(lane.pair.receipts_floor, first);
         }
         lane.announce |= flight.announce;
-        if !flight.ask.is_empty() {
-            lane.ask.clone_from(&flight.ask);
-        }
+        lane.ask.extend(&flight.ask);
         if let Some(place) = flight.message
             && let Some(copy) = self.outbox.live.get_mut(&(peer, place.1))
             && copy.attempt == Attempt::Flying(deposit)

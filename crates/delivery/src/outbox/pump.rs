@@ -164,7 +164,7 @@ impl Delivery {
         let devices = contact.info.devices.clone();
         for device in devices {
             let peer = Peer::new(*account, device);
-            self.lane(peer).ask.clone_from(&hashes);
+            self.lane(peer).ask.extend(&hashes);
             self.touch(peer);
         }
         // Their rows stay until a relay has the request; a restart before that asks again.

@@ -1,8 +1,9 @@
 //! Building what goes into one envelope.
 
+use penpal_protocol::cbor::List;
 use penpal_protocol::envelope::{ENCAPSULATION_BYTES, HEADER_BYTES, LADDER, TAG_BYTES, ladder_step};
-use penpal_protocol::ids::{ConversationId, DepositId, MsgId, TraceId};
-use penpal_protocol::limits::DEFAULT_MESSAGE_LIFE_MS;
+use penpal_protocol::ids::{ConversationId, DepositId, MsgId, ShortHash, TraceId};
+use penpal_protocol::limits::{DEFAULT_MESSAGE_LIFE_MS, MAX_NEED_RESEAL};
 use penpal_protocol::sealed::{Content, Kind, NeedReseal, Order};
 
 use super::Attempt;
@@ -147,29 +148,28 @@ impl Delivery {
             }
             chosen => chosen,
         };
-        self.seal_bare(peer, key, offer, Kind::Receipts, Vec::new(), chosen, step);
+        self.seal_bare(peer, key, offer, (Kind::Receipts, Vec::new(), Vec::new()), chosen, step);
     }
 
     pub(super) fn seal_ask(&mut self, peer: Peer, key: SealKey, step: &mut Step<'_>) {
         let lane = self.lane(peer);
-        let hashes = lane.ask.clone();
-        let envelopes = penpal_protocol::cbor::List::truncated(hashes);
+        let ask: Vec<ShortHash> = lane.ask.iter().copied().take(MAX_NEED_RESEAL).collect();
+        lane.ask.retain(|hash| !ask.contains(hash));
+        let envelopes = List::truncated(ask.clone());
         let content = Content::NeedReseal(NeedReseal { envelopes }).encode();
         // Kind 6 carries no key: its sender has just lost one, and the answers go to prekeys.
         let room = room(content.len(), false, 0);
         let chosen = lane.receipts.choose(lane.pair.receipts_floor, room.receipts);
-        self.seal_bare(peer, key, None, Kind::NeedReseal, content, chosen, step);
+        self.seal_bare(peer, key, None, (Kind::NeedReseal, content, ask), chosen, step);
     }
 
     /// An envelope that is no message: it is neither ordered, receipted nor sealed again.
-    #[expect(clippy::too_many_arguments, reason = "one call for each of two kinds, all arguments differ")]
     fn seal_bare(
         &mut self,
         peer: Peer,
         key: SealKey,
         offer: Option<KeyOffer>,
-        kind: Kind,
-        content: Vec<u8>,
+        (kind, content, ask): (Kind, Vec<u8>, Vec<ShortHash>),
         chosen: Option<crate::receipts::Chosen>,
         step: &mut Step<'_>,
     ) {
@@ -183,7 +183,6 @@ impl Delivery {
         if let Some((first, count)) = receipts {
             lane.receipts.sending(lane.pair.receipts_floor, first, count);
         }
-        let ask = if kind == Kind::NeedReseal { std::mem::take(&mut lane.ask) } else { Vec::new() };
         let announce = kind == Kind::Receipts && std::mem::take(&mut lane.announce);
         let receipts_seen = lane.pair.receipts_seen;
         lane.flights.insert(deposit, Flight { message: None, receipts, announce, ask });

@@ -5,6 +5,8 @@ mod key;
 mod mail;
 mod pair;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use minicbor::{Decode, Encode};
 use penpal_protocol::cbor::{self, CborError};

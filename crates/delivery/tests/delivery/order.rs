@@ -166,3 +166,15 @@ fn a_refused_message_does_not_block_the_next() {
     world.run_seconds(30);
     assert_eq!(shown(&world), ["long"]);
 }
+
+#[test]
+fn what_still_waits_when_a_hole_is_filled_stays_behind_it() {
+    let mut world = World::new(510, 2);
+    let bodies = letters(&mut world, 7);
+    for seq in [1, 5, 7, 2, 3, 4] {
+        give(&mut world, &bodies, seq);
+    }
+    assert_eq!(shown(&world), ["1", "2", "3", "4", "5"]);
+    world.run_seconds(3);
+    assert_eq!(shown(&world), ["1", "2", "3", "4", "5", "7"]);
+}
