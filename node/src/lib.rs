@@ -10,6 +10,11 @@
 //!
 //! See `docs/architecture.md` for how one message passes through.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "errors and notices of our other crates are open lists: what has no words of its own gets the general ones"
+)]
+
 pub mod cli;
 pub mod daemon;
 mod demo;

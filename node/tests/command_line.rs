@@ -58,7 +58,8 @@ fn what_starts_no_node_leaves_none_behind() {
 fn a_home_that_cannot_be_written_is_a_sandbox() {
     // The system's own folder of processes takes no files from anybody.
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("penpal"));
-    let said = command.env_clear().env("PENPAL_HOME", "/proc/penpal").args(["status", "--json"]).assert().code(3);
+    let said =
+        command.env_clear().env("PENPAL_HOME", "/proc/penpal").args(["status", "--json"]).assert().code(3);
     let shape: serde_json::Value = serde_json::from_slice(&said.get_output().stdout).expect("JSON");
     assert!(shape["error"]["hint"].is_string(), "{shape}");
 }

@@ -34,7 +34,15 @@ impl Binaries {
             if !(is_fresh(&binaries.penpal) && is_fresh(&binaries.relay)) {
                 let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
                 let mut build = Command::new(option_env!("CARGO").unwrap_or("cargo"));
-                build.args(["build", "--quiet", "--locked", "--workspace", "--bins", "--manifest-path", manifest]);
+                build.args([
+                    "build",
+                    "--quiet",
+                    "--locked",
+                    "--workspace",
+                    "--bins",
+                    "--manifest-path",
+                    manifest,
+                ]);
                 if release {
                     build.arg("--release");
                 }
@@ -50,13 +58,17 @@ impl Binaries {
 fn is_fresh(binary: &Path) -> bool {
     let Ok(built) = std::fs::metadata(binary).and_then(|found| found.modified()) else { return false };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    ["Cargo.lock", "protocol/src", "crates", "node/src", "relay/src"].iter().all(|part| is_older(&root.join(part), built))
+    ["Cargo.lock", "protocol/src", "crates", "node/src", "relay/src"]
+        .iter()
+        .all(|part| is_older(&root.join(part), built))
 }
 
 fn is_older(path: &Path, than: std::time::SystemTime) -> bool {
     if path.is_dir() {
         let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-        return entries.filter(|entry| entry.file_name() != "tests").all(|entry| is_older(&entry.path(), than));
+        return entries
+            .filter(|entry| entry.file_name() != "tests")
+            .all(|entry| is_older(&entry.path(), than));
     }
     std::fs::metadata(path).and_then(|found| found.modified()).is_ok_and(|changed| changed <= than)
 }

@@ -2,6 +2,8 @@
 //!
 //! Everything runs in temporary folders with an environment of its own: no variable of the person or agent who runs the tests reaches them.
 
+#![expect(clippy::panic, reason = "support of tests: a panic is how a test fails")]
+
 mod binaries;
 mod person;
 mod relay;
@@ -60,7 +62,9 @@ impl Pair {
         for (person, session) in [(&alice, "web"), (&bob, "api")] {
             wait::until("the other's session", || {
                 let list = person.json(&["contact", "sessions"]);
-                list["sessions"].as_array().is_some_and(|rows| rows.iter().any(|row| row["session"] == session))
+                list["sessions"]
+                    .as_array()
+                    .is_some_and(|rows| rows.iter().any(|row| row["session"] == session))
             });
         }
         Self { relay, alice, bob, folder }

@@ -168,7 +168,7 @@ impl Person {
         if let Some(pid) = pid {
             // It may have ended meanwhile.
             let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            drop(killed);
+            let _ = killed;
         }
     }
 }
@@ -180,7 +180,7 @@ impl Drop for Person {
         let pid = pid.and_then(|pid| pid.trim().parse().ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            drop(killed);
+            let _ = killed;
         }
     }
 }

@@ -112,22 +112,24 @@ impl Client {
     fn connect(&self) -> Result<UnixStream, CallError> {
         UnixStream::connect(&self.socket).map_err(|source| {
             let socket = self.socket.clone();
-            match source.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                    CallError::NoNode { socket, source }
-                }
-                _ => CallError::Denied { socket, source },
+            let absent = [std::io::ErrorKind::NotFound, std::io::ErrorKind::ConnectionRefused];
+            if absent.contains(&source.kind()) {
+                CallError::NoNode { socket, source }
+            } else {
+                CallError::Denied { socket, source }
             }
         })
     }
 
     fn exchange(&self, name: &str, body: &[u8], limit: Duration) -> Result<(u16, Vec<u8>), CallError> {
         let waited_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let broken = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
+        let late = [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut];
+        let broken = |error: std::io::Error| {
+            if late.contains(&error.kind()) {
                 CallError::TimedOut { waited_ms }
+            } else {
+                CallError::Broken(error)
             }
-            _ => CallError::Broken(error),
         };
         let mut stream = self.connect()?;
         stream.set_read_timeout(Some(limit)).map_err(broken)?;

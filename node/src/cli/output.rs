@@ -61,7 +61,7 @@ impl Output {
     pub(crate) fn remark(self, text: impl fmt::Display) {
         // Nobody listening on standard error is no reason to stop.
         let written = write(std::io::stderr().lock(), format_args!("{text}\n"));
-        drop(written);
+        let _ = written;
     }
 
     /// A failure: one line of fact, one of what to do, and the shape on standard output with `--json`.
@@ -69,7 +69,7 @@ impl Output {
         if self.json {
             let shape = serde_json::json!({ "v": SHAPE_VERSION, "error": error });
             let written = self.line(shape);
-            drop(written);
+            let _ = written;
         }
         self.remark(format_args!("{} {}", self.paint("31", "error:"), clean(&error.message)));
         if !error.candidates.is_empty() {
@@ -87,7 +87,7 @@ impl Output {
             return None;
         }
         let asked = write(std::io::stderr().lock(), format_args!("{question} "));
-        drop(asked);
+        let _ = asked;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).ok()?;
         Some(answer.trim().to_owned())

@@ -13,7 +13,10 @@ use crate::engine::{CallId, Input};
 /// Inputs that may wait for the engine. Full: local calls are told to try again, links stop reading until there is room.
 pub const MAX_WAITING_INPUTS: usize = 1024;
 
-type Waiting = Arc<Mutex<std::collections::HashMap<CallId, oneshot::Sender<Result<Vec<u8>, ApiError>>>>>;
+/// Whoever waits for the answer to a call.
+type Waiters = std::collections::HashMap<CallId, oneshot::Sender<Result<Vec<u8>, ApiError>>>;
+
+type Waiting = Arc<Mutex<Waiters>>;
 
 /// The way into the engine, for sockets and links.
 #[derive(Debug, Clone)]
@@ -74,12 +77,7 @@ impl EngineHandle {
         }
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<
-        '_,
-        std::collections::HashMap<CallId, oneshot::Sender<Result<Vec<u8>, ApiError>>>,
-    > {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiters> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 const MAX_LOG_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Begins logging. `PENPAL_LOG` sets the level, `info` when absent. Keys, texts and codes are logged at no level.
-pub fn begin(path: &Path, detached: bool) {
+pub(super) fn begin(path: &Path, detached: bool) {
     let filter = EnvFilter::try_from_env("PENPAL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     let set = if detached {

@@ -58,7 +58,7 @@ fn start(home: &Home, detached: bool) -> Result<(), ApiError> {
     if detached {
         // Fails only for a process that leads a group already: then it has what it needs.
         let own_session = rustix::process::setsid();
-        drop(own_session);
+        let _ = own_session;
     }
     logging::begin(&home.log_file(), detached);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -150,7 +150,7 @@ async fn serve(home: &Home, detached: bool) -> Result<(), ApiError> {
     }
     // New connections are refused from here on; answers under way are finished.
     let told = stop.send(());
-    drop(told);
+    let _ = told;
     let removed = std::fs::remove_file(home.socket());
     drop(removed);
     drop(links);

@@ -29,7 +29,7 @@ enum Order {
 
 /// The engine's end. Dropping it ends the thread.
 #[derive(Debug)]
-pub struct ProcessWatch {
+pub(super) struct ProcessWatch {
     orders: Sender<Order>,
     poke: std::fs::File,
 }
@@ -39,7 +39,7 @@ impl ProcessWatch {
     ///
     /// # Errors
     /// When no pipe or thread can be had.
-    pub fn start(engine: EngineHandle, runtime: tokio::runtime::Handle) -> std::io::Result<Self> {
+    pub(super) fn start(engine: EngineHandle, runtime: tokio::runtime::Handle) -> std::io::Result<Self> {
         let (orders, receiver) = std::sync::mpsc::channel();
         let (pipe, poke) = rustix::pipe::pipe()?;
         std::thread::Builder::new().name("processes".to_owned()).stack_size(128 * 1024).spawn(move || {
@@ -49,12 +49,12 @@ impl ProcessWatch {
     }
 
     /// Reports when this process ends, at once when it is gone.
-    pub fn watch(&mut self, process: ProcessRef) {
+    pub(super) fn watch(&mut self, process: ProcessRef) {
         self.order(Order::Watch(process));
     }
 
     /// Reports nothing about it any more.
-    pub fn unwatch(&mut self, process: ProcessRef) {
+    pub(super) fn unwatch(&mut self, process: ProcessRef) {
         self.order(Order::Unwatch(process));
     }
 
@@ -103,7 +103,7 @@ fn wait(watched: &BTreeMap<ProcessRef, Option<OwnedFd>>, pipe: &OwnedFd) {
     if poked {
         let mut sink = [0; 64];
         let read = rustix::io::read(pipe, &mut sink);
-        drop(read);
+        let _ = read;
     }
 }
 

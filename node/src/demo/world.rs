@@ -217,7 +217,7 @@ impl World {
             person.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            drop(killed);
+            let _ = killed;
         }
     }
 

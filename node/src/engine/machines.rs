@@ -134,7 +134,8 @@ impl Engine {
         };
         runs.begin(run);
         storage.change(storage::META, Runs::key(), Some(runs.encode()));
-        let greeting = Greeting { run, runs, asked: false, greeted: false, early: Vec::new(), again_at: None };
+        let greeting =
+            Greeting { run, runs, asked: false, greeted: false, early: Vec::new(), again_at: None };
         let (contacts, delivery, sessions) = open_machines(&storage, &mut vault, now, &mut rng)?;
         let mut engine = Self {
             home: home.clone(),

@@ -14,8 +14,6 @@ const NODE: u8 = 96;
 
 /// Single values of the engine itself.
 pub(super) const META: Table = Table::new(NODE, Life::Long);
-/// Notices for people, by time.
-pub(super) const NOTICES: Table = Table::new(NODE + 1, Life::Short);
 
 /// The store's table for one of the contact machine.
 pub(super) fn contact_table(table: penpal_contact::Table) -> Table {

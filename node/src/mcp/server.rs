@@ -104,8 +104,7 @@ impl Server {
         };
         let until = Instant::now() + wait.unwrap_or_default();
         let mut sent = self.call_slice::<SendMethod>(request).await;
-        loop {
-            let Ok(answer) = &sent else { break };
+        while let Ok(answer) = &sent {
             let left = until.saturating_duration_since(Instant::now());
             if !answer.timed_out || wait.is_none() || left.is_zero() || context.ct.is_cancelled() {
                 break;

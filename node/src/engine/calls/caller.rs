@@ -83,10 +83,10 @@ impl Engine {
             }
             Decision::NeedsId { .. } | Decision::Outside | Decision::Nothing => None,
         };
-        if let Some(session) = placed {
-            if let Err(error) = self.sessions.handle_sign(session, sign, self.now) {
-                tracing::debug!(%error, "a sign of a session that is gone");
-            }
+        if let Some(session) = placed
+            && let Err(error) = self.sessions.handle_sign(session, sign, self.now)
+        {
+            tracing::debug!(%error, "a sign of a session that is gone");
         }
         Ok(placed)
     }

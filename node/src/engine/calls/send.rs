@@ -329,7 +329,7 @@ impl Engine {
                 .flatten()
                 .is_some_and(|view| view.mailbox == Some(mailbox) || view.sent_from == Some(mailbox)),
         };
-        self.delivery.resolve(typed, &allowed, &self.storage).map_err(|error| {
+        self.delivery.resolve(typed, allowed, &self.storage).map_err(|error| {
             use penpal_delivery::ResolveError as E;
             match &error {
                 E::Ambiguous { candidates, .. } => ApiError::new(ErrorCode::AmbiguousId, error.to_string())
