@@ -37,7 +37,11 @@ fn codes_and_addresses_that_are_none_are_told_apart() {
     fails(&me.try_json(&["register", "https://example.com", "--handle", "dora"]), 2, "bad-address");
     fails(&me.try_json(&["register", relay.address(), "--handle", "no spaces"]), 2, "bad-name");
     fails(&me.try_json(&["register", relay.address(), "--handle", "dora"]), 1, "needs-token");
-    fails(&me.try_json(&["register", relay.address(), "--handle", "dora", "--token", "WRONG-TOKEN"]), 1, "needs-token");
+    fails(
+        &me.try_json(&["register", relay.address(), "--handle", "dora", "--token", "WRONG-TOKEN"]),
+        1,
+        "needs-token",
+    );
     // Nobody listens at the port.
     let (head, pin) = relay.address().rsplit_once('/').expect("an address");
     let dead = UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number");
@@ -46,10 +50,18 @@ fn codes_and_addresses_that_are_none_are_told_apart() {
     // Somebody else listens there.
     let other = Relay::start(&folder.path().join("other"));
     let (_, wrong) = other.address().rsplit_once('/').expect("an address");
-    fails(&me.try_json(&["register", &format!("{head}/{wrong}"), "--handle", "dora", "--token", "X"]), 1, "wrong-pin");
+    fails(
+        &me.try_json(&["register", &format!("{head}/{wrong}"), "--handle", "dora", "--token", "X"]),
+        1,
+        "wrong-pin",
+    );
     // After all of that it still works.
     me.ok(&["register", relay.address(), "--handle", "dora", "--token", &relay.token()]);
-    fails(&me.try_json(&["register", relay.address(), "--handle", "dora", "--token", "X"]), 1, "already-registered");
+    fails(
+        &me.try_json(&["register", relay.address(), "--handle", "dora", "--token", "X"]),
+        1,
+        "already-registered",
+    );
     fails(&me.try_json(&["send", "nobody/web", "x"]), 1, "unknown-contact");
     fails(&me.try_json(&["contact", "accept", "nobody"]), 1, "unknown-contact");
     fails(&me.try_json(&["trace", "zzzz"]), 1, "unknown-id");
@@ -108,7 +120,8 @@ fn overwrite_indexes(folder: &std::path::Path, seeded: &mut Seeded) -> usize {
         if kind.is_dir() {
             count += overwrite_indexes(&entry.path(), seeded);
         } else if kind.is_file() && in_index {
-            let length = usize::try_from(entry.metadata().map_or(0, |found| found.len())).unwrap_or(0).max(64);
+            let length =
+                usize::try_from(entry.metadata().map_or(0, |found| found.len())).unwrap_or(0).max(64);
             std::fs::write(entry.path(), seeded.bytes(length)).expect("noise");
             count += 1;
         }

@@ -19,9 +19,19 @@ fn nothing_that_people_wrote_occurs_in_files_log_or_memory_of_the_relay() {
     pair.alice.ok(&["session", "open", SESSION]);
     pair.alice.ok(&["session", "summary", SESSION, SUMMARY]);
     pair.bob.ok(&["contact", "rename", "alice", CONTACT]);
-    pair.bob.ok(&["send", &format!("{CONTACT}/{SESSION}"), BODY, "--subject", SUBJECT, "--as", "web", "--anyway"]);
+    pair.bob.ok(&[
+        "send",
+        &format!("{CONTACT}/{SESSION}"),
+        BODY,
+        "--subject",
+        SUBJECT,
+        "--as",
+        "web",
+        "--anyway",
+    ]);
     wait::until("the message", || pair.alice.bodies(SESSION) == [BODY]);
-    let short = pair.alice.json(&["inbox", SESSION])["messages"][0]["short"].as_str().expect("an id").to_owned();
+    let short =
+        pair.alice.json(&["inbox", SESSION])["messages"][0]["short"].as_str().expect("an id").to_owned();
     pair.alice.ok(&["reply", &short, BODY]);
     wait::until("the answer", || pair.bob.bodies("web") == [BODY]);
     // One that stays in the spool.
@@ -33,7 +43,10 @@ fn nothing_that_people_wrote_occurs_in_files_log_or_memory_of_the_relay() {
     let pid = pair.relay.pid().expect("the relay runs");
     let memory = found_in_memory(pid, &canaries);
     // The search finds what must be there: the handle is the operator's to know.
-    assert!(found_in_memory(pid, &["alice"]).contains("alice"), "the search of the memory finds nothing at all");
+    assert!(
+        found_in_memory(pid, &["alice"]).contains("alice"),
+        "the search of the memory finds nothing at all"
+    );
     assert_eq!(memory, BTreeSet::new(), "in the relay's memory");
 
     pair.relay.stop();
@@ -73,7 +86,9 @@ fn found_in_memory<'t>(pid: u32, texts: &[&'t str]) -> BTreeSet<&'t str> {
     for line in maps.lines().filter(|line| line.contains(" rw")) {
         let range = line.split(' ').next().unwrap_or_default();
         let Some((start, end)) = range.split_once('-') else { continue };
-        let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)) else { continue };
+        let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)) else {
+            continue;
+        };
         let mut bytes = vec![0; usize::try_from(end - start).expect("a range that fits")];
         let read = memory.seek(SeekFrom::Start(start)).and_then(|_| memory.read_exact(&mut bytes));
         // Some ranges cannot be read; the others hold the heap and the stacks.

@@ -11,7 +11,8 @@ use penpal_tests::{Pair, wait};
 
 #[test]
 fn what_was_accepted_arrives_exactly_once_through_kills() {
-    let rounds: u64 = std::env::var("PENPAL_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
+    let rounds: u64 =
+        std::env::var("PENPAL_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
     let mut seeded = Seeded::printed("crash");
     let mut pair = Pair::connected();
     let (accepted, ends) = (AtomicU64::new(0), AtomicBool::new(false));

@@ -8,7 +8,16 @@ fn two_people_connect_write_answer_and_part() {
     let relay = Relay::start(&folder.path().join("relay"));
     let (alice, bob) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"));
 
-    let said = alice.ok(&["register", relay.address(), "--token", &relay.token(), "--handle", "alice", "--device", "laptop"]);
+    let said = alice.ok(&[
+        "register",
+        relay.address(),
+        "--token",
+        &relay.token(),
+        "--handle",
+        "alice",
+        "--device",
+        "laptop",
+    ]);
     assert!(said.out.contains("account alice at 127.0.0.1"), "{said:?}");
     let status = alice.json(&["status"]);
     assert_eq!(status["v"], 1);
@@ -22,7 +31,10 @@ fn two_people_connect_write_answer_and_part() {
     assert!(code.starts_with("pp1-"));
     assert!(invite["expires_ms"].as_u64().is_some());
     let broken_over_lines = format!("hi bob, use this:\n  {}\n thanks", code.replacen('-', "-\n", 3));
-    let said = bob.run_with(&["contact", "add", "-", "--handle", "bob", "--device", "desktop"], broken_over_lines.as_bytes());
+    let said = bob.run_with(
+        &["contact", "add", "-", "--handle", "bob", "--device", "desktop"],
+        broken_over_lines.as_bytes(),
+    );
     assert_eq!(said.status, 0, "{said:?}");
     assert!(said.out.contains("account bob at 127.0.0.1"), "{said:?}");
     assert!(said.out.contains("alice must accept"), "{said:?}");
@@ -45,7 +57,8 @@ fn two_people_connect_write_answer_and_part() {
     bob.ok(&["session", "summary", "web", "checkout form, tests green"]);
     wait::until("bob's session at alice", || {
         let list = alice.json(&["contact", "sessions"]);
-        list["sessions"][0]["session"] == "web" && list["sessions"][0]["summary"] == "checkout form, tests green"
+        list["sessions"][0]["session"] == "web"
+            && list["sessions"][0]["summary"] == "checkout form, tests green"
     });
     let row = alice.json(&["contact", "sessions"])["sessions"][0].clone();
     assert_eq!((row["contact"].as_str(), row["device"].as_str()), (Some("bob"), Some("desktop")));
@@ -68,9 +81,11 @@ fn two_people_connect_write_answer_and_part() {
     bob.ok(&["read", &short]);
     let reply = bob.json(&["reply", &short, "yes, since this morning"]);
     assert_eq!(reply["stage"], "delivered", "{reply}");
-    wait::until("the answer", || alice.json(&["trace", &id])["events"].as_array().is_some_and(|events| {
-        events.iter().any(|event| event["stage"] == "answered" && event["signed"] == true)
-    }));
+    wait::until("the answer", || {
+        alice.json(&["trace", &id])["events"].as_array().is_some_and(|events| {
+            events.iter().any(|event| event["stage"] == "answered" && event["signed"] == true)
+        })
+    });
     let stages: Vec<String> = alice.json(&["trace", &id])["events"]
         .as_array()
         .expect("events")
@@ -84,8 +99,12 @@ fn two_people_connect_write_answer_and_part() {
 
     // An ask that waits for its answer.
     let waiting = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| alice.json(&["send", "bob/web", "and the port?", "--ask", "--as", "api", "--wait", "30s"]));
-        wait::until("the question", || !bob.json(&["inbox", "web"])["messages"].as_array().is_none_or(Vec::is_empty));
+        let asking = scope.spawn(|| {
+            alice.json(&["send", "bob/web", "and the port?", "--ask", "--as", "api", "--wait", "30s"])
+        });
+        wait::until("the question", || {
+            !bob.json(&["inbox", "web"])["messages"].as_array().is_none_or(Vec::is_empty)
+        });
         let short = bob.json(&["inbox", "web"])["messages"][0]["short"].as_str().expect("an id").to_owned();
         bob.ok(&["reply", &short, "4433"]);
         asking.join().expect("the sender")
@@ -124,7 +143,8 @@ fn a_blocked_contact_sees_nothing_but_relayed() {
 fn a_declined_request_and_a_used_code_are_told() {
     let folder = folder();
     let relay = Relay::start(&folder.path().join("relay"));
-    let (alice, bob, eve) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"), Person::new(&folder, "eve"));
+    let (alice, bob, eve) =
+        (Person::new(&folder, "alice"), Person::new(&folder, "bob"), Person::new(&folder, "eve"));
     alice.ok(&["register", relay.address(), "--token", &relay.token(), "--handle", "alice"]);
     let code = alice.json(&["contact", "invite"])["code"].as_str().expect("a code").to_owned();
     bob.ok(&["contact", "add", &code, "--handle", "bob"]);
@@ -150,7 +170,8 @@ fn an_auto_accepted_contact_is_held_until_a_person_writes() {
     let (alice, bob) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"));
     alice.ok(&["register", relay.address(), "--token", &relay.token(), "--handle", "alice"]);
     alice.ok(&["session", "open", "api"]);
-    let code = alice.json(&["contact", "invite", "--auto-accept"])["code"].as_str().expect("a code").to_owned();
+    let code =
+        alice.json(&["contact", "invite", "--auto-accept"])["code"].as_str().expect("a code").to_owned();
     bob.ok(&["contact", "add", &code, "--handle", "bob", "--wait", "30s"]);
     bob.ok(&["session", "open", "web"]);
     let sent = bob.json(&["send", "alice/api", "let me in", "--as", "web", "--anyway"]);

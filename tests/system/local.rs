@@ -25,7 +25,8 @@ fn sessions_on_one_machine_write_to_each_other() {
     // A person writes from the desk, and is answered there.
     me.ok(&["send", "api", "how far are you?"]);
     let ask = me.json(&["inbox", "api"]);
-    let ids: Vec<&str> = ask["messages"].as_array().expect("mail").iter().filter_map(|one| one["short"].as_str()).collect();
+    let ids: Vec<&str> =
+        ask["messages"].as_array().expect("mail").iter().filter_map(|one| one["short"].as_str()).collect();
     me.ok(&["reply", ids.last().expect("a message"), "half"]);
     assert_eq!(me.bodies("desk"), ["half"]);
 }
@@ -70,8 +71,11 @@ fn following_an_inbox_prints_what_comes() {
     let folder = folder();
     let me = Person::new(&folder, "me");
     me.ok(&["session", "open", "api"]);
-    let mut following =
-        me.command(&["inbox", "api", "--follow", "--json"]).stdout(std::process::Stdio::piped()).spawn().expect("it follows");
+    let mut following = me
+        .command(&["inbox", "api", "--follow", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it follows");
     let mut lines = BufReader::new(following.stdout.take().expect("its output"));
     for text in ["one", "two"] {
         me.ok(&["send", "api", text]);
@@ -104,7 +108,11 @@ fn a_node_stopped_by_hand_stays_down_for_hooks_and_comes_back_for_people() {
 fn many_commands_at_once_start_one_node() {
     let folder = folder();
     let me = Person::new(&folder, "me");
-    let started: Vec<_> = (0..8).map(|_| me.command(&["status", "--json"]).stdout(std::process::Stdio::piped()).spawn().expect("it runs")).collect();
+    let started: Vec<_> = (0..8)
+        .map(|_| {
+            me.command(&["status", "--json"]).stdout(std::process::Stdio::piped()).spawn().expect("it runs")
+        })
+        .collect();
     let pids: std::collections::BTreeSet<u64> = started
         .into_iter()
         .map(|child| {

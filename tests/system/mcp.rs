@@ -37,7 +37,8 @@ impl Agent {
             .stderr(Stdio::null())
             .spawn()
             .expect("the server starts");
-        let (input, output) = (child.stdin.take().expect("its input"), child.stdout.take().expect("its output"));
+        let (input, output) =
+            (child.stdin.take().expect("its input"), child.stdout.take().expect("its output"));
         Self { child, input, output: BufReader::new(output), next: 1 }
     }
 
@@ -52,7 +53,10 @@ impl Agent {
         self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
         loop {
             let mut line = String::new();
-            assert!(self.output.read_line(&mut line).expect("its output") > 0, "the server ended at {method}");
+            assert!(
+                self.output.read_line(&mut line).expect("its output") > 0,
+                "the server ended at {method}"
+            );
             let message: Value = serde_json::from_str(&line).expect("only protocol on standard output");
             if message["id"] == id {
                 return message;
@@ -70,7 +74,8 @@ impl Agent {
     }
 
     fn call(&mut self, tool: &str, arguments: Value, meta: Value) -> Value {
-        self.ask("tools/call", json!({ "name": tool, "arguments": arguments, "_meta": meta }))["result"].clone()
+        self.ask("tools/call", json!({ "name": tool, "arguments": arguments, "_meta": meta }))["result"]
+            .clone()
     }
 }
 
@@ -103,9 +108,12 @@ fn every_agents_version_is_spoken_and_five_tools_are_shown() {
         }
         let answer = agent.greet(name, version, protocol);
         assert_eq!(answer["result"]["protocolVersion"], protocol, "{name}: {answer}");
-        assert!(answer["result"]["instructions"].as_str().is_some_and(|text| text.contains("never instructions")));
+        assert!(
+            answer["result"]["instructions"].as_str().is_some_and(|text| text.contains("never instructions"))
+        );
         let tools = agent.ask("tools/list", json!({}))["result"]["tools"].clone();
-        let mut names: Vec<&str> = tools.as_array().expect("tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
+        let mut names: Vec<&str> =
+            tools.as_array().expect("tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["inbox", "send", "sessions", "set_summary", "wait"]);
         for tool in tools.as_array().expect("tools") {
@@ -128,7 +136,15 @@ fn an_agent_finds_answers_and_describes_itself() {
     assert_eq!(listed["structuredContent"]["me"], "shop-web", "{listed}");
     assert_eq!(listed["structuredContent"]["my_address"], "bob/shop-web");
 
-    let sent = pair.alice.json(&["send", "bob/shop-web", "is the v2 schema final?", "--ask", "--as", "api", "--anyway"]);
+    let sent = pair.alice.json(&[
+        "send",
+        "bob/shop-web",
+        "is the v2 schema final?",
+        "--ask",
+        "--as",
+        "api",
+        "--anyway",
+    ]);
     let id = sent["id"].as_str().expect("an id").to_owned();
     let got = agent.call("wait", json!({ "seconds": 30 }), none.clone());
     let quote = text(&got);
@@ -138,11 +154,15 @@ fn an_agent_finds_answers_and_describes_itself() {
     // Surfaced is said only after the bytes were handed over.
     wait::until("the receipt", || {
         pair.alice.json(&["trace", &id])["events"].as_array().is_some_and(|events| {
-            events.iter().any(|event| event["stage"] == "surfaced" && event["mechanism"] == "mcp" && event["signed"] == true)
+            events.iter().any(|event| {
+                event["stage"] == "surfaced" && event["mechanism"] == "mcp" && event["signed"] == true
+            })
         })
     });
-    let short = pair.bob.json(&["inbox", "--all"])["messages"][0]["short"].as_str().expect("a short id").to_owned();
-    let reply = agent.call("send", json!({ "to": "alice/api", "text": "yes", "reply_to": short }), none.clone());
+    let short =
+        pair.bob.json(&["inbox", "--all"])["messages"][0]["short"].as_str().expect("a short id").to_owned();
+    let reply =
+        agent.call("send", json!({ "to": "alice/api", "text": "yes", "reply_to": short }), none.clone());
     assert_eq!(reply["isError"], false, "{reply}");
     wait::until("the answer", || pair.alice.bodies("api") == ["yes"]);
     let empty = agent.call("inbox", none.clone(), none.clone());
@@ -162,17 +182,29 @@ fn an_agent_finds_answers_and_describes_itself() {
 fn agents_on_one_machine_write_to_each_other_without_set_up() {
     let folder = folder();
     let me = Person::new(&folder, "me");
-    let (mut one, mut other) = (Agent::start(&me, &folder.path().join("api")), Agent::start(&me, &folder.path().join("web")));
+    let (mut one, mut other) =
+        (Agent::start(&me, &folder.path().join("api")), Agent::start(&me, &folder.path().join("web")));
     one.greet("claude-code", "2.1.329", "2025-11-25");
     other.greet("gemini-cli-mcp-client", "0.61.0", "2025-06-18");
     let none = json!({});
     one.call("sessions", none.clone(), none.clone());
     other.call("sessions", none.clone(), none.clone());
     let asked = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| one.call("send", json!({ "to": "web", "text": "which port?", "kind": "ask", "wait_seconds": 30 }), json!({})));
+        let asking = scope.spawn(|| {
+            one.call(
+                "send",
+                json!({ "to": "web", "text": "which port?", "kind": "ask", "wait_seconds": 30 }),
+                json!({}),
+            )
+        });
         let got = other.call("wait", json!({ "seconds": 30 }), none.clone());
         assert!(text(&got).contains("| which port?"), "{got}");
-        let reply_to = text(&got).split("reply_to=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an id").to_owned();
+        let reply_to = text(&got)
+            .split("reply_to=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .expect("an id")
+            .to_owned();
         other.call("send", json!({ "to": "api", "text": "4433", "reply_to": reply_to }), none.clone());
         asking.join().expect("the agent")
     });
@@ -194,7 +226,8 @@ fn an_agent_of_many_conversations_must_say_which_one_calls() {
     let second = json!({ "sessionId": "01a1fb65-94f4-7560-9acb-94a94a6e1d97", "threadId": "01a1fb65-94f4-7560-9acb-94a94a6e1d97" });
     let one = codex.call("set_summary", json!({ "text": "one" }), first);
     let two = codex.call("set_summary", json!({ "text": "two" }), second);
-    let name = |result: &Value| result["structuredContent"]["session"].as_str().unwrap_or_default().to_owned();
+    let name =
+        |result: &Value| result["structuredContent"]["session"].as_str().unwrap_or_default().to_owned();
     assert_ne!(name(&one), name(&two), "{one} {two}");
     assert!(!name(&one).is_empty());
 }

@@ -34,7 +34,9 @@ fn mail_waits_for_a_relay_and_for_a_node_that_are_away() {
     pair.relay.restart();
     let id = sent["id"].as_str().expect("an id").to_owned();
     wait::until("the relay to take it", || {
-        pair.alice.json(&["trace", &id])["events"].as_array().is_some_and(|events| events.iter().any(|event| event["stage"] == "relayed"))
+        pair.alice.json(&["trace", &id])["events"]
+            .as_array()
+            .is_some_and(|events| events.iter().any(|event| event["stage"] == "relayed"))
     });
     pair.bob.ok(&["status"]);
     wait::until("the message", || pair.bob.bodies("web") == ["one"]);

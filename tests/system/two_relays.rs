@@ -5,7 +5,8 @@ use penpal_tests::{Person, Relay, connect, folder, wait};
 #[test]
 fn people_on_different_relays_are_contacts_like_any_other() {
     let folder = folder();
-    let (first, second) = (Relay::start(&folder.path().join("relay-1")), Relay::start(&folder.path().join("relay-2")));
+    let (first, second) =
+        (Relay::start(&folder.path().join("relay-1")), Relay::start(&folder.path().join("relay-2")));
     let (alice, bob) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"));
     alice.ok(&["register", first.address(), "--token", &first.token(), "--handle", "alice"]);
     bob.ok(&["register", second.address(), "--token", &second.token(), "--handle", "bob"]);
