@@ -11,6 +11,7 @@ mod load;
 mod machine;
 mod nodes;
 mod options;
+mod peers;
 mod process;
 mod relay;
 mod report;
@@ -77,7 +78,7 @@ fn measure(name: Name, options: &Options, folder: &Path) -> anyhow::Result<Repor
     let place = Place { rounds: usize::from(options.rounds), folder: folder.path().to_path_buf() };
     match name {
         Name::Floor => spooled::floor(&place),
-        Name::Relay => spooled::relay(&place),
+        Name::Relay => spooled::relay(&place, options.peers),
         Name::Seal => seal::run(&place),
         Name::Store => store::run(&place, options.rows),
         Name::Node => nodes::between(&place),

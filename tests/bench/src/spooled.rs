@@ -3,6 +3,7 @@
 use crate::figures::{Figure, Target, Unit, latency};
 use crate::floor::Floor;
 use crate::load::{Alone, MESSAGE_BYTES, Many, SENDERS};
+use crate::peers::Redis;
 use crate::relay::Relay;
 use crate::report::Report;
 use crate::{Place, runtime};
@@ -37,29 +38,40 @@ pub(crate) fn floor(place: &Place) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// The relay beside the floor, alternately.
-pub(crate) fn relay(place: &Place) -> anyhow::Result<Report> {
+/// The relay beside the floor, and on request Redis beside both, alternately.
+pub(crate) fn relay(place: &Place, peers: bool) -> anyhow::Result<Report> {
     let mut report = Report::new("relay");
     settings(&mut report);
     report.setting(
         "relay: real deposits and deliveries, an account for each device, acknowledged 64 rows at a time",
     );
-    let (mut floors, mut relays) = (Rounds::default(), Rounds::default());
+    let (mut floors, mut relays, mut redises) = (Rounds::default(), Rounds::default(), Rounds::default());
     runtime()?.block_on(async {
         let mut floor = Floor::start(&place.folder).await?;
         let mut relay = Relay::start(&place.folder).await?;
+        let mut redis = if peers { Some(Redis::start(&place.folder).await?) } else { None };
         for round in 0..place.rounds {
             // Who comes first changes, so that no drift of the machine is for one of them.
-            if round % 2 == 0 {
-                floors.alone.push(floor.alone(ALONE).await?);
+            let relay_first = round % 2 == 1;
+            if relay_first {
                 relays.alone.push(relay.alone(ALONE).await?);
-                floors.many.push(floor.many(EACH).await?);
-                relays.many.push(relay.many(EACH).await?);
-            } else {
+            }
+            floors.alone.push(floor.alone(ALONE).await?);
+            if !relay_first {
                 relays.alone.push(relay.alone(ALONE).await?);
-                floors.alone.push(floor.alone(ALONE).await?);
+            }
+            if let Some(redis) = &mut redis {
+                redises.alone.push(redis.alone(ALONE).await?);
+            }
+            if relay_first {
                 relays.many.push(relay.many(EACH).await?);
-                floors.many.push(floor.many(EACH).await?);
+            }
+            floors.many.push(floor.many(EACH).await?);
+            if !relay_first {
+                relays.many.push(relay.many(EACH).await?);
+            }
+            if let Some(redis) = &mut redis {
+                redises.many.push(redis.many(EACH).await?);
             }
         }
         anyhow::Ok(())
@@ -67,6 +79,14 @@ pub(crate) fn relay(place: &Place) -> anyhow::Result<Report> {
     report.figures = figures("relay", &relays);
     report.figures.extend(figures("floor", &floors));
     report.figures.extend(ratios(&relays, &floors));
+    if peers {
+        report.setting(Redis::SETTINGS);
+        report.figures.extend(figures("redis", &redises));
+        let many = relays.many.iter().zip(&redises.many);
+        let ahead = many.map(|(relay, redis)| relay.per_second / redis.per_second).collect();
+        let name = format!("relay / redis, {SENDERS} senders: messages");
+        report.figures.push(Figure::new(name, Unit::Ratio, ahead).target(Target::AtLeast(1.0)));
+    }
     Ok(report)
 }
 

@@ -1,0 +1,6 @@
+//! Other programs that store and forward, measured beside us. Only on request, and where they are installed.
+
+mod redis;
+mod resp;
+
+pub(crate) use redis::Redis;

@@ -1,0 +1,195 @@
+//! Redis streams that sync every write before they answer.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::resp::{Connection, Reply};
+use crate::load::{self, Alone, MESSAGE_BYTES, Many, Receiver, SENDERS, Sender};
+use crate::process::Ended;
+
+const STREAM: &[u8] = b"stream";
+const GROUP: &[u8] = b"group";
+
+/// Entries acknowledged and deleted together, as the relay's receiver does it.
+const ACK_ROWS: usize = 64;
+
+/// How long the server may take to start.
+const START: Duration = Duration::from_secs(5);
+
+/// A running server with its clients.
+#[derive(Debug)]
+pub(crate) struct Redis {
+    server: Ended,
+    senders: Vec<RedisSender>,
+    receiver: RedisReceiver,
+}
+
+impl Redis {
+    /// How it is set up, for the report.
+    pub(crate) const SETTINGS: &'static str = "Redis: streams, one consumer group, appendonly yes, appendfsync always, save off; plain TCP without TLS, acknowledged and deleted 64 entries at a time";
+
+    /// Starts `redis-server` in `folder` and connects everybody.
+    pub(crate) async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let folder = folder.join("redis");
+        std::fs::create_dir(&folder)?;
+        let port = address.port().to_string();
+        let server = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--dir"])
+            .arg(&folder)
+            .args(["--appendonly", "yes", "--appendfsync", "always"])
+            .stdout(Stdio::null())
+            .spawn()
+            .context("redis-server; is it installed?")
+            .map(Ended)?;
+        let mut control =
+            tokio::time::timeout(START, connect(address)).await.context("Redis does not start")?;
+        control.ask(&[b"XGROUP", b"CREATE", STREAM, GROUP, b"$", b"MKSTREAM"]).await?;
+        let receiver = RedisReceiver {
+            reading: Connection::open(address).await?,
+            asked: false,
+            acknowledging: control,
+            unacknowledged: Vec::new(),
+            answers: 0,
+        };
+        let mut senders = Vec::new();
+        for _ in 0..SENDERS {
+            senders.push(RedisSender {
+                connection: Connection::open(address).await?,
+                message: Box::new([7; MESSAGE_BYTES]),
+            });
+        }
+        Ok(Self { server, senders, receiver })
+    }
+
+    /// One sender alone.
+    pub(crate) async fn alone(&mut self, count: usize) -> anyhow::Result<Alone> {
+        let sender = self.senders.first_mut().context("a sender")?;
+        let round = load::alone(sender, &mut self.receiver, count).await?;
+        self.receiver.acknowledge_all().await?;
+        Ok(round)
+    }
+
+    /// All senders.
+    pub(crate) async fn many(&mut self, each: usize) -> anyhow::Result<Many> {
+        let senders = std::mem::take(&mut self.senders);
+        let (round, senders) = load::many(senders, &mut self.receiver, each, self.server.0.id()).await?;
+        self.senders = senders;
+        self.receiver.acknowledge_all().await?;
+        Ok(round)
+    }
+}
+
+/// Connects as soon as somebody listens.
+async fn connect(address: SocketAddr) -> Connection {
+    loop {
+        if let Ok(mut connection) = Connection::open(address).await
+            && connection.ask(&[b"PING"]).await.is_ok()
+        {
+            return connection;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Adds entries.
+#[derive(Debug)]
+struct RedisSender {
+    connection: Connection,
+    message: Box<[u8; MESSAGE_BYTES]>,
+}
+
+impl Sender for RedisSender {
+    async fn send(&mut self, number: u64) -> anyhow::Result<()> {
+        self.message[..8].copy_from_slice(&number.to_be_bytes());
+        self.connection.send(&[b"XADD", STREAM, b"*", b"m", &*self.message]).await
+    }
+
+    async fn acknowledged(&mut self) -> anyhow::Result<()> {
+        self.connection.reply().await.map(drop)
+    }
+}
+
+/// Reads them as the one consumer of a group.
+#[derive(Debug)]
+struct RedisReceiver {
+    reading: Connection,
+    /// Whether a reply is under way.
+    asked: bool,
+    acknowledging: Connection,
+    unacknowledged: Vec<Vec<u8>>,
+    /// Answers to acknowledgements that have not been read.
+    answers: usize,
+}
+
+impl RedisReceiver {
+    async fn acknowledge_all(&mut self) -> anyhow::Result<()> {
+        // Answers of the time before, so that they do not pile up.
+        for _ in 0..std::mem::take(&mut self.answers) {
+            self.acknowledging.reply().await?;
+        }
+        let entries = std::mem::take(&mut self.unacknowledged);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let entries = || entries.iter().map(Vec::as_slice);
+        let acknowledge: Vec<_> = [b"XACK".as_slice(), STREAM, GROUP].into_iter().chain(entries()).collect();
+        let delete: Vec<_> = [b"XDEL".as_slice(), STREAM].into_iter().chain(entries()).collect();
+        self.acknowledging.send(&acknowledge).await?;
+        self.acknowledging.send(&delete).await?;
+        self.answers = 2;
+        Ok(())
+    }
+
+    /// Takes entry ids and numbers out of what was read.
+    fn take(&mut self, reply: Reply, numbers: &mut Vec<u64>) {
+        // [[stream, [[id, [field, value]], …]]]
+        for stream in reply.list() {
+            for entry in stream.list().into_iter().flat_map(Reply::list) {
+                let mut entry = entry.list().into_iter();
+                let (Some(id), Some(fields)) = (entry.next(), entry.next()) else { continue };
+                let Some(value) = fields.list().pop().map(Reply::bytes) else { continue };
+                if let Some(number) = value.first_chunk() {
+                    numbers.push(u64::from_be_bytes(*number));
+                    self.unacknowledged.push(id.bytes());
+                }
+            }
+        }
+    }
+}
+
+impl Receiver for RedisReceiver {
+    async fn receive(&mut self, numbers: &mut Vec<u64>) -> anyhow::Result<()> {
+        while numbers.is_empty() {
+            if !self.asked {
+                // Small enough to leave at once, so that nothing is half sent when this call is dropped.
+                self.asked = true;
+                let read: [&[u8]; 11] = [
+                    b"XREADGROUP",
+                    b"GROUP",
+                    GROUP,
+                    b"consumer",
+                    b"COUNT",
+                    b"128",
+                    b"BLOCK",
+                    b"0",
+                    b"STREAMS",
+                    STREAM,
+                    b">",
+                ];
+                self.reading.send(&read).await?;
+            }
+            let reply = self.reading.reply().await?;
+            self.asked = false;
+            self.take(reply, numbers);
+        }
+        if self.unacknowledged.len() >= ACK_ROWS {
+            self.acknowledge_all().await?;
+        }
+        Ok(())
+    }
+}
