@@ -4,7 +4,7 @@ use assert_cmd::Command;
 
 fn penpal(home: &tempfile::TempDir) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("penpal"));
-    command.env_clear().env("PENPAL_HOME", home.path());
+    command.env_clear().env("PENPAL_HOME", home.path().join("home"));
     command
 }
 
@@ -51,7 +51,7 @@ fn what_starts_no_node_leaves_none_behind() {
     let home = home();
     penpal(&home).args(["daemon", "status"]).assert().success();
     penpal(&home).arg("doctor").assert().success();
-    assert!(!home.path().join("node.sock").exists());
+    assert!(!home.path().join("home").exists());
 }
 
 #[test]
