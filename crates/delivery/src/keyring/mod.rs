@@ -57,6 +57,10 @@ const PERIOD: Duration = Duration::from_secs(60);
 pub(crate) struct Keyring {
     keys: BTreeMap<KeyId, KeyRecord>,
     pool: BTreeSet<KeyId>,
+    /// Receive keys made for each peer device.
+    by_peer: BTreeMap<Peer, BTreeSet<KeyId>>,
+    /// Retired keys whose seeds are still there.
+    retired: BTreeSet<KeyId>,
     /// The newest key made for each peer device, and its number.
     newest: BTreeMap<Peer, (u64, KeyId)>,
     /// Retired keys whose last possible spool row is not known yet, with the acknowledgement that will tell.
@@ -79,13 +83,17 @@ impl Keyring {
             self.pool.insert(id);
         }
         if let Some(peer) = record.peer {
+            self.by_peer.entry(peer).or_default().insert(id);
             let newest = self.newest.entry(peer).or_insert((record.number, id));
             if newest.0 < record.number {
                 *newest = (record.number, id);
             }
         }
-        if record.state == KeyUse::Retired && record.barrier_epoch.is_none() {
-            self.unbounded.insert(id, None);
+        if record.state == KeyUse::Retired {
+            self.retired.insert(id);
+            if record.barrier_epoch.is_none() {
+                self.unbounded.insert(id, None);
+            }
         }
         self.keys.insert(id, record);
         self.next_check = Some(Duration::ZERO);
@@ -125,6 +133,7 @@ impl Keyring {
             ..blank()
         };
         self.newest.insert(peer, (record.number, key));
+        self.by_peer.entry(peer).or_default().insert(key);
         self.keys.insert(key, record);
         self.save(&key, ledger);
         self.check_by(now.mono.saturating_add(Duration::from_millis(OFFER_LIFE_MS + OFFER_GRACE_MS)));
@@ -150,12 +159,15 @@ impl Keyring {
         }
         self.save(&key, ledger);
         let older: Vec<KeyId> = self
-            .keys
-            .iter()
-            .filter(|(_, other)| {
-                other.peer == Some(peer) && other.number < number && other.superseded_ms.is_none()
+            .by_peer
+            .get(&peer)
+            .into_iter()
+            .flatten()
+            .filter(|id| {
+                let other = self.keys.get(*id);
+                other.is_some_and(|other| other.number < number && other.superseded_ms.is_none())
             })
-            .map(|(id, _)| *id)
+            .copied()
             .collect();
         for id in older {
             if let Some(record) = self.keys.get_mut(&id) {

@@ -68,6 +68,7 @@ impl Keyring {
                 ..blank()
             };
             self.keys.insert(*id, record);
+            self.retired.insert(*id);
             self.unbounded.insert(*id, None);
             self.save(id, ledger);
         }
@@ -78,7 +79,15 @@ impl Keyring {
     }
 
     pub(super) fn forget(&mut self, id: &KeyId, ledger: &mut Ledger) {
-        self.keys.remove(id);
+        if let Some(peer) = self.keys.remove(id).and_then(|key| key.peer)
+            && let Some(keys) = self.by_peer.get_mut(&peer)
+        {
+            keys.remove(id);
+            if keys.is_empty() {
+                self.by_peer.remove(&peer);
+            }
+        }
+        self.retired.remove(id);
         self.pool.remove(id);
         self.unbounded.remove(id);
         self.erasing.remove(id);

@@ -36,9 +36,11 @@ impl Keyring {
                 self.save(&id, ledger);
                 match after {
                     KeyUse::Retired => {
+                        self.retired.insert(id);
                         self.unbounded.insert(id, None);
                     }
                     KeyUse::Deleting => {
+                        self.retired.remove(&id);
                         self.unbounded.remove(&id);
                         self.pool.remove(&id);
                     }
@@ -58,7 +60,7 @@ impl Keyring {
 
     /// The spool moved on: retired keys may be free to go.
     pub(crate) fn spool_moved(&mut self, now: Duration) {
-        if self.keys.values().any(|key| key.state == KeyUse::Retired) {
+        if !self.retired.is_empty() {
             let earliest = self.last_erase.map_or(now, |last| last.saturating_add(PERIOD).max(now));
             self.check_by(earliest);
         }
@@ -97,9 +99,7 @@ impl Keyring {
 
     /// The spool has another life: rows were numbered anew, so every barrier must be learnt again.
     pub(crate) fn epoch_changed(&mut self, ledger: &mut Ledger) {
-        let retired: Vec<KeyId> =
-            self.keys.iter().filter(|(_, key)| key.state == KeyUse::Retired).map(|(id, _)| *id).collect();
-        for id in retired {
+        for id in self.retired.clone() {
             if let Some(record) = self.keys.get_mut(&id) {
                 record.barrier_epoch = None;
             }
@@ -134,6 +134,7 @@ impl Keyring {
                 record.state = KeyUse::Retired;
                 record.retired_ms = Some(now.wall_ms);
             }
+            self.retired.insert(id);
             self.unbounded.insert(id, None);
             self.save(&id, ledger);
         }
