@@ -1,6 +1,6 @@
 //! The command line: what people type, what they read, and the exit status scripts act on.
 //!
-//! Each command is one file in [`commands`]. Commands print only through [`output::Output`], so that data goes to standard output, everything else to
+//! Each command is one file in `commands`. Commands print only through `output::Output`, so that data goes to standard output, everything else to
 //! standard error, and text from peers reaches no terminal with its control characters.
 
 mod caller;
