@@ -136,3 +136,15 @@ fn a_relay_that_is_away_is_no_error() {
     world.run_seconds(60);
     assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
 }
+
+#[test]
+fn an_idle_node_sleeps() {
+    let mut world = World::new(9, 2);
+    world.send(0, Send::note(1, "hello")).unwrap();
+    world.send(1, Send::note(0, "hello")).unwrap();
+    world.run_for(Duration::from_secs(5 * 24 * 3600));
+    let before = world.wakes;
+    world.run_for(Duration::from_secs(24 * 3600));
+    // A new prekey, the daily sweep in its bites, and little else.
+    assert!(world.wakes - before < 2 * 20, "{} wakes of two nodes in a day", world.wakes - before);
+}

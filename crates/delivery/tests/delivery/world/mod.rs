@@ -104,6 +104,8 @@ pub(crate) struct World {
     /// Nodes that cannot connect.
     pub(crate) offline: BTreeSet<Id>,
     pub(crate) deposits: u64,
+    /// Steps made only because time passed.
+    pub(crate) wakes: u64,
     /// Envelopes to a node that never arrive.
     pub(crate) swallow: BTreeMap<Id, u64>,
 }
@@ -131,6 +133,7 @@ impl World {
             defers: BTreeSet::new(),
             offline: BTreeSet::new(),
             deposits: 0,
+            wakes: 0,
             swallow: BTreeMap::new(),
         };
         let peers: Vec<Peer> = (0..people).map(peer).collect();
@@ -515,6 +518,7 @@ impl World {
                     && self.nodes[id].wake_at.is_some_and(|at| at <= self.mono)
                 {
                     self.nodes[id].wake_at = None;
+                    self.wakes += 1;
                     self.step(id, |machine, step| machine.handle_timeout(step));
                 }
             }
