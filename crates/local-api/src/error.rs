@@ -47,7 +47,7 @@ macro_rules! error_codes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[non_exhaustive]
         pub enum ErrorCode {
-            $(#[doc = $meaning] #[serde(rename = $text)] $name,)*
+            $(#[doc = concat!("`", $text, "`: see [`ErrorCode::meaning`].")] #[serde(rename = $text)] $name,)*
         }
 
         impl ErrorCode {

@@ -1,8 +1,8 @@
 //! The local API of a node: its types, its methods and a blocking client.
 //!
 //! The node serves HTTP/1.1 with JSON on a Unix socket in its home folder. Every method is one `POST /v1/<name>`; the
-//! request and the answer are the types of one [`Method`]. The command line prints the same answers with `--json`, the MCP
-//! server hands them to models, and their schemas come from the same definitions ([`method::schemas`]).
+//! request and the answer are the types of one [`method::Method`]. The command line prints the same answers with `--json`, the MCP
+//! server hands them to models, and their schemas come from the same definitions ([`methods::schemas`]).
 //!
 //! ```no_run
 //! use penpal_local_api::{client::Client, home::Home, methods::Status, status::StatusRequest};
