@@ -150,6 +150,7 @@ impl Engine {
             (None, None) => None,
         };
         let lease = self.delivery.take(mailbox, wanted.as_deref(), limit, &mut delivery_step!(self));
+        let leased = lease.messages.len();
         let mut views = lease.messages;
         if shows_old {
             let old = match (&only, with) {
@@ -170,7 +171,8 @@ impl Engine {
         let messages = messages?;
         let shown = if only.is_some() { Shown::Whole } else { Shown::Head };
         let quote = self.quote(&messages, shown);
-        let left = self.delivery.unread(mailbox).unread;
+        // What is handed out counts as unread until it is committed.
+        let left = self.delivery.unread(mailbox).unread.saturating_sub(leased);
         let lease_text =
             (!messages.is_empty()).then(|| self.lease_text(lease.id, mailbox, request.mechanism.as_deref()));
         Ok(Taken { v: SHAPE_VERSION, lease: lease_text, messages, quote, more: count(left) })
