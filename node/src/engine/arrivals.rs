@@ -74,9 +74,18 @@ impl Engine {
             tracing::debug!("unspooled envelope that does not open");
             return;
         };
-        let shut = self.contacts.peer(&proved.opener).is_none_or(|peer| peer.shut);
-        if let (Content::Presence(presence), Via::Link, false) = (proved.content, proved.opener.via, shut) {
-            let Body { from, from_device, incarnation, .. } = proved.body;
+        let Proved { opener, body, content, .. } = proved;
+        let shut = self.contacts.peer(&opener).is_none_or(|peer| peer.shut);
+        // The first list of a new contact may overtake the receipt that completes the invite: it proves the same.
+        let is_contact = matches!(opener.via, Via::Link | Via::Accepting);
+        if !is_contact || shut {
+            tracing::debug!(via = ?opener.via, shut, "an unspooled envelope is dropped");
+            return;
+        }
+        let (theirs, ours) = (&body.manifest, body.peer_manifest.as_ref());
+        self.contacts.handle_message(opener, theirs, ours, &mut contact_step!(self));
+        if let Content::Presence(presence) = content {
+            let Body { from, from_device, incarnation, .. } = body;
             let outcome = self.sessions.handle_presence(from, from_device, incarnation, presence, self.now);
             tracing::debug!(?outcome, "presence");
         }

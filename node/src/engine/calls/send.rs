@@ -95,6 +95,13 @@ impl Engine {
             }
             self.contacts.handle_person_wrote(&account, &mut contact_step!(self));
         }
+        if let Some(key) = reply_to {
+            // Whoever answers has read.
+            let surfacing = self.surfacing(request.mechanism.as_deref().unwrap_or("api"), from, true);
+            if let Err(error) = self.delivery.surface(key, &surfacing, &mut delivery_step!(self)) {
+                tracing::debug!(%error, "an answered message waited for nobody");
+            }
+        }
         let (goal, strict, span) = match request.wait_ms {
             Some(0) => (Goal::Queued, false, Duration::ZERO),
             Some(ms) if kind == Kind::Ask => (Goal::Reply, true, wait(ms)),

@@ -11,7 +11,7 @@ use crate::cli::{Context, Done, caller, parse};
 /// Make a one-time code that turns into a contact
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How long it works, at most 30 days
+    /// How long it works, at most 29 days
     #[arg(long, value_name = "SPAN", value_parser = parse::span, default_value = "72h")]
     expires: Duration,
     /// How many codes, one a person
