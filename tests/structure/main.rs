@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 /// Which of our crates each of our crates may use directly. Left: the user; right: what it may use.
 ///
 /// The direction is what matters: the relay never comes near code that could open a message.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("penpal-protocol", &[]),
     ("penpal-seal", &["penpal-protocol"]),
     ("penpal-store", &["penpal-protocol"]),
@@ -34,7 +34,6 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "penpal-relay",
         ],
     ),
-    ("penpal-testkit", &["penpal-protocol", "penpal-seal", "penpal-store"]),
 ];
 
 /// Crates that could open a message, or decide about one.
