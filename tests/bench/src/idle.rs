@@ -11,7 +11,7 @@ use penpal_transport::udp::{Runtime as _, TokioRuntime};
 use penpal_transport::{Dialer, DialerOptions};
 
 use crate::figures::{Figure, Target, Unit};
-use crate::process::{cpu_seconds, rss_kib, voluntary_switches};
+use crate::process::{cpu_seconds, own_kib, rss_kib, voluntary_switches};
 use crate::relay::{Device, Devices, Program};
 use crate::report::Report;
 use crate::{Place, nodes, runtime};
@@ -60,6 +60,12 @@ fn programs(place: &Place, report: &mut Report) -> anyhow::Result<()> {
         let switches = voluntary_switches(pid)?.saturating_sub(before?);
         let rss = Figure::new(format!("{name}: resident"), Unit::Mib, vec![rss_kib(pid)? / 1024.0]);
         report.figures.push(if is_node { rss.target(Target::AtMost(15.0)) } else { rss });
+        let own = own_kib(pid)? / 1024.0;
+        report.figures.push(Figure::new(
+            format!("{name}: of that its own, not the program's file"),
+            Unit::Mib,
+            vec![own],
+        ));
         let per_minute = switches as f64 * 60.0 / WATCH.as_secs_f64();
         report.figures.push(Figure::new(format!("{name}: wake-ups"), Unit::PerMinute, vec![per_minute]));
     }

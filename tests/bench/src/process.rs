@@ -71,8 +71,17 @@ pub(crate) fn say_ready(line: &str) -> anyhow::Result<()> {
 
 /// Resident memory of a process, in KiB.
 pub(crate) fn rss_kib(pid: u32) -> anyhow::Result<f64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// The part of it that is its own: heap and stacks, not the program's file.
+pub(crate) fn own_kib(pid: u32) -> anyhow::Result<f64> {
+    status_kib(pid, "RssAnon:")
+}
+
+fn status_kib(pid: u32, field: &'static str) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).context(field)?;
     Ok(line.split_whitespace().next().context("a number")?.parse()?)
 }
 
@@ -91,7 +100,8 @@ pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
 pub(crate) fn voluntary_switches(pid: u32) -> anyhow::Result<u64> {
     let mut switches = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let status = fs::read_to_string(thread?.path().join("status"))?;
+        // A thread may end meanwhile.
+        let Ok(status) = fs::read_to_string(thread?.path().join("status")) else { continue };
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         switches += line.context("voluntary_ctxt_switches")?.trim().parse::<u64>()?;
     }

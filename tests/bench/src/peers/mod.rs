@@ -2,5 +2,6 @@
 
 mod redis;
 mod resp;
+mod tls;
 
 pub(crate) use redis::Redis;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::resp::{Connection, Reply};
+use super::tls;
 use crate::load::{self, Alone, MESSAGE_BYTES, Many, Receiver, SENDERS, Sender};
 use crate::process::Ended;
 
@@ -30,16 +31,24 @@ pub(crate) struct Redis {
 
 impl Redis {
     /// How it is set up, for the report.
-    pub(crate) const SETTINGS: &'static str = "Redis: streams, one consumer group, appendonly yes, appendfsync always, save off; plain TCP without TLS, acknowledged and deleted 64 entries at a time";
+    pub(crate) const SETTINGS: &'static str = "Redis: streams, one consumer group, appendonly yes, appendfsync always, save off; TLS 1.3, acknowledged and deleted 64 entries at a time";
 
     /// Starts `redis-server` in `folder` and connects everybody.
     pub(crate) async fn start(folder: &Path) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let folder = folder.join("redis");
         std::fs::create_dir(&folder)?;
+        let (certificate, key) = tls::certificate(&folder)?;
         let port = address.port().to_string();
         let server = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--dir"])
+            .args(["--bind", "127.0.0.1", "--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"])
+            .arg("--tls-cert-file")
+            .arg(&certificate)
+            .arg("--tls-key-file")
+            .arg(&key)
+            .arg("--tls-ca-cert-file")
+            .arg(&certificate)
+            .args(["--tls-protocols", "TLSv1.3", "--save", "", "--dir"])
             .arg(&folder)
             .args(["--appendonly", "yes", "--appendfsync", "always"])
             .stdout(Stdio::null())

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::tls;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -41,7 +44,7 @@ impl Reply {
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: TlsStream<TcpStream>,
     received: Vec<u8>,
     request: Vec<u8>,
 }
@@ -50,6 +53,7 @@ impl Connection {
     pub(super) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        let stream = tls::connect(stream).await?;
         Ok(Self { stream, received: Vec::new(), request: Vec::new() })
     }
 
@@ -62,7 +66,8 @@ impl Connection {
             self.request.extend_from_slice(part);
             self.request.extend_from_slice(b"\r\n");
         }
-        Ok(self.stream.write_all(&self.request).await?)
+        self.stream.write_all(&self.request).await?;
+        Ok(self.stream.flush().await?)
     }
 
     /// Waits for the next reply. Cancel-safe.
