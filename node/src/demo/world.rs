@@ -15,7 +15,7 @@ use crate::launch::{Node, Start};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Pause between two looks at something that is expected.
-const LOOK: Duration = Duration::from_millis(5);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// Why the demo ends early.
 #[derive(Debug)]
