@@ -122,7 +122,7 @@ impl Engine {
         let clock = Clock::start();
         let now = clock.now();
         let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
-        let mut storage = Storage::new(open_store(home)?);
+        let storage = Storage::new(open_store(home)?);
         let mut vault = open_keys(home, &storage, &mut rng)?;
         let run = RunId::from_bytes(random(&mut rng));
         let mut runs = match storage.get(storage::META, &Runs::key()) {
@@ -133,7 +133,6 @@ impl Engine {
             Err(error) => return Err(Fate::home("the log cannot be read", &error)),
         };
         runs.begin(run);
-        storage.change(storage::META, Runs::key(), Some(runs.encode()));
         let greeting =
             Greeting { run, runs, asked: false, greeted: false, early: Vec::new(), again_at: None };
         let (contacts, delivery, sessions) = open_machines(&storage, &mut vault, now, &mut rng)?;

@@ -19,6 +19,9 @@ use crate::daemon::link::{LinkEvent, Trouble};
 /// How long after a copy of this node was seen connected `Hello` is said again. A connection that died unnoticed lives as long.
 const CLONE_RETRY: Duration = Duration::from_secs(61);
 
+/// How long after a `Hello` that was refused or got no answer it is said again on the same connection.
+const HELLO_RETRY: Duration = Duration::from_secs(30);
+
 /// First and longest pause before a contact's relay that could not be reached counts as reachable again.
 const FOREIGN_RETRY: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(1_800));
 
@@ -128,6 +131,8 @@ impl Engine {
             return;
         }
         self.greeting.asked = true;
+        // Logged in the step that says it, so before it leaves; a step that a full disk undid took its row along.
+        self.storage.change(storage::META, Runs::key(), Some(self.greeting.runs.encode()));
         let request = Hello {
             incarnation: self.delivery.incarnation(),
             run: self.greeting.run,
@@ -142,6 +147,8 @@ impl Engine {
             (Asked::Hello, Some(Answer::Hello(answer))) => self.greeted(&answer),
             (Asked::Hello, other) => {
                 self.greeting.asked = false;
+                // Without the answer nothing is received, and the connection alone would never ask again.
+                self.greeting.again_at = Some(self.now.mono.saturating_add(HELLO_RETRY));
                 if let Some(Answer::Refused(refusal)) = other {
                     self.refused_at_home(refusal.code);
                 }
