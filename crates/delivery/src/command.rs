@@ -33,6 +33,9 @@ pub enum Command {
     WantSeeds {
         /// How many.
         count: usize,
+        /// None is left: until there are some, messages go out without a key on offer. Otherwise it can wait until the step
+        /// is over and what it says is on its way.
+        urgent: bool,
     },
     /// Sign a bundle for this key and hand it to the relay, then [`crate::Delivery::handle_prekey_taken`].
     PublishPrekey {

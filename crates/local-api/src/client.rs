@@ -13,6 +13,9 @@ use crate::{API_HEADER, API_NUMBER};
 /// Longest answer that a client reads, in bytes: an inbox of many long messages.
 const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Bytes read at a time: at first, which is most answers whole, and at most.
+const READ_BYTES: (usize, usize) = (8 * 1024, 256 * 1024);
+
 /// Longest head of an answer, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
@@ -142,9 +145,32 @@ impl Client {
         message.extend_from_slice(body);
         stream.write_all(&message).map_err(broken)?;
         let mut answer = Vec::new();
-        stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).map_err(broken)?;
-        parse_answer(answer)
+        let mut rest = stream.take(MAX_ANSWER_BYTES);
+        loop {
+            // The end of the answer is where its length says; the node's closing of the connection need not be waited for.
+            let before = answer.len();
+            answer.resize(before + before.clamp(READ_BYTES.0, READ_BYTES.1), 0);
+            let read = rest.read(answer.get_mut(before..).unwrap_or_default());
+            let interrupted = matches!(&read, Err(error) if error.kind() == std::io::ErrorKind::Interrupted);
+            let got = if interrupted { 0 } else { read.map_err(broken)? };
+            answer.truncate(before + got);
+            if !interrupted && (got == 0 || is_whole(&answer)) {
+                return parse_answer(answer);
+            }
+        }
     }
+}
+
+/// Whether head and body of an answer are there. What cannot be read is looked at once nothing more comes.
+fn is_whole(answer: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut headers);
+    let head = answer.get(..answer.len().min(MAX_HEAD_BYTES)).unwrap_or_default();
+    let Ok(httparse::Status::Complete(start)) = response.parse(head) else { return false };
+    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length =
+        length.and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
+    length.is_some_and(|length| answer.len() - start >= length)
 }
 
 /// Splits an answer with a known length into status and body.
@@ -175,4 +201,28 @@ fn parse_answer(mut answer: Vec<u8>) -> Result<(u16, Vec<u8>), CallError> {
         return Err(CallError::Broken(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)));
     }
     Ok((status, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 8\r\nx-penpal-api: 1\r\n\r\n{\"v\": 1}";
+
+    #[test]
+    fn an_answer_is_whole_with_its_last_byte_and_not_before() {
+        for len in 0..ANSWER.len() {
+            assert!(!is_whole(&ANSWER[..len]), "{len} bytes");
+        }
+        assert!(is_whole(ANSWER));
+    }
+
+    #[test]
+    fn what_is_no_answer_never_looks_whole() {
+        for text in [b"SSH-2.0\r\n\r\n".as_slice(), b"HTTP/1.1 200 OK\r\n\r\n{}", b"\0\0\0\0"] {
+            assert!(!is_whole(text));
+        }
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n{}"));
+    }
 }

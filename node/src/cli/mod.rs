@@ -11,7 +11,7 @@ mod parse;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::home::Home;
 
@@ -123,7 +123,14 @@ impl Context {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut definition = Cli::command();
+    let matches = definition.try_get_matches_from_mut(std::env::args_os());
+    let parsed = matches.and_then(|mut matches| {
+        Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut definition))
+    });
+    // Taking the definition of every command apart would cost a hook a twentieth of its life; the process is its owner.
+    std::mem::forget(definition);
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are data; a usage error is not.

@@ -95,6 +95,8 @@ pub(super) struct Engine {
     /// What the key file may forget once the step is durable.
     pub(super) erase_invites: BTreeSet<InviteId>,
     pub(super) erase_seeds: Vec<KeyId>,
+    /// Few seeds are left: to be made between this step and the next.
+    pub(super) seeds_wanted: bool,
     pub(super) stopping: bool,
 }
 
@@ -162,6 +164,7 @@ impl Engine {
             flying: BTreeMap::new(),
             erase_invites: BTreeSet::new(),
             erase_seeds: Vec::new(),
+            seeds_wanted: false,
             stopping: false,
         };
         engine.after_opening();
@@ -176,6 +179,7 @@ impl Engine {
         self.flying.clear();
         self.erase_invites.clear();
         self.erase_seeds.clear();
+        self.seeds_wanted = false;
         self.outputs.clear();
         let (contacts, delivery, sessions) =
             open_machines(&self.storage, &mut self.vault, self.now, &mut self.rng)?;

@@ -244,7 +244,8 @@ impl Engine {
                 let gaps = penpal_protocol::cbor::List::truncated(gaps);
                 self.ask(LinkId::HOME, Asked::Ack, Request::Ack(Ack { epoch, up_to, gaps }));
             }
-            DeliveryCommand::WantSeeds { .. } => self.make_seeds(),
+            DeliveryCommand::WantSeeds { urgent: true, .. } => self.make_seeds(),
+            DeliveryCommand::WantSeeds { urgent: false, .. } => self.seeds_wanted = true,
             DeliveryCommand::PublishPrekey { key, issued_ms } => self.publish_prekey(key, issued_ms),
             DeliveryCommand::DeleteSeeds { keys } => self.erase_seeds.extend(keys),
         }
@@ -287,7 +288,7 @@ impl Engine {
     }
 
     /// Makes seeds, durable in their file before the step is.
-    fn make_seeds(&mut self) {
+    pub(super) fn make_seeds(&mut self) {
         if let Err(error) = self.vault.receive.refill(&mut self.rng) {
             tracing::error!(%error, "keys cannot be made");
             return;
@@ -350,8 +351,13 @@ impl Engine {
         }
     }
 
-    /// What may only be forgotten once the step is durable.
+    /// What may only be forgotten once the step is durable, and what may wait until its outputs are on their way.
     pub(super) fn after_commit(&mut self) {
+        // A message is sealed 40 µs earlier when the key that it offers is at hand.
+        if let Some(next) = self.delivery.next_key() {
+            let expanded = self.vault.receive.key(&next);
+            drop(expanded);
+        }
         for invite in std::mem::take(&mut self.erase_invites) {
             if let Err(error) = self.vault.receive.erase_invite(&invite) {
                 tracing::warn!(%error, "the secret of an invite stays until the next start");

@@ -130,9 +130,10 @@ impl Serve {
     }
 }
 
-/// Threads for the network beside the engine's own: as many as there are cores, but not so many that they get in its way.
+/// Threads for the network: one for each core beside the engine's own, but not so many that they get in its way. Where
+/// there is one, datagram, connection and stream are handled without a thread waking another.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1)).clamp(1, 8)
 }
 
 fn check_folders(config: &RelayConfig, json: bool) -> Result<(), Problem> {

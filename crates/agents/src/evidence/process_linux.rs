@@ -18,14 +18,17 @@ const MAX_COMMAND_LINE_BYTES: u64 = 16 * 1024;
 /// A start time holds ticks since boot and 16 bits of the boot's id above them, so that a process is not confused with
 /// one of an earlier boot; it fits the 53 bits of a JSON number.
 #[derive(Debug)]
-pub struct SystemProcesses(());
+pub struct SystemProcesses {
+    /// First 16 bits of the boot's id: read once, however many processes are looked at.
+    boot: u16,
+}
 
 impl SystemProcesses {
     /// Reads a process when it is asked for.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "a default would look as if there were others to choose")]
     pub fn new() -> Self {
-        Self(())
+        Self { boot: boot_mark() }
     }
 }
 
@@ -38,7 +41,7 @@ impl ProcessTable for SystemProcesses {
             arguments.push(name);
         }
         let ticks = ticks & ((1 << TICK_BITS) - 1);
-        let started = (u64::from(boot_mark()) << TICK_BITS) | ticks;
+        let started = (u64::from(self.boot) << TICK_BITS) | ticks;
         Some(Found { process: Process { pid, started }, parent, arguments })
     }
 }

@@ -36,6 +36,12 @@ impl Delivery {
         self.keyring.is_live(key)
     }
 
+    /// The own key that will be put on offer next: worth expanding before it is needed.
+    #[must_use]
+    pub fn next_key(&self) -> Option<KeyId> {
+        self.keyring.next_seed()
+    }
+
     /// Own keys that envelopes may be sealed to: those whose expanded form is worth keeping in memory.
     pub fn live_keys(&self) -> impl Iterator<Item = KeyId> + '_ {
         self.keyring.live()

@@ -57,8 +57,9 @@ const PERIOD: Duration = Duration::from_secs(60);
 pub(crate) struct Keyring {
     keys: BTreeMap<KeyId, KeyRecord>,
     pool: BTreeSet<KeyId>,
-    /// Receive keys made for each peer device.
-    by_peer: BTreeMap<Peer, BTreeSet<KeyId>>,
+    /// Receive keys made for each peer device that no newer one has followed in use, with their numbers: few, however
+    /// many keys a long conversation leaves behind.
+    by_peer: BTreeMap<Peer, BTreeSet<(u64, KeyId)>>,
     /// Retired keys whose seeds are still there.
     retired: BTreeSet<KeyId>,
     /// The newest key made for each peer device, and its number.
@@ -83,7 +84,9 @@ impl Keyring {
             self.pool.insert(id);
         }
         if let Some(peer) = record.peer {
-            self.by_peer.entry(peer).or_default().insert(id);
+            if record.superseded_ms.is_none() {
+                self.by_peer.entry(peer).or_default().insert((record.number, id));
+            }
             let newest = self.newest.entry(peer).or_insert((record.number, id));
             if newest.0 < record.number {
                 *newest = (record.number, id);
@@ -133,7 +136,7 @@ impl Keyring {
             ..blank()
         };
         self.newest.insert(peer, (record.number, key));
-        self.by_peer.entry(peer).or_default().insert(key);
+        self.by_peer.entry(peer).or_default().insert((record.number, key));
         self.keys.insert(key, record);
         self.save(&key, ledger);
         self.check_by(now.mono.saturating_add(Duration::from_millis(OFFER_LIFE_MS + OFFER_GRACE_MS)));
@@ -158,18 +161,9 @@ impl Keyring {
             record.state = KeyUse::Used;
         }
         self.save(&key, ledger);
-        let older: Vec<KeyId> = self
-            .by_peer
-            .get(&peer)
-            .into_iter()
-            .flatten()
-            .filter(|id| {
-                let other = self.keys.get(*id);
-                other.is_some_and(|other| other.number < number && other.superseded_ms.is_none())
-            })
-            .copied()
-            .collect();
-        for id in older {
+        let Some(standing) = self.by_peer.get_mut(&peer) else { return first };
+        let at_least = standing.split_off(&(number, KeyId::from_bytes([0; KeyId::BYTES])));
+        for (_, id) in std::mem::replace(standing, at_least) {
             if let Some(record) = self.keys.get_mut(&id) {
                 record.superseded_ms = Some(now.wall_ms);
                 self.save(&id, ledger);
@@ -196,5 +190,29 @@ fn blank() -> KeyRecord {
         barrier_epoch: None,
         barrier: 0,
         taken_ms: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use penpal_protocol::ids::{DeviceId, Fingerprint};
+
+    use super::*;
+
+    /// What a message costs must not grow with the conversation.
+    #[test]
+    fn a_long_conversation_leaves_few_keys_to_look_through() {
+        let (mut keyring, mut ledger) = (Keyring::default(), Ledger::default());
+        let peer = Peer::new(Fingerprint::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
+        let now = Now { mono: Duration::ZERO, wall_ms: 1_000 };
+        let seeds: Vec<KeyId> = (0..100_u64).map(|number| KeyId::from_bytes(number.to_be_bytes())).collect();
+        keyring.seeds(&seeds, &mut ledger);
+        for _ in &seeds {
+            let offer = keyring.offer(peer, now, &mut ledger).unwrap();
+            assert!(keyring.used(offer.key, peer, now, &mut ledger));
+            assert_eq!(keyring.by_peer.get(&peer).map(BTreeSet::len), Some(1));
+        }
+        let superseded = keyring.keys.values().filter(|key| key.superseded_ms.is_some()).count();
+        assert_eq!(superseded, seeds.len() - 1);
     }
 }

@@ -21,6 +21,11 @@ pub struct SeedReport {
 }
 
 impl Keyring {
+    /// The key that is handed out next.
+    pub(crate) fn next_seed(&self) -> Option<KeyId> {
+        self.pool.first().copied()
+    }
+
     pub(super) fn take_seed(&mut self) -> Option<KeyId> {
         self.pool.pop_first()
     }
@@ -30,7 +35,7 @@ impl Keyring {
         let want = self.pool.len() < LOW_POOL && !self.wanting;
         want.then(|| {
             self.wanting = true;
-            Command::WantSeeds { count: SEEDS_AT_A_TIME }
+            Command::WantSeeds { count: SEEDS_AT_A_TIME, urgent: self.pool.is_empty() }
         })
     }
 
@@ -79,10 +84,11 @@ impl Keyring {
     }
 
     pub(super) fn forget(&mut self, id: &KeyId, ledger: &mut Ledger) {
-        if let Some(peer) = self.keys.remove(id).and_then(|key| key.peer)
+        if let Some(key) = self.keys.remove(id)
+            && let Some(peer) = key.peer
             && let Some(keys) = self.by_peer.get_mut(&peer)
         {
-            keys.remove(id);
+            keys.remove(&(key.number, *id));
             if keys.is_empty() {
                 self.by_peer.remove(&peer);
             }

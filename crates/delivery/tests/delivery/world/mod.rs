@@ -349,7 +349,7 @@ impl World {
                     self.up(connection, Up::Ack { epoch, up_to, gaps });
                 }
             }
-            Command::WantSeeds { count } => {
+            Command::WantSeeds { count, .. } => {
                 let keys: Vec<KeyId> = (0..count).map(|_| self.nodes[id].new_key()).collect();
                 self.nodes[id].seeds.extend(&keys);
                 let run = self.nodes[id].run;
