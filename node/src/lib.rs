@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`cli`] | what people type and read |
 //! | [`launch`] | reaches the node from a client, and starts it |
+//! | [`config`] | settings of a node, from arguments, environment and file |
 //! | [`daemon`] | the node's process: sockets, links, watchers |
 //! | [`engine`] | the node's one thread of decisions and storage |
 //! | [`mcp`] | the server that agents start |
@@ -16,6 +17,7 @@
 )]
 
 pub mod cli;
+pub mod config;
 pub mod daemon;
 mod demo;
 mod doctor;

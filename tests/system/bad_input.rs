@@ -145,3 +145,56 @@ fn a_garbage_key_file_is_named_and_never_replaced() {
     std::fs::write(&identity, before).expect("the identity");
     assert_eq!(pair.bob.json(&["status"])["account"]["handle"], "bob");
 }
+
+#[test]
+fn a_damaged_log_is_told_exactly_and_repaired_only_when_loss_is_accepted() {
+    let pair = Pair::connected();
+    for number in 0..40 {
+        pair.alice.ok(&[
+            "send",
+            "bob/web",
+            &format!("{number} {}", "x".repeat(9_000)),
+            "--as",
+            "api",
+            "--wait",
+            "0s",
+        ]);
+    }
+    wait::until("all of them", || pair.bob.bodies("web").len() == 40);
+    pair.bob.ok(&["daemon", "stop"]);
+    let data = pair.bob.home().join("data");
+    let segment = data.join("0000000001.log");
+    let mut bytes = std::fs::read(&segment).expect("the log");
+    // Somewhere in the middle of what was written.
+    let written = bytes.iter().rposition(|byte| *byte != 0).expect("something") / 2;
+    bytes[written..written + 64].fill(0x5a);
+    std::fs::write(&segment, &bytes).expect("damage");
+    let names = || {
+        let entries = std::fs::read_dir(&data).expect("the folder").flatten();
+        entries
+            .filter(|entry| entry.path().is_file())
+            .map(|entry| entry.file_name())
+            .collect::<Vec<_>>()
+            .len()
+    };
+    let before = names();
+    for args in [&["doctor"][..], &["doctor", "--fix"]] {
+        let said = pair.bob.run(args);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(said.out.contains("0000000001.log") && said.out.contains("--accept-loss"), "{said:?}");
+        assert_eq!(std::fs::read(&segment).expect("the log"), bytes, "nothing is changed");
+        assert_eq!(names(), before);
+        assert!(!pair.bob.home().join("data.rehearsal").exists());
+    }
+    let said = pair.bob.run(&["doctor", "--fix", "--accept-loss"]);
+    assert!(said.out.contains("repaired") && said.out.contains("0000000001.damaged"), "{said:?}");
+    assert_eq!(std::fs::read(data.join("0000000001.damaged")).expect("the damaged file"), bytes);
+    assert_eq!(pair.bob.json(&["status"])["account"]["handle"], "bob");
+    let left = pair.bob.bodies("web").len();
+    assert!((30..=40).contains(&left), "{left} of 40 are left");
+    // It goes on as a node that was restored from a copy.
+    pair.alice.ok(&["send", "bob/web", "after the repair", "--as", "api", "--anyway"]);
+    wait::until("a message", || pair.bob.bodies("web").last().is_some_and(|body| body == "after the repair"));
+    pair.bob.ok(&["send", "alice/api", "it works", "--anyway"]);
+    wait::until("the other way", || pair.alice.bodies("api").contains(&"it works".to_owned()));
+}

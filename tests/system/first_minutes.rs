@@ -120,8 +120,14 @@ fn two_people_connect_write_answer_and_part() {
     alice.ok(&["contact", "rename", "bob", "robert"]);
     alice.ok(&["send", "robert", "to your desk"]);
     wait::until("mail at the desk", || bob.bodies("desk") == ["to your desk"]);
+    let asked = alice.json(&["send", "robert/web", "one more thing", "--as", "api"]);
+    let id = asked["id"].as_str().expect("an id").to_owned();
+    wait::until("its receipt", || alice.json(&["trace", &id])["events"].to_string().contains("delivered"));
     let removed = alice.json(&["contact", "remove", "robert"]);
     assert_eq!(removed["at_relay"], true);
+    // What is left of the conversation still says whose it was.
+    let trail = alice.json(&["trace", &id])["events"].to_string();
+    assert!(trail.contains("robert (removed)/desktop"), "{trail}");
     bob.run(&["send", "alice/api", "still there?", "--as", "web", "--wait", "0s"]);
     wait::until("the contact to be gone", || bob.contact_state("alice").as_deref() == Some("gone"));
     assert!(!alice.bodies("api").contains(&"still there?".to_owned()));
@@ -198,4 +204,49 @@ fn a_second_contact_of_one_name_gets_a_number() {
     wait::until("the second bob", || alice.contact_state("bob-2").as_deref() == Some("pending-in"));
     alice.ok(&["contact", "accept", "bob-2"]);
     wait::until("the contact", || there.contact_state("alice").as_deref() == Some("active"));
+}
+
+#[test]
+fn notices_go_when_they_are_not_true_any_more() {
+    let folder = folder();
+    let relay = Relay::start(&folder.path().join("relay"));
+    let (alice, bob) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"));
+    alice.ok(&["register", relay.address(), "--token", &relay.token(), "--handle", "alice"]);
+    let code = alice.json(&["contact", "invite"])["code"].as_str().expect("a code").to_owned();
+    bob.ok(&["contact", "add", &code, "--handle", "bob"]);
+    let notices = |person: &Person| person.json(&["status"])["notices"].to_string();
+    wait::until("the notice", || notices(&alice).contains("bob asks to be a contact"));
+    alice.ok(&["contact", "accept", "bob"]);
+    assert!(!notices(&alice).contains("bob asks"), "{}", notices(&alice));
+    wait::until("the contact", || bob.contact_state("alice").as_deref() == Some("active"));
+    assert!(notices(&bob).contains("alice is a contact now"));
+    bob.ok(&["contact", "remove", "alice"]);
+    assert!(!notices(&bob).contains("alice is a contact"), "{}", notices(&bob));
+}
+
+#[test]
+fn the_outbox_says_when_it_tries_again_and_with_all_what_is_done() {
+    let mut pair = Pair::connected();
+    pair.bob.ok(&["daemon", "stop"]);
+    let id = |sent: serde_json::Value| sent["id"].as_str().expect("an id").to_owned();
+    let waiting = id(pair.alice.json(&["send", "bob/web", "for later", "--as", "api", "--anyway"]));
+    let row = |person: &Person, args: &[&str], id: &str| {
+        let outbox = person.json(args);
+        outbox["messages"].as_array().and_then(|rows| rows.iter().find(|row| row["id"] == id).cloned())
+    };
+    wait::until("the relay's word", || {
+        row(&pair.alice, &["outbox"], &waiting).is_some_and(|row| row["stage"] == "relayed")
+    });
+    let sent_ms = row(&pair.alice, &["outbox"], &waiting).and_then(|row| row["sent_ms"].as_u64());
+    let next_ms = row(&pair.alice, &["outbox"], &waiting).and_then(|row| row["next_try_ms"].as_u64());
+    assert!(next_ms > sent_ms, "{next_ms:?} {sent_ms:?}");
+    pair.bob.ok(&["status"]);
+    wait::until("its receipt", || row(&pair.alice, &["outbox"], &waiting).is_none());
+    let short = pair.bob.json(&["inbox", "web"])["messages"][0]["short"].as_str().expect("an id").to_owned();
+    pair.bob.ok(&["reply", &short, "got it"]);
+    wait::until("the answer", || {
+        row(&pair.alice, &["outbox", "--all"], &waiting).is_some_and(|row| row["stage"] == "answered")
+    });
+    assert!(row(&pair.alice, &["outbox", "--all"], &waiting).is_some_and(|row| row["next_try_ms"].is_null()));
+    pair.relay.stop();
 }

@@ -3,8 +3,11 @@
 mod bad_input;
 mod blind;
 mod crash;
+mod events;
 mod first_minutes;
 mod local;
 mod mcp;
+mod persons;
 mod restarts;
+mod settings;
 mod two_relays;

@@ -113,11 +113,13 @@ error_codes! {
     WhichSession, "which-session", 1, "It cannot be told which session is calling.", "name it: --as SESSION";
     NotFound, "not-found", 1, "There is no such thing.", "penpal status";
     DiskFull, "disk-full", 1, "The disk of the node's home is full. Nothing was lost.", "free some space and try again";
+    Busy, "busy", 1, "The node has as much to do as it can take.", "try again in a moment";
     NoNode, "no-node", 3, "The node does not run and could not be started.", "penpal daemon start; penpal doctor";
     Sandboxed, "sandboxed", 3, "This shell may not reach the node.", "this shell is sandboxed; use the penpal MCP tools (they run outside it)";
     Stopped, "stopped", 3, "The node was stopped by hand.", "penpal daemon start";
     OlderClient, "older-client", 3, "The node is newer than this program.", "restart this agent window";
     OlderNode, "older-node", 3, "The node is older than this program and did not make way.", "penpal daemon stop; penpal daemon start";
+    BadConfig, "bad-config", 3, "A setting of the node is unknown or cannot be used; it does not start with it.", "correct the setting: penpal doctor says where it is";
     HomeUnusable, "home-unusable", 3, "The node's home folder cannot be used.", "penpal doctor";
     NeedsPerson, "needs-person", 4, "Only a person may do this, in a terminal of their own.", "ask your person to run this in their own terminal";
     NeedsAnswer, "needs-answer", 4, "The command has to ask something and there is no terminal.", "give the flag that answers it";

@@ -2,7 +2,8 @@
 //!
 //! The node serves HTTP/1.1 with JSON on a Unix socket in its home folder. Every method is one `POST /v1/<name>`; the
 //! request and the answer are the types of one [`method::Method`]. The command line prints the same answers with `--json`, the MCP
-//! server hands them to models, and their schemas come from the same definitions ([`methods::schemas`]).
+//! server hands them to models, and their schemas come from the same definitions ([`methods::schemas`]; `GET /v1/schema` gives them). What happens meanwhile
+//! is a stream: [`events`].
 //!
 //! ```no_run
 //! use penpal_local_api::{client::Client, home::Home, methods::Status, status::StatusRequest};
@@ -21,6 +22,7 @@ pub mod client;
 pub mod contacts;
 pub mod daemon;
 pub mod error;
+pub mod events;
 pub mod home;
 pub mod mail;
 pub mod method;

@@ -27,6 +27,35 @@ pub struct MethodSchema {
     pub answer: schemars::Schema,
 }
 
+/// Schemas of everything that the API says.
+#[derive(Debug, Clone, Serialize)]
+pub struct ApiSchema {
+    /// Shape version.
+    pub v: u32,
+    /// Number of the API.
+    pub api: u32,
+    /// The methods.
+    pub methods: Vec<MethodSchema>,
+    /// One event of `GET /v1/events`.
+    pub event: schemars::Schema,
+    /// A failure, in place of any answer.
+    pub error: schemars::Schema,
+}
+
+impl ApiSchema {
+    /// The schemas of this version.
+    #[must_use]
+    pub fn present() -> Self {
+        Self {
+            v: crate::SHAPE_VERSION,
+            api: crate::API_NUMBER,
+            methods: crate::methods::schemas(),
+            event: schemars::schema_for!(crate::events::Told),
+            error: schemars::schema_for!(crate::error::ApiError),
+        }
+    }
+}
+
 impl MethodSchema {
     /// The schema of `M`.
     #[must_use]

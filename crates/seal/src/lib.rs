@@ -57,7 +57,7 @@ mod safety_number;
 
 pub use envelope::{
     Arrived, FreshBytes, FromContact, OpenError, Opened, Parsed, Recipient, SealError, Sender,
-    VerifiedMessage, VerifyError, capacity, reseal_hash, seal,
+    VerifiedMessage, VerifyError, reseal_hash, seal,
 };
 pub use hybrid::{InvalidKeyError, ReceiveKey, SelfCheckError, XWING_ENCAPSULATION_BYTES, self_check};
 pub use invite::{

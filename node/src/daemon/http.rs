@@ -9,13 +9,16 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path as UrlPath, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::events::EVENTS_PATH;
 use penpal_local_api::home::Home;
+use penpal_local_api::method::ApiSchema;
 use penpal_local_api::methods::Call;
 use penpal_local_api::{API_HEADER, API_NUMBER, SHAPE_VERSION};
 use tokio::net::{UnixListener, UnixStream, unix::SocketAddr};
 
+use super::events::Events;
 use super::inputs::EngineHandle;
 
 /// Longest request body, in bytes: the longest text, every byte escaped, and its evidence.
@@ -65,12 +68,15 @@ fn prepare_short_folder(folder: &Path) -> io::Result<()> {
 pub async fn serve(
     listener: UnixListener,
     engine: EngineHandle,
+    events: Events,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let router = Router::new()
+        .route(EVENTS_PATH, get(stream_events))
+        .route("/v1/schema", get(schema))
         .route("/v1/{*name}", post(call))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
-        .with_state(engine);
+        .with_state(Served { engine, events });
     axum::serve(OwnUser(listener), router).with_graceful_shutdown(stop).await
 }
 
@@ -85,7 +91,7 @@ impl axum::serve::Listener for OwnUser {
         let own = rustix::process::getuid().as_raw();
         loop {
             match self.0.accept().await {
-                Ok((stream, address)) if stream.peer_cred().is_ok_and(|peer| peer.uid() == own) => {
+                Ok((stream, address)) if may_call(stream.peer_cred().ok().map(|peer| peer.uid()), own) => {
                     return (stream, address);
                 }
                 Ok((stream, _)) => drop(stream),
@@ -103,20 +109,65 @@ impl axum::serve::Listener for OwnUser {
     }
 }
 
-async fn call(
-    State(engine): State<EngineHandle>,
-    UrlPath(name): UrlPath<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+/// Whether a process may call: only one of the node's own user. A process whose user the system does not tell may not.
+fn may_call(peer: Option<u32>, own: u32) -> bool {
+    peer == Some(own)
+}
+
+/// What requests are served from.
+#[derive(Debug, Clone)]
+struct Served {
+    engine: EngineHandle,
+    events: Events,
+}
+
+/// Refuses a program that is too old for this node.
+fn known_api(headers: &HeaderMap) -> Result<(), ApiError> {
     let number = headers
         .get(API_HEADER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.parse::<u32>().ok());
-    // Ending the node works across all versions: that is how a newer program takes over.
-    if name != "daemon/stop" && number.is_some_and(|number| number < API_NUMBER) {
+    if number.is_some_and(|number| number < API_NUMBER) {
         let message = format!("this program is older than the node, which speaks API {API_NUMBER}");
-        return answer(Err(ApiError::new(ErrorCode::OlderClient, message)));
+        return Err(ApiError::new(ErrorCode::OlderClient, message));
+    }
+    Ok(())
+}
+
+async fn stream_events(State(Served { engine, events }): State<Served>, headers: HeaderMap) -> Response {
+    if let Err(error) = known_api(&headers) {
+        return answer(Err(error));
+    }
+    match events.listen(&engine).await {
+        Ok(stream) => {
+            let mut response = stream.into_response();
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(HeaderName::from_static(API_HEADER), HeaderValue::from(API_NUMBER));
+            response
+        }
+        Err(error) => answer(Err(error)),
+    }
+}
+
+async fn schema() -> Response {
+    answer(serde_json::to_vec(&ApiSchema::present()).map_err(|error| {
+        ApiError::new(ErrorCode::Internal, format!("the schemas cannot be written: {error}"))
+    }))
+}
+
+async fn call(
+    State(Served { engine, .. }): State<Served>,
+    UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    // Ending the node works across all versions: that is how a newer program takes over.
+    if name != "daemon/stop"
+        && let Err(error) = known_api(&headers)
+    {
+        return answer(Err(error));
     }
     answer(match Call::parse(&name, &body) {
         None => Err(ApiError::new(ErrorCode::Usage, format!("no method {name:?}"))),
@@ -147,4 +198,19 @@ fn answer(outcome: Result<Vec<u8>, ApiError>) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(HeaderName::from_static(API_HEADER), HeaderValue::from(API_NUMBER));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_nodes_own_user_may_call() {
+        assert!(may_call(Some(1000), 1000));
+        assert!(may_call(Some(0), 0));
+        // Not even the system's administrator: root can read the files anyway and needs no second way.
+        assert!(!may_call(Some(0), 1000));
+        assert!(!may_call(Some(1001), 1000));
+        assert!(!may_call(None, 1000));
+    }
 }

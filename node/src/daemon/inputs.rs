@@ -45,8 +45,7 @@ impl EngineHandle {
         match self.inputs.try_send(Input::Call { id, call: Box::new(call) }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                return Err(ApiError::new(ErrorCode::Internal, "the node has too much to do")
-                    .hint("try again in a moment"));
+                return Err(ApiError::new(ErrorCode::Busy, "the node has too much to do"));
             }
             Err(TrySendError::Disconnected(_)) => return Err(ending()),
         }
@@ -75,6 +74,12 @@ impl EngineHandle {
                 }
             }
         }
+    }
+
+    /// Hands over an input that may be lost while the engine is full.
+    pub(super) fn try_input(&self, input: Input) {
+        let handed = self.inputs.try_send(input);
+        drop(handed);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiters> {

@@ -10,9 +10,9 @@ use tracing_subscriber::EnvFilter;
 /// A log longer than this is put aside at start, in bytes. One earlier log is kept.
 const MAX_LOG_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Begins logging. `PENPAL_LOG` sets the level, `info` when absent. Keys, texts and codes are logged at no level.
-pub(super) fn begin(path: &Path, detached: bool) {
-    let filter = EnvFilter::try_from_env("PENPAL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// Begins logging what `filter` lets through, which was checked. Keys, texts and codes are logged at no level.
+pub(super) fn begin(filter: &str, path: &Path, detached: bool) {
+    let filter = EnvFilter::new(filter);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     let set = if detached {
         match open(path) {

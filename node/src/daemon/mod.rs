@@ -6,6 +6,7 @@
 //! processes, network ─────┘     (own thread)      └── watches
 //! ```
 
+pub mod events;
 pub mod http;
 pub mod inputs;
 pub mod link;
@@ -24,7 +25,9 @@ use penpal_local_api::home::Home;
 use penpal_transport::{Dialer, DialerOptions};
 use tokio::sync::mpsc;
 
+use crate::config::{Config, Settings};
 use crate::engine::{self, Input, LinkId, Output};
+use events::Events;
 use inputs::{EngineHandle, MAX_WAITING_INPUTS};
 use link::{Link, LinkContext, Nudge};
 use processes::ProcessWatch;
@@ -42,8 +45,8 @@ const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Why it could not start. With `detached` the same is said on standard output, for whoever started it.
-pub fn run(home: &Home, detached: bool) -> Result<(), ApiError> {
-    let outcome = start(home, detached);
+pub fn run(home: &Home, settings: &Settings, detached: bool) -> Result<(), ApiError> {
+    let outcome = start(home, settings, detached);
     if let Err(error) = &outcome
         && detached
     {
@@ -52,28 +55,29 @@ pub fn run(home: &Home, detached: bool) -> Result<(), ApiError> {
     outcome
 }
 
-fn start(home: &Home, detached: bool) -> Result<(), ApiError> {
+fn start(home: &Home, settings: &Settings, detached: bool) -> Result<(), ApiError> {
     crate::launch::prepare_home(home)?;
+    let config = Config::load(home, settings).map_err(|error| error.api())?;
     let lock = lock(home)?;
     if detached {
         // Fails only for a process that leads a group already: then it has what it needs.
         let own_session = rustix::process::setsid();
         let _ = own_session;
     }
-    logging::begin(&home.log_file(), detached);
+    logging::begin(&config.log, &home.log_file(), detached);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .thread_stack_size(256 * 1024)
         .build()
         .map_err(|error| internal(&format!("no runtime: {error}")))?;
-    let outcome = runtime.block_on(serve(home, detached));
+    let outcome = runtime.block_on(serve(home, config, detached));
     runtime.shutdown_timeout(GOODBYE_LIMIT);
     drop(lock);
     outcome
 }
 
-async fn serve(home: &Home, detached: bool) -> Result<(), ApiError> {
+async fn serve(home: &Home, config: Config, detached: bool) -> Result<(), ApiError> {
     let unusable = |what: &str, error: &dyn std::fmt::Display| {
         ApiError::new(ErrorCode::HomeUnusable, format!("{what} in {}: {error}", home.path().display()))
     };
@@ -83,10 +87,14 @@ async fn serve(home: &Home, detached: bool) -> Result<(), ApiError> {
     let (opened, open) = std::sync::mpsc::channel();
     let engine_home = home.clone();
     let answers = handle.clone();
+    let events = Events::default();
+    let told = events.clone();
     let engine = std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            engine::run(&engine_home, &receiver, &opened, &mut |output| route(output, &answers, &outputs))
+            engine::run(&engine_home, config, &receiver, &opened, &mut |output| {
+                route(output, &answers, &told, &outputs);
+            })
         })
         .map_err(|error| internal(&format!("no thread: {error}")))?;
     match open.recv_timeout(OPEN_LIMIT) {
@@ -105,7 +113,7 @@ async fn serve(home: &Home, detached: bool) -> Result<(), ApiError> {
     watch_machine(Arc::clone(&nudges), handle.clone());
     stop_on_signal(handle.clone());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(http::serve(listener, handle.clone(), async move {
+    let serving = tokio::spawn(http::serve(listener, handle.clone(), events, async move {
         // Either word means the same.
         let said = stopped.await;
         drop(said);
@@ -181,10 +189,19 @@ enum Directive {
     Stop,
 }
 
-fn route(output: Output, answers: &EngineHandle, directives: &mpsc::UnboundedSender<Directive>) {
+fn route(
+    output: Output,
+    answers: &EngineHandle,
+    events: &Events,
+    directives: &mpsc::UnboundedSender<Directive>,
+) {
     let directive = match output {
         Output::Answer { call, outcome } => {
             answers.answer(call, outcome);
+            return;
+        }
+        Output::Event(event) => {
+            events.tell(event);
             return;
         }
         Output::OpenLink { link, address, key } => Directive::OpenLink { link, address, key },
@@ -192,7 +209,10 @@ fn route(output: Output, answers: &EngineHandle, directives: &mpsc::UnboundedSen
         Output::Link { link, command } => Directive::Link(link, command),
         Output::Watch(process) => Directive::Watch(process),
         Output::Unwatch(process) => Directive::Unwatch(process),
-        Output::Stop => Directive::Stop,
+        Output::Stop => {
+            events.tell(penpal_local_api::events::Event::Ending);
+            Directive::Stop
+        }
     };
     let handed = directives.send(directive);
     drop(handed);

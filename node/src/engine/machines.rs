@@ -23,6 +23,7 @@ use super::notices::Notices;
 use super::storage::{self, Storage};
 use super::waiting::Waiting;
 use super::{CallId, LinkId, Output};
+use crate::config::Config;
 use penpal_local_api::error::ApiError;
 
 /// The operating system's generator.
@@ -65,6 +66,7 @@ pub(super) struct ForeignRelay {
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) home: Home,
+    pub(super) config: Config,
     pub(super) clock: Clock,
     pub(super) now: Now,
     pub(super) started_ms: u64,
@@ -97,6 +99,8 @@ pub(super) struct Engine {
     pub(super) erase_seeds: Vec<KeyId>,
     /// Few seeds are left: to be made between this step and the next.
     pub(super) seeds_wanted: bool,
+    /// Who listens to events; with nobody, none are made.
+    pub(super) listeners: usize,
     pub(super) stopping: bool,
 }
 
@@ -118,7 +122,7 @@ pub(super) use {contact_step, delivery_step};
 
 impl Engine {
     /// Opens everything in a home.
-    pub(super) fn open(home: &Home) -> Result<Self, Fate> {
+    pub(super) fn open(home: &Home, config: Config) -> Result<Self, Fate> {
         penpal_seal::self_check()
             .map_err(|error| Fate::Defect(format!("cryptography does not work here: {error}")))?;
         let clock = Clock::start();
@@ -140,6 +144,7 @@ impl Engine {
         let (contacts, delivery, sessions) = open_machines(&storage, &mut vault, now, &mut rng)?;
         let mut engine = Self {
             home: home.clone(),
+            config,
             clock,
             now,
             started_ms: now.wall_ms,
@@ -165,6 +170,7 @@ impl Engine {
             erase_invites: BTreeSet::new(),
             erase_seeds: Vec::new(),
             seeds_wanted: false,
+            listeners: 0,
             stopping: false,
         };
         engine.after_opening();
@@ -196,6 +202,7 @@ impl Engine {
     }
 
     fn after_opening(&mut self) {
+        self.delivery.set_history(self.config.history);
         let present: BTreeSet<KeyId> = self.vault.receive.ids().collect();
         let report = self.delivery.reconcile_seeds(&present, &mut delivery_step!(self));
         tracing::debug!(?report, "keys compared with their file");

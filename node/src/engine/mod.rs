@@ -18,11 +18,13 @@
 //! | `sealing` | seals envelopes |
 //! | `calls` | the methods of the local API, one file a group |
 //! | `waiting` | calls that wait for something |
+//! | `events` | tells listeners what changed |
 //! | `views` | rows as the local API shows them |
 
 mod arrivals;
 mod calls;
 mod clock;
+mod events;
 mod fate;
 mod links;
 mod machines;
@@ -37,6 +39,7 @@ mod views;
 mod waiting;
 
 use penpal_local_api::error::ApiError;
+use penpal_local_api::events::Event;
 use penpal_local_api::methods::Call;
 use penpal_protocol::text::RelayAddress;
 use penpal_sessions::ProcessRef;
@@ -45,6 +48,11 @@ use penpal_transport::TransportKey;
 use crate::daemon::link::{LinkCommand, LinkEvent};
 
 pub use run::run;
+
+/// The change that makes a relay take this node for one that was restored from a copy.
+pub(crate) fn forget_runs() -> penpal_store::Batch {
+    penpal_store::Batch::new().delete(storage::META, meta::Runs::key())
+}
 
 /// Names one call until it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +90,8 @@ pub enum Input {
     ProcessGone(ProcessRef),
     /// The machine slept and is awake again: clocks jumped.
     Resumed,
+    /// So many listen to events now.
+    Listeners(usize),
     /// The node is to end.
     Stop,
 }
@@ -96,6 +106,8 @@ pub enum Output {
         /// JSON, or a failure.
         outcome: Result<Vec<u8>, ApiError>,
     },
+    /// Tell whoever listens.
+    Event(Event),
     /// Hold a link to this relay from now on.
     OpenLink {
         /// Its name.

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use penpal_contact::{AddFailure, KeyChange, Notice, RegistrationFailure};
+use penpal_contact::{AddFailure, ContactView, KeyChange, Notice, RegistrationFailure, State};
+use penpal_protocol::ids::Fingerprint;
+
+use super::machines::Engine;
 
 /// Notices that are kept, at most.
 const MAX_NOTICES: usize = 16;
@@ -10,23 +13,98 @@ const MAX_NOTICES: usize = 16;
 /// How long one is shown, in milliseconds.
 const LIFE_MS: u64 = penpal_protocol::limits::DAY_MS;
 
+/// For how long a notice is true, besides [`LIFE_MS`]. What is not true any more is not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// It tells of something that happened.
+    Always,
+    /// Until the relay receives this node.
+    UntilGreeted,
+    /// Until there is an account.
+    UntilRegistered,
+    /// While this contact's request waits for a decision.
+    Asks(Fingerprint),
+    /// While mail of this contact is held.
+    Held(Fingerprint),
+    /// While this contact's key is in doubt.
+    Changed(Fingerprint),
+    /// While this contact's list of devices is out of date.
+    Stale(Fingerprint),
+    /// While this contact is gone.
+    Gone(Fingerprint),
+    /// While this contact is one that can be written to.
+    Active(Fingerprint),
+    /// While this contact is known at all.
+    Contact(Fingerprint),
+}
+
+/// One notice.
+#[derive(Debug)]
+struct Noted {
+    at_ms: u64,
+    holds: Holds,
+    text: String,
+}
+
 /// The latest notices of this run, oldest first. What must not be forgotten is state of a machine and shown from there.
 #[derive(Debug, Default)]
-pub(super) struct Notices(VecDeque<(u64, String)>);
+pub(super) struct Notices(VecDeque<Noted>);
 
 impl Notices {
-    pub(super) fn add(&mut self, now_ms: u64, text: String) {
+    pub(super) fn add(&mut self, now_ms: u64, holds: Holds, text: String) {
         tracing::info!(text, "notice");
-        self.0.retain(|(_, known)| *known != text);
-        self.0.push_back((now_ms, text));
+        self.0.retain(|known| known.text != text);
+        self.0.push_back(Noted { at_ms: now_ms, holds, text });
         if self.0.len() > MAX_NOTICES {
             self.0.pop_front();
         }
     }
 
-    pub(super) fn list(&self, now_ms: u64) -> Vec<String> {
-        let fresh = self.0.iter().filter(|(at_ms, _)| at_ms.saturating_add(LIFE_MS) > now_ms);
-        fresh.map(|(_, text)| text.clone()).collect()
+    /// Those that are fresh and still true.
+    fn list(&self, now_ms: u64, is_true: impl Fn(Holds) -> bool) -> Vec<String> {
+        let fresh = self.0.iter().filter(|noted| noted.at_ms.saturating_add(LIFE_MS) > now_ms);
+        fresh.filter(|noted| is_true(noted.holds)).map(|noted| noted.text.clone()).collect()
+    }
+}
+
+impl Engine {
+    /// What people should know now.
+    pub(super) fn notices_now(&self) -> Vec<String> {
+        self.notices.list(self.now.wall_ms, |holds| self.still_holds(holds))
+    }
+
+    fn still_holds(&self, holds: Holds) -> bool {
+        let is = |contact: &Fingerprint, what: fn(&ContactView) -> bool| {
+            self.contacts.view(contact).is_some_and(|view| what(&view))
+        };
+        match holds {
+            Holds::Always => true,
+            Holds::UntilGreeted => !self.greeting.greeted,
+            Holds::UntilRegistered => self.contacts.account().is_none(),
+            Holds::Asks(contact) => is(&contact, |view| view.state == State::PendingIn || view.asks),
+            Holds::Held(contact) => is(&contact, |view| view.held),
+            Holds::Changed(contact) => is(&contact, |view| view.changed.is_some()),
+            Holds::Stale(contact) => is(&contact, |view| view.stale),
+            Holds::Gone(contact) => is(&contact, |view| view.state == State::Gone),
+            Holds::Active(contact) => is(&contact, |view| view.state == State::Active),
+            Holds::Contact(contact) => is(&contact, |_| true),
+        }
+    }
+}
+
+/// For how long a notice of the contact machine is true.
+pub(super) fn holds(notice: &Notice) -> Holds {
+    match notice {
+        Notice::RegistrationFailed(_) => Holds::UntilRegistered,
+        Notice::Requested { contact, accepted: false, .. } => Holds::Asks(*contact),
+        Notice::Requested { contact, accepted: true, .. } => Holds::Held(*contact),
+        Notice::NameTaken { contact, .. } | Notice::OldManifest { contact, .. } => Holds::Contact(*contact),
+        Notice::Connected { contact, .. } | Notice::Back { contact, .. } => Holds::Active(*contact),
+        Notice::Gone { contact, .. } => Holds::Gone(*contact),
+        Notice::KeyChanged { contact, .. } => Holds::Changed(*contact),
+        Notice::StaleManifest { contact, .. } => Holds::Stale(*contact),
+        Notice::AccountRefused { .. } => Holds::UntilGreeted,
+        _ => Holds::Always,
     }
 }
 
@@ -96,4 +174,20 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
         Notice::AccountRefused { code } => format!("the relay does not serve this account ({code:?})"),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_true_any_more_is_not_shown() {
+        let contact = Fingerprint::from_bytes([7; 16]);
+        let mut notices = Notices::default();
+        notices.add(1, Holds::Asks(contact), "bob asks".to_owned());
+        notices.add(2, Holds::Always, "an invite expired".to_owned());
+        assert_eq!(notices.list(3, |_| true), ["bob asks", "an invite expired"]);
+        assert_eq!(notices.list(3, |holds| holds == Holds::Always), ["an invite expired"]);
+        assert_eq!(notices.list(LIFE_MS + 1, |_| true), ["an invite expired"]);
+    }
 }

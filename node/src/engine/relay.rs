@@ -13,6 +13,7 @@ use penpal_protocol::wire::{
 use super::links::{Asked, LinkState};
 use super::machines::{Engine, contact_step, delivery_step};
 use super::meta::Runs;
+use super::notices::Holds;
 use super::{LinkId, storage};
 use crate::daemon::link::{LinkEvent, Trouble};
 
@@ -55,6 +56,9 @@ impl Engine {
     fn set_link(&mut self, id: LinkId, state: LinkState) {
         if let Some(link) = self.links.get_mut(id) {
             link.state = state;
+        }
+        if id == LinkId::HOME {
+            self.tell_of_relay();
         }
     }
 
@@ -174,7 +178,7 @@ impl Engine {
             RefusalCode::NotRegistered => "the relay does not know this account any more".to_owned(),
             other => format!("the relay does not take this node ({other:?})"),
         };
-        self.notices.add(self.now.wall_ms, text);
+        self.notice(Holds::UntilGreeted, text);
     }
 
     fn greeted(&mut self, answer: &HelloAnswer) {
@@ -182,6 +186,7 @@ impl Engine {
         match answer.verdict {
             Verdict::Known => {
                 self.greeting.greeted = true;
+                self.tell_of_relay();
                 self.greeting.runs.answered(self.greeting.run);
                 self.storage.change(storage::META, Runs::key(), Some(self.greeting.runs.encode()));
                 self.contacts.handle_hello(answer, &mut contact_step!(self));
@@ -195,7 +200,7 @@ impl Engine {
             }
             Verdict::RolledBack => {
                 let text = "this node is older than what the relay knows of it: restored from a backup. It takes fresh keys";
-                self.notices.add(self.now.wall_ms, text.to_owned());
+                self.notice(Holds::Always, text.to_owned());
                 let incarnation = self.delivery.handle_rolled_back(&mut delivery_step!(self));
                 tracing::warn!(?incarnation, "rolled back");
                 self.hello();
@@ -206,7 +211,7 @@ impl Engine {
 
     fn cloned(&mut self) {
         let text = "another copy of this node is connected: both stop receiving. Stop one of them";
-        self.notices.add(self.now.wall_ms, text.to_owned());
+        self.notice(Holds::UntilGreeted, text.to_owned());
         self.greeting.greeted = false;
         self.greeting.again_at = Some(self.now.mono.saturating_add(CLONE_RETRY));
     }

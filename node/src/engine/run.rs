@@ -10,6 +10,7 @@ use super::fate::Fate;
 use super::machines::Engine;
 use super::storage::NotDurable;
 use super::{Input, Output};
+use crate::config::Config;
 
 /// Inputs that share one step, and so one sync, at most.
 const MAX_INPUTS_A_STEP: usize = 128;
@@ -29,11 +30,12 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Why it ended otherwise.
 pub fn run(
     home: &Home,
+    config: Config,
     inputs: &Receiver<Input>,
     opened: &Sender<Result<(), ApiError>>,
     emit: &mut dyn FnMut(Output),
 ) -> Result<(), ApiError> {
-    let engine = Engine::open(home).map_err(|fate| fate.api());
+    let engine = Engine::open(home, config).map_err(|fate| fate.api());
     let mut engine = match engine {
         Ok(engine) => {
             // Nobody waits any more when opening took long; that is fine.

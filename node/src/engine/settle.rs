@@ -14,7 +14,7 @@ use penpal_sessions::Command as SessionsCommand;
 
 use super::links::{Asked, PendingRequest};
 use super::machines::{Engine, contact_step, delivery_step, random};
-use super::notices::words;
+use super::notices::{Holds, holds, words};
 use super::{Input, LinkId, Output, storage};
 use crate::daemon::link::LinkCommand;
 
@@ -29,6 +29,7 @@ impl Engine {
             Input::CallGone(id) => self.waiting.forget(id),
             Input::Link { link, event } => self.link_event(link, event),
             Input::ProcessGone(process) => self.sessions.handle_process_gone(process, self.now),
+            Input::Listeners(count) => self.listeners = count,
             Input::Resumed => self.delivery.handle_timeout(&mut delivery_step!(self)),
             Input::Stop => self.stopping = true,
         }
@@ -102,6 +103,7 @@ impl Engine {
     }
 
     fn contact_command(&mut self, command: ContactCommand) {
+        self.tell_of_contact(&command);
         match command {
             ContactCommand::KeepSecret(keep) => {
                 if let Err(error) = self.vault.receive.keep_invite(keep.invite, keep.entry) {
@@ -153,7 +155,7 @@ impl Engine {
             self.hello();
         }
         if let Some(text) = words(notice) {
-            self.notices.add(self.now.wall_ms, text);
+            self.notice(holds(notice), text);
         }
         self.waiting.note(notice);
     }
@@ -209,6 +211,7 @@ impl Engine {
     }
 
     fn sessions_command(&mut self, command: SessionsCommand) {
+        self.tell_of_sessions(&command);
         match command {
             SessionsCommand::Change(change) => {
                 self.storage.change(storage::sessions_table(change.table), change.key, change.value);
@@ -252,6 +255,7 @@ impl Engine {
     }
 
     fn delivery_event(&mut self, event: DeliveryEvent) {
+        self.tell_of_mail(&event);
         match event {
             DeliveryEvent::Stage { msg_id, stage, .. } => {
                 // Only the contact machine's own messages mean anything to it; it ignores all others.
@@ -284,7 +288,7 @@ impl Engine {
     fn peer_notice(&mut self, peer: Peer, what: &str) {
         let name =
             self.contacts.name(&peer.account).map_or_else(|| "a contact".to_owned(), ToString::to_string);
-        self.notices.add(self.now.wall_ms, format!("a device of {name} {what}"));
+        self.notice(Holds::Contact(peer.account), format!("a device of {name} {what}"));
     }
 
     /// Makes seeds, durable in their file before the step is.

@@ -15,6 +15,10 @@ const NODE: u8 = 96;
 /// Single values of the engine itself.
 pub(super) const META: Table = Table::new(NODE, Life::Long);
 
+/// Names of contacts that were removed, and of their devices: fingerprint, or fingerprint and device → name. Messages and trails stay, and
+/// people ask whose they were.
+pub(super) const FORMER: Table = Table::new(NODE + 1, Life::Long);
+
 /// The store's table for one of the contact machine.
 pub(super) fn contact_table(table: penpal_contact::Table) -> Table {
     use penpal_contact::Table as T;

@@ -101,9 +101,27 @@ impl Engine {
         }
     }
 
-    /// Name of a contact, or its fingerprint once it is none any more.
+    /// Name of a contact. One that was removed is marked, for somebody else may have the name now; one that never was any has a fingerprint.
     pub(super) fn contact_name(&self, account: &Fingerprint) -> String {
-        self.contacts.name(account).map_or_else(|| account.to_text(), ToString::to_string)
+        if let Some(name) = self.contacts.name(account) {
+            return name.to_string();
+        }
+        self.former(account.as_bytes()).map_or_else(|| account.to_text(), |name| format!("{name} (removed)"))
+    }
+
+    fn former(&self, key: &[u8]) -> Option<String> {
+        let name = self.storage.get(super::storage::FORMER, key).ok().flatten()?;
+        String::from_utf8(name).ok()
+    }
+
+    /// Keeps the names of a contact that is about to be removed.
+    pub(super) fn remember_names(&mut self, view: &ContactView) {
+        let account = view.contact.as_bytes().to_vec();
+        for device in &view.devices {
+            let key = [account.as_slice(), device.id.as_bytes()].concat();
+            self.storage.change(super::storage::FORMER, key, Some(device.name.as_str().as_bytes().to_vec()));
+        }
+        self.storage.change(super::storage::FORMER, account, Some(view.name.as_str().as_bytes().to_vec()));
     }
 
     fn device_name(&self, account: &Fingerprint, device: &penpal_protocol::ids::DeviceId) -> String {
@@ -111,7 +129,9 @@ impl Engine {
             .contacts
             .manifest(account)
             .and_then(|manifest| manifest.device(device).map(|one| one.name.to_string()));
-        named.unwrap_or_else(|| device.to_text().chars().take(8).collect())
+        named
+            .or_else(|| self.former(&[account.as_bytes().as_slice(), device.as_bytes()].concat()))
+            .unwrap_or_else(|| device.to_text().chars().take(8).collect())
     }
 
     /// A message with its text.

@@ -126,7 +126,7 @@ impl Server {
 
     /// Reads this session's messages: unread ones, or one by id, or the thread with one contact. Reading marks them as read.
     #[tool(
-        annotations(title = "Read messages", read_only_hint = true, open_world_hint = true),
+        annotations(title = "Read messages", read_only_hint = false, destructive_hint = false, idempotent_hint = false, open_world_hint = false),
         output_schema = schema_for_output::<InboxResult>()
     )]
     async fn inbox(
@@ -149,7 +149,7 @@ impl Server {
 
     /// Blocks until the next message for this session arrives, at most 50 seconds. Use it only when you can do nothing else before the answer.
     #[tool(
-        annotations(title = "Wait for a message", read_only_hint = true, open_world_hint = true),
+        annotations(title = "Wait for a message", read_only_hint = false, destructive_hint = false, idempotent_hint = false, open_world_hint = false),
         output_schema = schema_for_output::<InboxResult>()
     )]
     async fn wait(

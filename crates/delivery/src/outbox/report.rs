@@ -1,8 +1,11 @@
 //! What listings and waiting callers are told of own messages.
 
+use std::time::Duration;
+
 use penpal_protocol::ids::MsgId;
 use penpal_protocol::sealed::Kind;
 
+use super::Attempt;
 use super::stages::overall;
 use crate::address::{Mailbox, Peer};
 use crate::inbox::QueryError;
@@ -127,6 +130,35 @@ impl Delivery {
     /// [`QueryError`] when the records cannot be read.
     pub fn outbox(&self, records: &dyn Records) -> Result<Vec<OutboxEntry>, QueryError> {
         self.entries(self.outbox.live_messages(), records)
+    }
+
+    /// Every own message that history keeps and people see, finished ones as well, oldest first. Reads all of history.
+    ///
+    /// # Errors
+    /// [`QueryError`] when the records cannot be read.
+    pub fn sent(&self, records: &dyn Records) -> Result<Vec<OutboxEntry>, QueryError> {
+        let mut sent = Vec::new();
+        self.ledger.for_each::<MailRecord>(records, Table::Mail, &[], |key, mail| {
+            let own = crate::address::MailKey::from_key(key).filter(|key| key.from.is_none());
+            if mail.sent.is_some() && mail.kind.is_mail() {
+                sent.extend(own.map(|key| key.msg_id));
+            }
+        })?;
+        self.entries(sent, records)
+    }
+
+    /// When the next try of an own message is due, on the monotonic clock: the soonest of its copies.
+    ///
+    /// `None` when nothing waits for a time: it is under way, waits for its relay, or is done.
+    #[must_use]
+    pub fn next_try(&self, msg_id: MsgId) -> Option<Duration> {
+        let lanes = self.lanes.iter();
+        let tries = lanes.filter_map(|(peer, lane)| match self.outbox.live.get(&(*peer, msg_id))?.attempt {
+            Attempt::Waiting(at) => Some(at),
+            Attempt::Ready(_) => lane.backoff_until,
+            Attempt::Flying(_) => None,
+        });
+        tries.min()
     }
 
     /// Own messages that ended refused or expired and were not dismissed, oldest first.

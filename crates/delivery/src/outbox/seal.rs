@@ -70,8 +70,7 @@ impl Delivery {
             self.state_copy(peer, msg_id, event, step);
             return;
         };
-        // Kinds 1 to 4 carry a key.
-        let offer = mail.kind.is_mail().then(|| self.offer_for(peer, step)).flatten();
+        let offer = mail.kind.may_offer_key().then(|| self.offer_for(peer, step)).flatten();
         let room = room(content.len(), offer.is_some(), 0);
         let order = mail.kind.is_ordered().then(|| self.fix_order(peer, &mail)).flatten();
         let deposit = DepositId::from_bytes(step.random());

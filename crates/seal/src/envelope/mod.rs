@@ -17,7 +17,7 @@ mod seal;
 
 pub use open::{Arrived, FromContact, OpenError, Opened, Parsed, VerifiedMessage, VerifyError, reseal_hash};
 pub(crate) use seal::coins;
-pub use seal::{FreshBytes, Recipient, SealError, Sender, capacity, seal};
+pub use seal::{FreshBytes, Recipient, SealError, Sender, seal};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use penpal_protocol::{
-    envelope::{ENCAPSULATION_BYTES, HEADER_BYTES, Header, LADDER, MAX_ENVELOPE_BYTES, TAG_BYTES},
+    envelope::{ENCAPSULATION_BYTES, HEADER_BYTES, Header, LADDER, TAG_BYTES, capacity},
     ids::{KeyHint, KeyId, XWingPublicKey},
     limits::MAX_BODY_BYTES,
     sealed::{Body, Signed},
@@ -18,12 +18,6 @@ use crate::{
     labels::{HashLabel, KeyLabel, SignatureLabel},
     primitives::{self, derive, hash, pad},
 };
-
-/// Bytes of an envelope that are not body, at least: header, encapsulation, tag, CBOR heads (1 + 1 + 2), signature and padding mark.
-const OVERHEAD_BYTES: usize = HEADER_BYTES + ENCAPSULATION_BYTES + TAG_BYTES + 4 + 64 + 1;
-
-const _: () =
-    assert!(MAX_BODY_BYTES <= capacity(MAX_ENVELOPE_BYTES), "the largest envelope holds the longest body");
 
 /// 64 bytes fresh from the operating system, for one encapsulation.
 pub struct FreshBytes(pub(crate) Zeroizing<[u8; 64]>);
@@ -85,19 +79,6 @@ pub enum SealError {
         /// Length of the encoded body.
         got: usize,
     },
-}
-
-/// Longest encoded body, in bytes, that an envelope of `envelope_bytes` holds; zero when it holds none.
-#[must_use]
-pub const fn capacity(envelope_bytes: usize) -> usize {
-    let room = envelope_bytes.saturating_sub(OVERHEAD_BYTES);
-    // The head of the body's byte string grows with its length (RFC 8949 §3).
-    match room {
-        0..=23 => room,
-        24..=257 => room.saturating_sub(1),
-        258..=65_538 => room.saturating_sub(2),
-        _ => room.saturating_sub(4),
-    }
 }
 
 /// Coins of one encapsulation: `HKDF(ikm = fresh, salt = hedge, info = "encap" | id | H(text))`.

@@ -10,7 +10,7 @@ use penpal_protocol::{
 };
 use penpal_seal::{
     Arrived, DeviceSigningKey, FreshBytes, ManifestUpdate, PairKey, ReceiveKey, ReceiveSeed, Recipient,
-    SealError, VerifiedManifest, VerifiedMessage, VerifyError, capacity, reseal_hash, seal,
+    SealError, VerifiedManifest, VerifiedMessage, VerifyError, reseal_hash, seal,
 };
 use proptest::prelude::*;
 

@@ -9,8 +9,9 @@
 //! rows at once cost half a gigabyte. Long lists of changes are therefore applied in pieces, with the
 //! whole list in a [`redo`] file beside the database until they are all there.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,12 @@ impl SledIndex {
 
     fn open_base(&self, name: &str) -> Result<Arc<dyn IndexBase>, IndexError> {
         let path = self.dir.join(FOLDER).join(name);
+        // sled would make them readable for everybody.
+        for folder in [self.dir.join(FOLDER), path.clone()] {
+            let made = DirBuilder::new().recursive(true).create(&folder);
+            made.and_then(|()| fs::set_permissions(&folder, Permissions::from_mode(0o700)))
+                .map_err(|source| IndexError::Io { action: "create", path: folder, source })?;
+        }
         let config = sled::Config::new()
             .path(&path)
             .mode(sled::Mode::LowSpace)
@@ -351,6 +358,17 @@ mod tests {
         let error = guarded::<()>("try", || Err(sled::Error::Unsupported("x".to_owned()))).unwrap_err();
         assert!(matches!(error, IndexError::Failed { action: "try", .. }), "{error}");
         assert_eq!(guarded("try", || Ok(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn folders_are_for_their_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = SledIndex::new(dir.path(), 1024 * 1024);
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        fs::create_dir_all(dir.path().join("index/long")).unwrap();
+        fs::set_permissions(dir.path().join("index"), Permissions::from_mode(0o755)).unwrap();
+        drop(home.open_bases().unwrap());
+        assert_eq!([mode("index"), mode("index/short"), mode("index/long")], [0o700; 3]);
     }
 
     #[test]

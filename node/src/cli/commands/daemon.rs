@@ -10,6 +10,7 @@ use penpal_local_api::methods::{DaemonStop, Status};
 use penpal_local_api::status::StatusRequest;
 
 use crate::cli::{Context, Done, Failure, caller};
+use crate::config::Settings;
 
 /// How often `logs -f` looks for more.
 const LOOK: Duration = Duration::from_millis(250);
@@ -18,10 +19,15 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
     /// Run the node in this terminal
+    ///
+    /// Each setting may also stand in config.toml in the home, under the name of its flag, or in the environment as PENPAL_ and that name.
+    /// The flag wins over the environment, the environment over the file. A node that runs keeps its settings until it is started again.
     Run {
         /// Leave the terminal: own process session, no output (used when a command starts the node)
         #[arg(long, hide = true)]
         detached: bool,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Start the node; every other command does so too when needed
     Start,
@@ -39,7 +45,9 @@ pub(crate) enum Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
     match args {
-        Args::Run { detached } => crate::daemon::run(&context.home, *detached).map_err(Failure::Api),
+        Args::Run { detached, settings } => {
+            crate::daemon::run(&context.home, settings, *detached).map_err(Failure::Api)
+        }
         Args::Start => {
             context.node().bring_up()?;
             status(context)

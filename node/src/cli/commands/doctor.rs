@@ -6,6 +6,7 @@ use penpal_local_api::methods::Doctor as DoctorMethod;
 use penpal_local_api::status::{Check, CheckState, Doctor, DoctorRequest};
 
 use crate::cli::{Context, Done, Failure, caller};
+use crate::doctor::Loss;
 
 /// Check node, home, relay and contacts; each check that fails prints its repair
 ///
@@ -15,11 +16,15 @@ pub(crate) struct Args {
     /// Repair what can be repaired without losing anything
     #[arg(long)]
     fix: bool,
+    /// Take damage out of the log, too: what stands in it is lost, the damaged files are kept (without this doctor says what would be lost)
+    #[arg(long, requires = "fix")]
+    accept_loss: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let out = context.out;
-    let mut checks = crate::doctor::surroundings(&context.home, args.fix);
+    let loss = if args.accept_loss { Loss::Accepted } else { Loss::Refused };
+    let mut checks = crate::doctor::surroundings(&context.home, args.fix, loss);
     match context.running_node().call::<DoctorMethod>(&DoctorRequest { caller: caller::gather() }) {
         Ok(answer) => checks.extend(answer.checks),
         Err(ApiError { code: ErrorCode::NoNode, .. }) => checks.push(Check {

@@ -1,6 +1,7 @@
 //! One connection to a relay, from its first frame to its end.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use penpal_protocol::ids::{DepositId, TransportPublicKey};
@@ -36,6 +37,8 @@ pub(super) struct Live {
     pub(super) connection: Connection,
     events: FrameReader,
     pub(super) welcome: Welcome,
+    /// Where the relay's name led.
+    pub(super) addresses: Vec<SocketAddr>,
 }
 
 /// Dials, and waits for the relay's first words.
@@ -59,7 +62,9 @@ pub(super) async fn dial(
         Ok(Err(error)) => return Err(strange(&format!("hung up: {error}"))),
     };
     match Event::decode(frame.kind, &frame.payload) {
-        Ok(Event::Welcome(welcome)) if speaks(&welcome) => Ok(Live { connection, events: incoming, welcome }),
+        Ok(Event::Welcome(welcome)) if speaks(&welcome) => {
+            Ok(Live { connection, events: incoming, welcome, addresses })
+        }
         Ok(Event::Welcome(welcome)) => {
             connection.close(CloseCode::Refused, "no common revision");
             let (least, most) = (welcome.min_revision, welcome.max_revision);
@@ -86,22 +91,23 @@ pub(super) enum Ended {
     Dropped,
     /// Nothing was said for as long as `idle` allowed.
     Idle,
-    /// A nudge asks for another connection.
-    Replace,
+    /// Another connection is there and takes over.
+    Replaced(Box<Live>),
 }
 
 /// Serves one connection: passes commands to the relay and everything from it to the engine.
 ///
-/// Reports each request and deposit exactly once. `idle` ends a connection on which nothing is under way.
+/// Reports each request and deposit exactly once. `idle` ends a connection on which nothing is under way; it is served until
+/// `successor` has another one.
 pub(super) async fn serve(
     context: &LinkContext,
     live: Live,
     commands: &mut tokio::sync::mpsc::UnboundedReceiver<LinkCommand>,
     waiting: Vec<LinkCommand>,
     idle: Option<Duration>,
-    replace: impl Future<Output = ()>,
+    successor: impl Future<Output = Box<Live>>,
 ) -> Ended {
-    let Live { connection, mut events, welcome } = live;
+    let Live { connection, mut events, welcome, .. } = live;
     let key = TransportPublicKey::from_bytes(*context.key.public().as_bytes());
     report(context, LinkEvent::Up { welcome, key }).await;
     let mut session = Session {
@@ -115,7 +121,7 @@ pub(super) async fn serve(
     for command in waiting {
         session.command(command).await;
     }
-    tokio::pin!(replace);
+    tokio::pin!(successor);
     let ended = loop {
         let quiet = session.requests.is_empty() && session.pending.is_empty();
         tokio::select! {
@@ -151,7 +157,7 @@ pub(super) async fn serve(
                 }
                 Err(trouble) => break Ended::Lost(trouble),
             },
-            () = &mut replace => break Ended::Replace,
+            next = &mut successor => break Ended::Replaced(next),
             () = tokio::time::sleep(idle.unwrap_or(Duration::MAX)), if idle.is_some() && quiet => break Ended::Idle,
         }
     };

@@ -27,7 +27,7 @@ pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedRecei
                 let never = std::future::pending();
                 match serve(&context, live, &mut commands, waiting, Some(IDLE_LIMIT), never).await {
                     Ended::Dropped => return,
-                    Ended::Idle | Ended::Replace => Trouble::other("nothing to say"),
+                    Ended::Idle | Ended::Replaced(_) => Trouble::other("nothing to say"),
                     Ended::Lost(trouble) => trouble,
                 }
             }

@@ -2,95 +2,240 @@
 
 use std::time::Duration;
 
-use penpal_transport::{BootInstant, Reconnect, ReconnectConfig};
-use tokio::sync::mpsc;
+use penpal_transport::watch::{PathChange, PathWatch};
+use penpal_transport::{BootInstant, Reconnect, ReconnectConfig, ReconnectState};
+use tokio::sync::{mpsc, watch};
 
-use super::connection::{Ended, dial, report, serve, unreachable};
+use super::connection::{Ended, Live, dial, report, serve, unreachable};
 use super::{LinkCommand, LinkContext, LinkEvent, Nudge, Trouble};
 
+/// How long is slept where nothing is due.
+const LONG: Duration = Duration::from_secs(3600);
+
 pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedReceiver<LinkCommand>) {
-    let mut reconnect = Reconnect::new(ReconnectConfig::default());
-    let mut nudges = context.nudges.subscribe();
-    let mut seen = *nudges.borrow_and_update();
-    reconnect.start(BootInstant::now());
+    let mut machine = Machine::new(&context);
+    machine.reconnect.start(BootInstant::now());
     loop {
-        while reconnect.poll_command().is_none() {
-            if !wait(&context, &mut reconnect, &mut commands, &mut nudges, &mut seen).await {
+        // A dial that was dropped with the connection that it was to replace begins again.
+        while machine.reconnect.poll_command().is_none()
+            && machine.reconnect.state() != ReconnectState::Dialing
+        {
+            if !wait(&context, &mut machine, &mut commands).await {
                 return;
             }
         }
         report(&context, LinkEvent::Dialing).await;
-        let trouble = match dial(&context.dialer, &context.address, &context.key).await {
-            Ok(live) => {
-                reconnect.handle_connected(BootInstant::now());
-                let mut changes = nudges.clone();
-                let replace = async move {
-                    // The connection is dropped for a new one only when the network really changed or the machine slept.
-                    if changes.changed().await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                };
-                match serve(&context, live, &mut commands, Vec::new(), None, replace).await {
-                    Ended::Dropped => return,
-                    Ended::Replace => Trouble::other("the network changed"),
-                    Ended::Idle => Trouble::other("the connection was idle"),
-                    Ended::Lost(trouble) => trouble,
-                }
-            }
+        let mut live = match dial(&context.dialer, &context.address, &context.key).await {
+            Ok(live) => live,
             Err(trouble) => {
-                reconnect.handle_dial_failed(trouble.kind(), BootInstant::now(), random());
+                machine.reconnect.handle_dial_failed(trouble.kind(), BootInstant::now(), random());
                 tracing::info!(trouble = trouble.text(), "no connection to the relay");
                 report(&context, LinkEvent::Down { trouble }).await;
                 continue;
             }
         };
+        let trouble = loop {
+            machine.connected(&live);
+            let successor = machine.successor(&context);
+            match serve(&context, live, &mut commands, Vec::new(), None, successor).await {
+                Ended::Dropped => return,
+                Ended::Replaced(next) => {
+                    tracing::info!("another connection to the relay takes over: the network changed");
+                    let trouble = Trouble::other("the network changed");
+                    report(&context, LinkEvent::Down { trouble }).await;
+                    live = *next;
+                }
+                Ended::Idle => break Trouble::other("the connection was idle"),
+                Ended::Lost(trouble) => break trouble,
+            }
+        };
         tracing::info!(trouble = trouble.text(), "the connection to the relay ended");
-        reconnect.handle_lost(trouble.kind(), BootInstant::now(), random());
+        machine.reconnect.handle_lost(trouble.kind(), BootInstant::now(), random());
         report(&context, LinkEvent::Down { trouble }).await;
-        nudge(&mut reconnect, &mut nudges, &mut seen);
+        machine.nudge();
+    }
+}
+
+/// When to dial, and what it hears of the machine under it.
+struct Machine {
+    reconnect: Reconnect,
+    nudges: watch::Receiver<Nudge>,
+    seen: Nudge,
+    /// The way to the relay's addresses, as soon as one was connected to.
+    path: Option<PathWatch>,
+}
+
+impl Machine {
+    fn new(context: &LinkContext) -> Self {
+        let mut nudges = context.nudges.subscribe();
+        let seen = *nudges.borrow_and_update();
+        Self { reconnect: Reconnect::new(ReconnectConfig::default()), nudges, seen, path: None }
+    }
+
+    fn connected(&mut self, live: &Live) {
+        self.reconnect.handle_connected(BootInstant::now());
+        self.path = Some(PathWatch::new(live.addresses.clone()));
+    }
+
+    /// Hands on what happened since the last look.
+    ///
+    /// Most changes of the network do not concern the relay: a container starts, an address is renewed. Only when packets to
+    /// it would leave from another address is there a reason to dial.
+    fn nudge(&mut self) {
+        let latest = *self.nudges.borrow_and_update();
+        let resumed = latest.resumed != self.seen.resumed;
+        let network = latest.network != self.seen.network;
+        self.seen = latest;
+        if resumed {
+            self.reconnect.handle_resumed(BootInstant::now());
+        }
+        if network && self.path.as_mut().is_none_or(|path| path.check() == Some(PathChange::Usable)) {
+            self.reconnect.handle_network_changed(BootInstant::now());
+        }
+    }
+
+    /// Waits for a nudge or the next time something is due. False when nobody nudges any more.
+    async fn turn(&mut self) -> bool {
+        let now = BootInstant::now();
+        let pause = self.reconnect.poll_timeout().map_or(LONG, |at| at.saturating_since(now));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => self.reconnect.handle_timeout(BootInstant::now()),
+            changed = self.nudges.changed() => {
+                if changed.is_err() {
+                    return false;
+                }
+                self.nudge();
+            }
+        }
+        true
+    }
+
+    /// Dials for another connection whenever there is a reason; ends with one that is welcome. Until then the one that exists
+    /// serves on.
+    async fn successor(&mut self, context: &LinkContext) -> Box<Live> {
+        loop {
+            while self.reconnect.poll_command().is_none() {
+                if !self.turn().await {
+                    std::future::pending::<()>().await;
+                }
+            }
+            match dial(&context.dialer, &context.address, &context.key).await {
+                Ok(live) => return Box::new(live),
+                Err(trouble) => {
+                    tracing::info!(trouble = trouble.text(), "no other connection to the relay");
+                    self.reconnect.handle_dial_failed(trouble.kind(), BootInstant::now(), random());
+                    // What happened during the dial.
+                    self.nudge();
+                }
+            }
+        }
     }
 }
 
 /// Waits for the next dial; meanwhile everything asked is unreachable. False when the link was dropped.
 async fn wait(
     context: &LinkContext,
-    reconnect: &mut Reconnect,
+    machine: &mut Machine,
     commands: &mut mpsc::UnboundedReceiver<LinkCommand>,
-    nudges: &mut tokio::sync::watch::Receiver<Nudge>,
-    seen: &mut Nudge,
 ) -> bool {
-    let now = BootInstant::now();
-    let pause = reconnect.poll_timeout().map_or(Duration::from_secs(60), |at| at.saturating_since(now));
     tokio::select! {
-        () = tokio::time::sleep(pause) => reconnect.handle_timeout(BootInstant::now()),
-        changed = nudges.changed() => {
-            if changed.is_err() {
-                return false;
-            }
-            nudge(reconnect, nudges, seen);
-        }
+        nudged = machine.turn() => return nudged,
         command = commands.recv() => match command {
             None => return false,
             // A person waits: as good a reason to try as a changed network.
-            Some(LinkCommand::Hurry) => reconnect.handle_network_changed(BootInstant::now()),
+            Some(LinkCommand::Hurry) => machine.reconnect.handle_network_changed(BootInstant::now()),
             Some(command) => unreachable(context, vec![command]).await,
         },
     }
     true
 }
 
-fn nudge(reconnect: &mut Reconnect, nudges: &mut tokio::sync::watch::Receiver<Nudge>, seen: &mut Nudge) {
-    let latest = *nudges.borrow_and_update();
-    if latest.resumed != seen.resumed {
-        reconnect.handle_resumed(BootInstant::now());
-    }
-    if latest.network != seen.network {
-        reconnect.handle_network_changed(BootInstant::now());
-    }
-    *seen = latest;
-}
-
 /// A number for jitter; zero, the least pause, when the system has none to give.
 fn random() -> u64 {
     getrandom::u64().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+    use std::time::Instant;
+
+    use penpal_relay::{Relay, RelayConfig};
+    use penpal_transport::{Dialer, DialerOptions, TransportKey};
+
+    use super::*;
+    use crate::daemon::inputs::EngineHandle;
+    use crate::daemon::link::Link;
+    use crate::engine::{Input, LinkId};
+
+    /// The next thing that the link reports.
+    async fn next(reports: &Receiver<Input>) -> &'static str {
+        let limit = Instant::now() + Duration::from_secs(30);
+        loop {
+            match reports.try_recv() {
+                Ok(Input::Link { event: LinkEvent::Dialing, .. }) => return "dialing",
+                Ok(Input::Link { event: LinkEvent::Up { .. }, .. }) => return "up",
+                Ok(Input::Link { event: LinkEvent::Down { .. }, .. }) => return "down",
+                Ok(_) => {}
+                Err(TryRecvError::Empty) => tokio::task::yield_now().await,
+                Err(TryRecvError::Disconnected) => panic!("the link is gone"),
+            }
+            assert!(Instant::now() < limit, "the link says nothing");
+        }
+    }
+
+    fn context(relay: &Relay) -> (LinkContext, Receiver<Input>) {
+        let (inputs, reports) = sync_channel(1024);
+        let context = LinkContext {
+            id: LinkId::HOME,
+            address: relay.address().clone(),
+            key: TransportKey::from_seed(&[7; 32]),
+            dialer: Dialer::bind(DialerOptions::default()).unwrap(),
+            engine: EngineHandle::new(inputs),
+            nudges: Arc::new(watch::Sender::new(Nudge::default())),
+        };
+        (context, reports)
+    }
+
+    async fn relay(folder: &std::path::Path) -> Relay {
+        let mut config = RelayConfig::new(folder);
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        Relay::start(config, None).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_connection_stays_until_the_new_one_is_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let relay = relay(folder.path()).await;
+        let (context, reports) = context(&relay);
+        let nudges = Arc::clone(&context.nudges);
+        let link = Link::home(context);
+        assert_eq!((next(&reports).await, next(&reports).await), ("dialing", "up"));
+        nudges.send_modify(|nudge| nudge.resumed += 1);
+        // Nothing was dialled while the link was down: when the old connection ends, the new one is there.
+        assert_eq!((next(&reports).await, next(&reports).await), ("down", "up"));
+        drop(link);
+        relay.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn changes_that_do_not_concern_the_relay_are_no_reason_to_dial() {
+        let folder = tempfile::tempdir().unwrap();
+        let relay = relay(folder.path()).await;
+        let (context, _reports) = context(&relay);
+        let mut machine = Machine::new(&context);
+        machine.reconnect.start(BootInstant::now());
+        assert!(machine.reconnect.poll_command().is_some());
+        let live = dial(&context.dialer, &context.address, &context.key).await.unwrap();
+        machine.connected(&live);
+        context.nudges.send_modify(|nudge| nudge.network += 1);
+        machine.nudge();
+        assert_eq!((machine.reconnect.poll_command(), machine.reconnect.poll_timeout()), (None, None));
+        context.nudges.send_modify(|nudge| nudge.resumed += 1);
+        machine.nudge();
+        assert!(machine.reconnect.poll_command().is_some() || machine.reconnect.poll_timeout().is_some());
+        drop(live);
+        relay.stop().await.unwrap();
+    }
 }

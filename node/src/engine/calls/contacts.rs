@@ -126,8 +126,11 @@ impl Engine {
     }
 
     pub(super) fn remove(&mut self, request: &NameRequest) -> Outcome {
-        self.person_only(&request.caller)?;
         let name = self.contact_label(&request.name)?;
+        let contact = self.contacts.resolve(&name).map_err(|error| unknown_contact(&error))?;
+        if let Some(view) = self.contacts.view(&contact) {
+            self.remember_names(&view);
+        }
         let removed =
             self.contacts.remove(&name, &mut contact_step!(self)).map_err(|error| contact_error(&error))?;
         let name = name.to_string();

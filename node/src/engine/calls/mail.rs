@@ -9,6 +9,8 @@ use penpal_local_api::mail::{
     OutboxRequest, ReadAnswer, ReadRequest, TakeRequest, Taken, Trace,
 };
 
+use penpal_protocol::ids::MsgId;
+
 use super::{Outcome, Reply, now, wait};
 use crate::engine::machines::{Engine, delivery_step};
 use crate::engine::views::{count, kind, stage, unreadable};
@@ -210,7 +212,11 @@ impl Engine {
     }
 
     pub(super) fn outbox(&mut self, request: &OutboxRequest) -> Outcome {
-        let mut entries = self.delivery.outbox(&self.storage).map_err(|error| unreadable(&error))?;
+        let mut entries = if request.all {
+            self.delivery.sent(&self.storage).map_err(|error| unreadable(&error))?
+        } else {
+            self.delivery.outbox(&self.storage).map_err(|error| unreadable(&error))?
+        };
         if !request.all {
             // Copies are kept for two days after their receipt; to people they are done.
             entries.retain(|entry| !entry.report.copies.iter().all(|copy| copy.stage.is_receipted()));
@@ -246,11 +252,17 @@ impl Engine {
                 expires_ms: entry.expires_ms,
                 stage: stage(entry.report.stage),
                 reason: entry.report.reason.clone(),
-                next_try_ms: None,
+                next_try_ms: self.next_try_ms(entry.msg_id),
                 copies: self.copies(&entry.report, &trail.unwrap_or_default()),
             });
         }
         now(&Outbox { v: SHAPE_VERSION, messages })
+    }
+
+    /// When an own message is tried again, Unix milliseconds; what is due already is tried now.
+    fn next_try_ms(&self, msg_id: MsgId) -> Option<u64> {
+        let wait = self.delivery.next_try(msg_id)?.saturating_sub(self.now.mono);
+        Some(self.now.wall_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
     }
 
     pub(super) fn trace(&mut self, request: &IdRequest) -> Outcome {

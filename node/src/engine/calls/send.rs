@@ -82,7 +82,7 @@ impl Engine {
             trace_id: None,
             hops: 0,
             wake_budget: 0,
-            life_ms: request.life_ms,
+            life_ms: Some(request.life_ms.unwrap_or(self.config.message_life_ms)),
             boot: false,
             msg_id: None,
         };

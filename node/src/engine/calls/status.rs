@@ -39,11 +39,11 @@ impl Engine {
             dead: count(self.delivery.dead_count()),
             queued: count(queued),
             sessions: count(sessions),
-            notices: self.notices.list(self.now.wall_ms),
+            notices: self.notices_now(),
         })
     }
 
-    fn relay_line(&self) -> Option<Relay> {
+    pub(in crate::engine) fn relay_line(&self) -> Option<Relay> {
         let address = self.contacts.home_relay()?.to_string();
         let link = self.links.get(LinkId::HOME).map(|link| &link.state);
         let (state, trouble) = match link {

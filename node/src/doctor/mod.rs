@@ -1,15 +1,23 @@
 //! Checks that need no node: the home, its files, the network.
 
+mod messages;
+
 use std::os::unix::fs::PermissionsExt;
 
 use penpal_local_api::home::Home;
 use penpal_local_api::status::{Check, CheckState};
 
-/// Checks the surroundings of a node. With `fix` it repairs what can be repaired without losing anything.
-pub(crate) fn surroundings(home: &Home, fix: bool) -> Vec<Check> {
+pub(crate) use messages::Loss;
+
+use crate::config::{Config, ConfigError, Settings};
+
+/// Checks the surroundings of a node. With `fix` it repairs what can be repaired without losing anything, and more only where loss is accepted.
+pub(crate) fn surroundings(home: &Home, fix: bool, loss: Loss) -> Vec<Check> {
     let mut checks = vec![home_folder(home, fix)];
+    checks.push(settings(home));
     checks.push(socket_path(home));
     checks.push(udp());
+    checks.extend(messages::messages(home, loss));
     if home.stopped().exists() {
         checks.push(check(
             "stop mark",
@@ -60,6 +68,25 @@ fn home_folder(home: &Home, fix: bool) -> Check {
         Err(error) => {
             let fact = format!("{shown} cannot be written: {error}");
             check("home", CheckState::Failed, fact, Some("free some space, or run outside the sandbox"))
+        }
+    }
+}
+
+/// Whether the node would start with its settings; one that runs keeps those it has.
+fn settings(home: &Home) -> Check {
+    let file = home.config();
+    match Config::load(home, &Settings::default()) {
+        Ok(_) if file.exists() => check("settings", CheckState::Ok, file.display().to_string(), None),
+        Ok(_) => check("settings", CheckState::Ok, "the defaults; there is no config.toml", None),
+        Err(error) => {
+            let repair = match &error {
+                ConfigError::Read { .. } => "make the file readable, or remove it".to_owned(),
+                ConfigError::File { path, line, .. } => {
+                    format!("correct or remove line {line} of {}", path.display())
+                }
+                ConfigError::Value { place, .. } => format!("correct or remove {place}"),
+            };
+            check("settings", CheckState::Failed, error.to_string(), Some(&repair))
         }
     }
 }
