@@ -1,5 +1,7 @@
 //! The shape of the workspace, held against what cargo says of it.
 
+mod documents;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};

@@ -178,7 +178,8 @@ impl Drop for Person {
         // Asked by the lock and not by the socket: a node that hangs is ended as well.
         let pid = std::fs::read_to_string(self.home.join("node.lock")).ok();
         let pid = pid.and_then(|pid| pid.trim().parse().ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
+        // A node in the process of the test ends with it.
+        if let Some(pid) = pid.filter(|pid| *pid != rustix::process::getpid()) {
             let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             let _ = killed;
         }

@@ -14,6 +14,9 @@ const QUIET: Duration = Duration::from_millis(500);
 /// Without a home relay for this long, envelopes for other relays are sealed all the same.
 const HOME_AWAY: Duration = Duration::from_secs(30);
 
+/// Acknowledgements that may be unanswered. Each covers all that is done, so a relay that never answers costs no more.
+const MAX_ACKS: u32 = 8;
+
 /// One row of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpoolRow {
@@ -43,6 +46,8 @@ pub(crate) struct Spool {
     /// Acknowledgements sent and answered, to know whether an answer is newer than a moment.
     asked: u64,
     answered: u64,
+    /// Acknowledgements on their way.
+    flying: u32,
 }
 
 impl Spool {
@@ -56,6 +61,7 @@ impl Spool {
             ack_due: false,
             asked: 0,
             answered: 0,
+            flying: 0,
         }
     }
 
@@ -63,9 +69,16 @@ impl Spool {
     pub(crate) fn connected(&mut self, epoch: SpoolEpoch, newest: u64, now: Duration) -> bool {
         self.connected = true;
         self.newest = newest;
-        let changed = self.record.epoch != Some(epoch);
+        self.flying = 0;
+        let mut changed = self.record.epoch != Some(epoch);
         if changed {
             self.record = SpoolRecord { epoch: Some(epoch), up_to: 0, open: Vec::new() };
+        } else if self.record.up_to > newest {
+            // Rows were numbered as no honest spool numbers them. To acknowledge such a number would be to acknowledge all that
+            // ever comes.
+            self.record.up_to = newest;
+            self.record.open.retain(|open| *open <= newest);
+            changed = true;
         }
         self.drained = self.record.up_to >= newest && self.record.open.is_empty();
         self.settle_at = (!self.drained).then(|| now.saturating_add(QUIET));
@@ -77,6 +90,7 @@ impl Spool {
 
     pub(crate) fn disconnected(&mut self, now: Duration) {
         self.connected = false;
+        self.flying = 0;
         self.drained = false;
         self.settle_at = Some(now.saturating_add(HOME_AWAY));
     }
@@ -155,11 +169,12 @@ impl Spool {
     }
 
     pub(crate) fn take_ack(&mut self) -> Option<AckDue> {
-        if !self.ack_due || !self.connected {
+        if !self.ack_due || !self.connected || self.flying >= MAX_ACKS {
             return None;
         }
         let epoch = self.record.epoch?;
         self.ack_due = false;
+        self.flying = self.flying.saturating_add(1);
         self.asked = self.asked.saturating_add(1);
         let cut = self.record.open.get(MAX_ACK_GAPS).map(|first_left_out| first_left_out.saturating_sub(1));
         let up_to = cut.unwrap_or(self.record.up_to);
@@ -169,12 +184,18 @@ impl Spool {
 
     /// Takes the answer; `false` when the relay's spool has another life by now.
     pub(crate) fn acked(&mut self, epoch: SpoolEpoch, newest: u64) -> bool {
+        self.flying = self.flying.saturating_sub(1);
         self.answered = self.answered.saturating_add(1).min(self.asked);
         if self.record.epoch != Some(epoch) {
             return false;
         }
         self.newest = self.newest.max(newest);
         true
+    }
+
+    /// An acknowledgement was refused, or not answered in time. What it covered is acknowledged with the next one.
+    pub(crate) fn ack_lost(&mut self) {
+        self.flying = self.flying.saturating_sub(1);
     }
 
     /// Whether every row that the relay had given out up to `seq` in that life is processed.

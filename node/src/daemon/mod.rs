@@ -26,7 +26,7 @@ use penpal_transport::{Dialer, DialerOptions};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Settings};
-use crate::engine::{self, Input, LinkId, Output};
+use crate::engine::{self, Clock, Input, LinkId, Output};
 use events::Events;
 use inputs::{EngineHandle, MAX_WAITING_INPUTS};
 use link::{Link, LinkContext, Nudge};
@@ -46,7 +46,7 @@ const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 /// # Errors
 /// Why it could not start. With `detached` the same is said on standard output, for whoever started it.
 pub fn run(home: &Home, settings: &Settings, detached: bool) -> Result<(), ApiError> {
-    let outcome = start(home, settings, detached);
+    let outcome = start(home, settings, Clock::start(), detached);
     if let Err(error) = &outcome
         && detached
     {
@@ -55,7 +55,15 @@ pub fn run(home: &Home, settings: &Settings, detached: bool) -> Result<(), ApiEr
     outcome
 }
 
-fn start(home: &Home, settings: &Settings, detached: bool) -> Result<(), ApiError> {
+/// Runs the node of `home` in this process, on clocks of the caller, until it is told to stop.
+///
+/// # Errors
+/// Why it could not start.
+pub fn run_for_tests(home: &Home, clock: Clock) -> Result<(), ApiError> {
+    start(home, &Settings::default(), clock, false)
+}
+
+fn start(home: &Home, settings: &Settings, clock: Clock, detached: bool) -> Result<(), ApiError> {
     crate::launch::prepare_home(home)?;
     let config = Config::load(home, settings).map_err(|error| error.api())?;
     let lock = lock(home)?;
@@ -71,13 +79,13 @@ fn start(home: &Home, settings: &Settings, detached: bool) -> Result<(), ApiErro
         .thread_stack_size(256 * 1024)
         .build()
         .map_err(|error| internal(&format!("no runtime: {error}")))?;
-    let outcome = runtime.block_on(serve(home, config, detached));
+    let outcome = runtime.block_on(serve(home, config, clock, detached));
     runtime.shutdown_timeout(GOODBYE_LIMIT);
     drop(lock);
     outcome
 }
 
-async fn serve(home: &Home, config: Config, detached: bool) -> Result<(), ApiError> {
+async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Result<(), ApiError> {
     let unusable = |what: &str, error: &dyn std::fmt::Display| {
         ApiError::new(ErrorCode::HomeUnusable, format!("{what} in {}: {error}", home.path().display()))
     };
@@ -92,7 +100,7 @@ async fn serve(home: &Home, config: Config, detached: bool) -> Result<(), ApiErr
     let engine = std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
-            engine::run(&engine_home, config, &receiver, &opened, &mut |output| {
+            engine::run(&engine_home, config, clock, &receiver, &opened, &mut |output| {
                 route(output, &answers, &told, &outputs);
             })
         })
@@ -126,6 +134,7 @@ async fn serve(home: &Home, config: Config, detached: bool) -> Result<(), ApiErr
 
     let mut links: BTreeMap<LinkId, Link> = BTreeMap::new();
     let mut dialer: Option<Dialer> = None;
+    let room = Arc::new(tokio::sync::Semaphore::new(link::MAX_WAITING_KIB as usize));
     while let Some(directive) = directives.recv().await {
         match directive {
             Directive::OpenLink { link, address, key } => {
@@ -142,6 +151,7 @@ async fn serve(home: &Home, config: Config, detached: bool) -> Result<(), ApiErr
                     dialer,
                     engine: handle.clone(),
                     nudges: Arc::clone(&nudges),
+                    room: Arc::clone(&room),
                 };
                 let opened = if link == LinkId::HOME { Link::home(context) } else { Link::foreign(context) };
                 links.insert(link, opened);

@@ -49,8 +49,47 @@ pub(super) struct Greeting {
     pub(super) greeted: bool,
     /// Rows that came before that answer.
     pub(super) early: Vec<penpal_protocol::wire::Event>,
+    /// Bytes in `early`.
+    pub(super) early_bytes: usize,
+    /// How often `Hello` was said on this connection.
+    pub(super) hellos: u32,
+    /// The connection is given up, and its end has not come yet: nothing more of it counts.
+    pub(super) given_up: bool,
+    /// When this database was last found to be an older copy, on the monotonic clock.
+    pub(super) rolled_back_at: Option<Duration>,
     /// Another copy of this node is connected: say `Hello` again then, on the monotonic clock.
     pub(super) again_at: Option<Duration>,
+}
+
+impl Greeting {
+    fn new(run: RunId, runs: Runs) -> Self {
+        Self {
+            run,
+            runs,
+            asked: false,
+            greeted: false,
+            early: Vec::new(),
+            early_bytes: 0,
+            hellos: 0,
+            given_up: false,
+            rolled_back_at: None,
+            again_at: None,
+        }
+    }
+
+    /// A new connection: nothing was said on it.
+    pub(super) fn begin(&mut self) {
+        self.asked = false;
+        self.greeted = false;
+        self.given_up = false;
+        self.hellos = 0;
+        self.forget_early();
+    }
+
+    pub(super) fn forget_early(&mut self) {
+        self.early.clear();
+        self.early_bytes = 0;
+    }
 }
 
 /// A relay of contacts, other than our own.
@@ -122,10 +161,9 @@ pub(super) use {contact_step, delivery_step};
 
 impl Engine {
     /// Opens everything in a home.
-    pub(super) fn open(home: &Home, config: Config) -> Result<Self, Fate> {
+    pub(super) fn open(home: &Home, config: Config, clock: Clock) -> Result<Self, Fate> {
         penpal_seal::self_check()
             .map_err(|error| Fate::Defect(format!("cryptography does not work here: {error}")))?;
-        let clock = Clock::start();
         let now = clock.now();
         let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
         let storage = Storage::new(open_store(home)?);
@@ -139,8 +177,7 @@ impl Engine {
             Err(error) => return Err(Fate::home("the log cannot be read", &error)),
         };
         runs.begin(run);
-        let greeting =
-            Greeting { run, runs, asked: false, greeted: false, early: Vec::new(), again_at: None };
+        let greeting = Greeting::new(run, runs);
         let (contacts, delivery, sessions) = open_machines(&storage, &mut vault, now, &mut rng)?;
         let mut engine = Self {
             home: home.clone(),
@@ -194,9 +231,7 @@ impl Engine {
         for link in self.links.close_all() {
             self.outputs.push(Output::CloseLink(link));
         }
-        self.greeting.asked = false;
-        self.greeting.greeted = false;
-        self.greeting.early.clear();
+        self.greeting.begin();
         self.after_opening();
         Ok(())
     }

@@ -47,6 +47,7 @@ use penpal_transport::TransportKey;
 
 use crate::daemon::link::{LinkCommand, LinkEvent};
 
+pub use clock::Clock;
 pub use run::run;
 
 /// The change that makes a relay take this node for one that was restored from a copy.

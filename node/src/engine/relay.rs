@@ -14,14 +14,23 @@ use super::links::{Asked, LinkState};
 use super::machines::{Engine, contact_step, delivery_step};
 use super::meta::Runs;
 use super::notices::Holds;
-use super::{LinkId, storage};
-use crate::daemon::link::{LinkEvent, Trouble};
+use super::{LinkId, Output, storage};
+use crate::daemon::link::{LinkCommand, LinkEvent, Trouble};
 
 /// How long after a copy of this node was seen connected `Hello` is said again. A connection that died unnoticed lives as long.
 const CLONE_RETRY: Duration = Duration::from_secs(61);
 
 /// How long after a `Hello` that was refused or got no answer it is said again on the same connection.
 const HELLO_RETRY: Duration = Duration::from_secs(30);
+
+/// How often `Hello` is said on one connection. A relay that goes on asking for it contradicts itself.
+const MAX_HELLOS: u32 = 8;
+
+/// Rows, and their bytes, that may come before the answer to `Hello`: more than an honest relay's window of 512 rows or 1 MiB.
+const MAX_EARLY: (usize, usize) = (1_024, 4 * 1024 * 1024);
+
+/// How long a relay is not believed again that this database is an older copy: each time costs all receive keys.
+const ROLLED_BACK_PAUSE: Duration = Duration::from_secs(600);
 
 /// First and longest pause before a contact's relay that could not be reached counts as reachable again.
 const FOREIGN_RETRY: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(1_800));
@@ -39,7 +48,7 @@ impl Engine {
                 self.link_up(id);
             }
             LinkEvent::Down { trouble } => self.link_down(id, trouble),
-            LinkEvent::Event(event) => {
+            LinkEvent::Event { event, .. } => {
                 if id == LinkId::HOME {
                     self.home_event(*event);
                 }
@@ -67,9 +76,7 @@ impl Engine {
             return;
         };
         if id == LinkId::HOME {
-            self.greeting.asked = false;
-            self.greeting.greeted = false;
-            self.greeting.early.clear();
+            self.greeting.begin();
             if self.contacts.account().is_some() {
                 self.hello();
             } else {
@@ -131,9 +138,13 @@ impl Engine {
     /// Says `Hello` on the home link.
     pub(super) fn hello(&mut self) {
         let is_up = self.links.get(LinkId::HOME).is_some_and(|link| link.state == LinkState::Up);
-        if !is_up || self.greeting.asked || self.contacts.account().is_none() {
+        if !is_up || self.greeting.asked || self.greeting.given_up || self.contacts.account().is_none() {
             return;
         }
+        if self.greeting.hellos >= MAX_HELLOS {
+            return self.give_up("the relay contradicts itself about what it holds for this device");
+        }
+        self.greeting.hellos += 1;
         self.greeting.asked = true;
         // Logged in the step that says it, so before it leaves; a step that a full disk undid took its row along.
         self.storage.change(storage::META, Runs::key(), Some(self.greeting.runs.encode()));
@@ -144,6 +155,17 @@ impl Engine {
             software: Text::truncated(concat!("penpal ", env!("CARGO_PKG_VERSION"))),
         };
         self.ask(LinkId::HOME, Asked::Hello, Request::Hello(request));
+    }
+
+    /// Ends the home connection, because of what the relay says on it; another one is tried after a pause.
+    fn give_up(&mut self, why: &str) {
+        tracing::warn!(why, "the connection to the relay is given up");
+        self.greeting.given_up = true;
+        self.greeting.greeted = false;
+        self.greeting.forget_early();
+        self.notice(Holds::UntilGreeted, why.to_owned());
+        let command = LinkCommand::GiveUp { why: why.to_owned() };
+        self.outputs.push(Output::Link { link: LinkId::HOME, command });
     }
 
     fn answered(&mut self, what: &Asked, answer: Option<Answer>) {
@@ -165,7 +187,7 @@ impl Engine {
                     self.hello();
                 }
             }
-            (Asked::Ack, _) => {}
+            (Asked::Ack, _) => self.delivery.handle_ack_lost(&mut delivery_step!(self)),
             (Asked::Contact(token), answer) => {
                 self.contacts.handle_answer(*token, answer.ok_or(Unreachable), &mut contact_step!(self));
             }
@@ -194,11 +216,18 @@ impl Engine {
                     self.delivery.handle_relay_up(pin, &mut delivery_step!(self));
                 }
                 self.delivery.handle_connected(answer.epoch, answer.newest, &mut delivery_step!(self));
+                self.greeting.early_bytes = 0;
                 for event in std::mem::take(&mut self.greeting.early) {
                     self.home_event(event);
                 }
             }
+            Verdict::RolledBack if self.was_just_rolled_back() => {
+                let text = "the relay says again that this node is an older copy of itself; it is not believed so soon";
+                self.notice(Holds::UntilGreeted, text.to_owned());
+                self.greeting.again_at = Some(self.now.mono.saturating_add(CLONE_RETRY));
+            }
             Verdict::RolledBack => {
+                self.greeting.rolled_back_at = Some(self.now.mono);
                 let text = "this node is older than what the relay knows of it: restored from a backup. It takes fresh keys";
                 self.notice(Holds::Always, text.to_owned());
                 let incarnation = self.delivery.handle_rolled_back(&mut delivery_step!(self));
@@ -207,6 +236,11 @@ impl Engine {
             }
             Verdict::Clone => self.cloned(),
         }
+    }
+
+    fn was_just_rolled_back(&self) -> bool {
+        let at = self.greeting.rolled_back_at;
+        at.is_some_and(|at| self.now.mono.saturating_sub(at) < ROLLED_BACK_PAUSE)
     }
 
     fn cloned(&mut self) {
@@ -218,10 +252,16 @@ impl Engine {
 
     fn home_event(&mut self, event: Event) {
         // Rows travel on another stream than the answer to `Hello`, which names the life of the spool that they belong to: they may
-        // come first. The relay's window bounds how many.
-        let is_row = matches!(event, Event::Delivery(_) | Event::Redeemed(_));
-        if is_row && !self.greeting.greeted {
+        // come first. An honest relay's window bounds how many.
+        if self.greeting.given_up {
+            return;
+        }
+        if let Some(bytes) = row_bytes(&event).filter(|_| !self.greeting.greeted) {
+            self.greeting.early_bytes += bytes;
             self.greeting.early.push(event);
+            if self.greeting.early.len() > MAX_EARLY.0 || self.greeting.early_bytes > MAX_EARLY.1 {
+                self.give_up("the relay sends mail without saying which life of the spool it belongs to");
+            }
             return;
         }
         match event {
@@ -276,5 +316,14 @@ impl Engine {
         }
         tracing::trace!(?link, ?outcome, "deposit answered");
         self.delivery.handle_deposit_answer(deposit, outcome, &mut delivery_step!(self));
+    }
+}
+
+/// Size of a spool row; `None` for other events.
+fn row_bytes(event: &Event) -> Option<usize> {
+    match event {
+        Event::Delivery(delivery) => Some(delivery.envelope.len()),
+        Event::Redeemed(redeemed) => Some(redeemed.request.len()),
+        Event::Welcome(_) | Event::EdgeState(_) | Event::Ephemeral(_) | Event::Cloned => None,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::home::Home;
 
+use super::clock::Clock;
 use super::fate::Fate;
 use super::machines::Engine;
 use super::storage::NotDurable;
@@ -31,11 +32,12 @@ const QUIET: Duration = Duration::from_secs(2);
 pub fn run(
     home: &Home,
     config: Config,
+    clock: Clock,
     inputs: &Receiver<Input>,
     opened: &Sender<Result<(), ApiError>>,
     emit: &mut dyn FnMut(Output),
 ) -> Result<(), ApiError> {
-    let engine = Engine::open(home, config).map_err(|fate| fate.api());
+    let engine = Engine::open(home, config, clock).map_err(|fate| fate.api());
     let mut engine = match engine {
         Ok(engine) => {
             // Nobody waits any more when opening took long; that is fine.

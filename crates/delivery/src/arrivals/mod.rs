@@ -195,7 +195,9 @@ impl Delivery {
             }
             Verdict::Foreign => {
                 self.events.push_back(Event::Foreign);
-                Outcome::Dropped
+                // No mark: the relay can make up any number of these, and one that comes again is foreign again.
+                self.row_done(arrival.row, step);
+                return Outcome::Dropped;
             }
             Verdict::Ignored => Outcome::Dropped,
             Verdict::Refused { from, msg_id, expires_ms, reason } => {
@@ -237,6 +239,12 @@ impl Delivery {
     ) -> bool {
         self.begin(step);
         self.spool.acked(epoch, newest)
+    }
+
+    /// An acknowledgement was refused, or not answered in time.
+    pub fn handle_ack_lost(&mut self, step: &mut Step<'_>) {
+        self.begin(step);
+        self.spool.ack_lost();
     }
 
     fn is_current(&self, row: Option<SpoolRow>) -> bool {

@@ -98,6 +98,13 @@ impl FrameWriter {
         Ok(())
     }
 
+    /// Queues bytes that need not be frames, for peers that misbehave on purpose.
+    pub fn push_raw_for_tests(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len());
+        self.block.put_slice(bytes);
+        self.queued += bytes.len();
+    }
+
     /// Queues a frame; a large payload is not copied.
     pub fn push_frame(&mut self, frame: &Frame) -> Result<(), WriteError> {
         if frame.payload.len() <= COPY_UP_TO {

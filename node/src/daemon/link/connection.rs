@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use penpal_protocol::ids::{DepositId, TransportPublicKey};
@@ -13,9 +14,10 @@ use penpal_protocol::wire::{
 use penpal_transport::{
     CloseCode, Connection, Dialed, Dialer, Frame, FrameReader, FrameWriter, Target, TransportKey,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
-use super::{LinkCommand, LinkContext, LinkEvent, Trouble};
+use super::{LEAST_EVENT_KIB, LinkCommand, LinkContext, LinkEvent, MAX_WAITING_KIB, Trouble};
 use crate::engine::{Input, LinkId};
 
 /// How long a dial may take in all: long enough for a second address, short enough to say within five seconds that UDP gets no
@@ -126,12 +128,19 @@ pub(super) async fn serve(
         let quiet = session.requests.is_empty() && session.pending.is_empty();
         tokio::select! {
             command = commands.recv() => match command {
+                Some(LinkCommand::GiveUp { why }) => {
+                    connection.close(CloseCode::Violation, "");
+                    break Ended::Lost(Trouble::other(why));
+                }
                 Some(command) => session.command(command).await,
                 None => break Ended::Dropped,
             },
             frame = events.read() => match frame {
                 Ok(Some(frame)) => match Event::decode(frame.kind, &frame.payload) {
-                    Ok(event) => report(context, LinkEvent::Event(Box::new(event))).await,
+                    Ok(event) => {
+                        let room = room(context, frame.payload.len()).await;
+                        report(context, LinkEvent::Event { event: Box::new(event), room }).await;
+                    }
                     // A newer relay may say things that this node need not know.
                     Err(penpal_protocol::wire::FrameError::Unknown { number }) => tracing::debug!(number, "unknown event"),
                     Err(error) => {
@@ -171,6 +180,13 @@ pub(super) async fn report(context: &LinkContext, event: LinkEvent) {
     context.engine.input(Input::Link { link: context.id, event }).await;
 }
 
+/// Waits for room for an event of so many bytes.
+async fn room(context: &LinkContext, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(LEAST_EVENT_KIB, MAX_WAITING_KIB);
+    // Never closed.
+    Arc::clone(&context.room).acquire_many_owned(kib).await.ok()
+}
+
 /// Answers everything in `commands` with "not reached".
 pub(super) async fn unreachable(context: &LinkContext, commands: Vec<LinkCommand>) {
     for command in commands {
@@ -181,7 +197,7 @@ pub(super) async fn unreachable(context: &LinkContext, commands: Vec<LinkCommand
             LinkCommand::Deposit(deposit) => {
                 report(context, LinkEvent::Deposited { deposit: deposit.deposit, outcome: None }).await;
             }
-            LinkCommand::Hurry => {}
+            LinkCommand::Hurry | LinkCommand::GiveUp { .. } => {}
         }
     }
 }
@@ -212,7 +228,7 @@ impl Session {
                     self.connection.close(CloseCode::Internal, "deposits cannot be written");
                 }
             }
-            LinkCommand::Hurry => {}
+            LinkCommand::Hurry | LinkCommand::GiveUp { .. } => {}
         }
     }
 

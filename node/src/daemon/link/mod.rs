@@ -19,6 +19,14 @@ use tokio::sync::mpsc;
 use super::inputs::EngineHandle;
 use crate::engine::LinkId;
 
+/// Events of all links that may wait for the engine, in KiB. Beyond it links do not read on.
+pub const MAX_WAITING_KIB: u32 = 4 * 1024;
+
+/// Least share of an event in [`MAX_WAITING_KIB`], in KiB: however small events are, half the engine's queue is left for local calls.
+const LEAST_EVENT_KIB: u32 = 8;
+
+const _: () = assert!((MAX_WAITING_KIB / LEAST_EVENT_KIB) as usize <= super::inputs::MAX_WAITING_INPUTS / 2);
+
 /// What the engine asks of a link.
 #[derive(Debug)]
 pub enum LinkCommand {
@@ -33,6 +41,11 @@ pub enum LinkCommand {
     Deposit(Box<Deposit>),
     /// Dial now, if not connected: somebody is waiting.
     Hurry,
+    /// End the connection because of what the relay says on it.
+    GiveUp {
+        /// One line for people.
+        why: String,
+    },
 }
 
 /// What a link reports.
@@ -53,7 +66,12 @@ pub enum LinkEvent {
     /// A dial began.
     Dialing,
     /// Something from the delivery stream.
-    Event(Box<Event>),
+    Event {
+        /// What.
+        event: Box<Event>,
+        /// Its share of [`MAX_WAITING_KIB`], given back once the engine has taken it.
+        room: Option<tokio::sync::OwnedSemaphorePermit>,
+    },
     /// An answer.
     Answer {
         /// Token of the request.
@@ -155,6 +173,8 @@ pub struct LinkContext {
     pub engine: EngineHandle,
     /// Tells of network changes and resumed machines.
     pub nudges: Arc<tokio::sync::watch::Sender<Nudge>>,
+    /// Room for waiting events, shared by all links: [`MAX_WAITING_KIB`] permits.
+    pub room: Arc<tokio::sync::Semaphore>,
 }
 
 /// The latest thing that happened to the machine under the connections.
