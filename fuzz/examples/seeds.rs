@@ -203,7 +203,104 @@ fn quote() {
     }
 }
 
+fn stream() {
+    let corpus = Corpus::of("stream");
+    corpus.add("empty", &[&[0, 0, 0]]);
+    corpus.add("two", &[&[0, 9, 2], &[0, 0, 0, 2, 7, b'a', b'b', 0, 0, 0, 0, 64]]);
+    corpus.add("too-large", &[&[0, 1, 200], &[0, 0, 0, 2, 7, b'a', b'b']]);
+    corpus.add("inside", &[&[1, 0, 0], &[0, 0, 0, 9, 7, b'a']]);
+}
+
+/// One row of each kind, and all of a machine together.
+fn rows() {
+    let corpus = Corpus::of("rows");
+    let mut taken = std::collections::BTreeMap::<[u8; 2], usize>::new();
+    let mut all = std::collections::BTreeMap::<u8, Vec<u8>>::new();
+    for row in penpal_fuzz::pair::stored_rows() {
+        let count = taken.entry([row[0], row[1]]).or_default();
+        *count += 1;
+        if *count <= 2 {
+            corpus.add(&format!("machine-{}-table-{}-{count}", row[0], row[1]), &[&row]);
+            let together = all.entry(row[0]).or_default();
+            if together.len() + row.len() < MAX_SEED_BYTES - 1 {
+                together.extend(&row[1..]);
+            }
+        }
+    }
+    for (machine, rows) in all {
+        corpus.add(&format!("machine-{machine}-together"), &[&[machine], &rows]);
+    }
+    corpus.add("sessions-nothing", &[&[2, 0, 0, 0, 0]]);
+}
+
+fn local() {
+    let corpus = Corpus::of("local");
+    for which in 0..33 {
+        corpus.add(&format!("nothing-{which}"), &[&[which], b"{}"]);
+    }
+    let send = br#"{"to":"bob/web","text":"is it final?","kind":"ask","caller":{"folder":"/home/a"}}"#;
+    corpus.add("send", &[&[16], send]);
+    corpus.add("name", &[&[7], br#"{"name":"bob"}"#]);
+    corpus.add("invite", &[&[4], br#"{"count":1,"life_ms":259200000,"auto_accept":false}"#]);
+    let head = b"HTTP/1.1 200 OK\r\npenpal-api: 1\r\ncontent-length: 2\r\n\r\n{}";
+    corpus.add("answer", &[&[0xff], head]);
+    corpus.add("failure", &[&[0xfe], br#"{"code":"usage","message":"m","hint":"h"}"#]);
+    corpus.add("question", &[&[0xfd], br#"{"do":"token-new","note":"for bob","life_ms":5,"uses":1}"#]);
+}
+
+fn config() {
+    let corpus = Corpus::of("config");
+    let whole = "listen = '127.0.0.1:5'\npublic = 'relay.example.com'\nkeys = '/k'\nregister = 'allow-list'\nallow = ['Bob']\nspool-bytes = 2000000\n";
+    corpus.add("whole", &[whole.as_bytes()]);
+    corpus.add("limits", &[b"spool-envelopes = 16\nconnections = 2\nconnections-per-network = 1\n"]);
+    corpus.add("unknown", &[b"port = 5\n"]);
+}
+
+fn hook() {
+    let corpus = Corpus::of("hook");
+    let folder = root().join("tests/fixtures/agents");
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).expect("fixtures").map(|entry| entry.expect("a file").path()).collect();
+    files.sort();
+    for (index, path) in files.iter().filter(|path| path.to_string_lossy().ends_with(".jsonl")).enumerate() {
+        let text = fs::read_to_string(path).expect("lines");
+        for (line, text) in text.lines().take(2).enumerate() {
+            let value: Value = serde_json::from_str(text).expect("JSON");
+            // Hooks: what stood on standard input; MCP: the call itself.
+            let input = value.get("stdin").or_else(|| value.get("input")).unwrap_or(&value);
+            let (agent, event) = (u8::try_from(index % 10).expect("few"), u8::try_from(line).expect("few"));
+            corpus.add(&format!("recorded-{index}-{line}"), &[&[agent, event], input.to_string().as_bytes()]);
+        }
+    }
+}
+
+/// Targets whose input is steps begin anywhere.
+fn steps() {
+    for target in ["sessions", "contact", "delivery", "relay", "reconnect", "pair"] {
+        let corpus = Corpus::of(target);
+        for (number, length) in [64_usize, 256, 512, 1024].into_iter().enumerate() {
+            for how in 0..2_u8 {
+                // Any bytes that are always the same.
+                let mut state = 0x9e37_79b9_u32 ^ (u32::try_from(number).expect("few") << 8) ^ u32::from(how);
+                let bytes: Vec<u8> = (0..length)
+                    .map(|_| {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        state.to_be_bytes()[0]
+                    })
+                    .collect();
+                corpus.add(&format!("steps-{number}-{how}"), &[&[how], &bytes]);
+            }
+        }
+    }
+}
+
 fn main() {
+    stream();
+    rows();
+    local();
+    config();
+    hook();
+    steps();
     frames();
     sealed();
     text();

@@ -11,6 +11,22 @@
 //! | [`keyfile`] | `identity.key` and `receive.keys` |
 //! | [`log`] | segments of the store's log |
 //! | [`quote`] | text from others, on its way to a model or a terminal |
+//! | [`stream`] | frames out of a stream that is cut anywhere |
+//! | [`rows`] | stored rows of the contact, delivery, session and relay machines |
+//! | [`local`] | calls of the local API, answers to them, questions of an operator |
+//! | [`config`] | the settings file of a relay |
+//! | [`hook`] | input of hooks, `_meta` of calls, names of clients; who is calling |
+//!
+//! These drive a machine: the input is steps, and what must hold is checked after each.
+//!
+//! | target | drives |
+//! | --- | --- |
+//! | [`sessions`] | every `handle_*` of `Sessions` but what comes from contacts |
+//! | [`contact`] | every `handle_*` and operation of `Contacts`, with a relay whose answers lie |
+//! | [`delivery`] | every `handle_*` and operation of `Delivery`, honest until it heals, or hostile |
+//! | [`relay`] | every `handle_*` of `RelayCore`, under small limits, with a full disk and restarts |
+//! | [`reconnect`] | `Reconnect`, and the gate before a relay's handshakes |
+//! | [`pair`] | two nodes that really seal, and a relay in between that means harm |
 //!
 //! `cargo run -p xtask -- fuzz` runs them all. `cargo test --manifest-path fuzz/Cargo.toml` runs each over its corpus without
 //! the fuzzer, and is where an input that once failed stays. Most bytes that matter stand behind a checksum, a MAC or a seal,
@@ -18,24 +34,37 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod contact;
+pub mod delivery;
 mod edit;
 pub mod envelope;
 pub mod frames;
+pub mod hook;
 pub mod invite;
 pub mod keyfile;
+pub mod local;
 pub mod log;
+pub mod pair;
 mod people;
 pub mod profile;
 pub mod quote;
 mod recode;
+pub mod reconnect;
+pub mod relay;
+pub mod rows;
 pub mod sealed;
+pub mod sessions;
+mod steps;
+mod stored;
+pub mod stream;
 pub mod text;
 
 /// What a target does with an input: it returns, or panics.
 pub type Check = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Check); 9] = [
+pub const TARGETS: [(&str, Check); 20] = [
     ("frames", frames::check),
     ("sealed", sealed::check),
     ("text", text::check),
@@ -45,4 +74,15 @@ pub const TARGETS: [(&str, Check); 9] = [
     ("keyfile", keyfile::check),
     ("log", log::check),
     ("quote", quote::check),
+    ("stream", stream::check),
+    ("rows", rows::check),
+    ("local", local::check),
+    ("config", config::check),
+    ("hook", hook::check),
+    ("sessions", sessions::check),
+    ("contact", contact::check),
+    ("delivery", delivery::check),
+    ("relay", relay::check),
+    ("reconnect", reconnect::check),
+    ("pair", pair::check),
 ];

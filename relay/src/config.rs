@@ -44,6 +44,14 @@ impl RelayConfig {
         }
     }
 
+    /// The configuration that the text of a settings file gives, with defaults for the rest. `path` is named in errors.
+    ///
+    /// # Errors
+    /// [`SettingsError`]: not TOML, an unknown key, a value that is out of range.
+    pub fn from_toml(text: &str, path: &Path, data: &Path) -> Result<Self, SettingsError> {
+        Settings::parse(text, path)?.check(data)
+    }
+
     pub(crate) fn core(&self) -> Config {
         Config {
             registration: self.registration.clone(),
@@ -159,7 +167,11 @@ impl Settings {
     pub(crate) fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|error| SettingsError::File {
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        toml::from_str(text).map_err(|error| SettingsError::File {
             path: path.to_owned(),
             detail: error.to_string().trim_end().replace('\n', "; "),
         })

@@ -34,6 +34,7 @@ mod net;
 mod relay;
 mod storage;
 
+pub use admin::parse_question;
 pub use cli::run;
 pub use config::{Public, RelayConfig, SettingsError};
 pub use engine::EngineError;

@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cargo;
+use crate::{cargo, record};
 
 /// Longest time for one input before it counts as hanging, in seconds; shorter than any run of a person, far above what any
 /// input needs.
-const INPUT_SECONDS: u64 = 10;
+const INPUT_SECONDS: u64 = 60;
 
 /// Most memory for one input, in MiB: everything that is read is bounded, so nothing needs more.
 const MEMORY_MIB: u64 = 1024;
@@ -95,6 +95,7 @@ fn try_target(workspace: &Path, target: &str, seconds: u64) -> Result<bool> {
     let text = String::from_utf8_lossy(&output.stderr);
     let executions = statistic(&text, "number_of_executed_units");
     let peak_mib = statistic(&text, "peak_rss_mb");
+    record::add(workspace, target, seconds, executions, output.status.success())?;
     if output.status.success() {
         println!("{target:10} {executions:>9} executions in {seconds} s, {peak_mib} MiB");
         return Ok(true);

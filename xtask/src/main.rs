@@ -1,6 +1,6 @@
-//! Longer checks than the tests: `cargo run -p xtask -- fuzz` and `cargo run -p xtask -- sim`.
+//! Longer checks than the tests: `cargo xtask fuzz`, `cargo xtask sim` and `cargo xtask mutants`.
 //!
-//! Both run for as long as asked, say what ran, and end with the command that repeats a failure.
+//! All run for as long as asked, say what ran, and end with the command that repeats a failure.
 
 #![expect(
     clippy::print_stdout,
@@ -10,6 +10,8 @@
 
 mod arguments;
 mod fuzz;
+mod mutants;
+mod record;
 mod sim;
 
 use std::{
@@ -24,10 +26,14 @@ use arguments::Arguments;
 const HELP: &str = "\
 Run longer checks than the tests
 
-Usage: cargo run -p xtask -- <COMMAND>
+Usage: cargo xtask <COMMAND>
 
 Commands:
   fuzz [--seconds N] [--target T]  Run each fuzz target for N seconds (default 5), or only target T
+  fuzz-record                      What the targets were given so far in this checkout, as a table
+  mutants [--package P] [--shard K/N]
+                                   Break protocol, seal, delivery and store one line at a time, or only package P,
+                                   or only part K of N of their mutants; fails when tests do not notice
   sim [--seeds N] [--seed S]       Run about N of the seeded worlds of each machine (default 50); --seed repeats
                                    a run that printed S
 ";
@@ -53,6 +59,17 @@ fn run() -> Result<()> {
             };
             arguments.end()?;
             fuzz::run(&workspace()?, &options)
+        }
+        Some("fuzz-record") => {
+            arguments.text("")?;
+            arguments.end()?;
+            record::print(&workspace()?)
+        }
+        Some("mutants") => {
+            let options =
+                mutants::Options { package: arguments.text("package")?, shard: arguments.text("shard")? };
+            arguments.end()?;
+            mutants::run(&workspace()?, &options)
         }
         Some("sim") => {
             let options = sim::Options {

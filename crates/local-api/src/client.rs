@@ -174,7 +174,10 @@ fn is_whole(answer: &[u8]) -> bool {
 }
 
 /// Splits an answer with a known length into status and body.
-fn parse_answer(mut answer: Vec<u8>) -> Result<(u16, Vec<u8>), CallError> {
+///
+/// # Errors
+/// [`CallError::Nonsense`], [`CallError::Broken`] when it is cut, and what another API number of the node means.
+pub fn parse_answer(mut answer: Vec<u8>) -> Result<(u16, Vec<u8>), CallError> {
     let nonsense = |reason: &str| CallError::Nonsense { reason: reason.to_owned() };
     let head = answer.get(..answer.len().min(MAX_HEAD_BYTES)).unwrap_or_default();
     let mut headers = [httparse::EMPTY_HEADER; 32];

@@ -6,4 +6,5 @@ mod shape;
 
 pub(crate) use client::run;
 pub(crate) use server::{ask, serve};
+pub use shape::parse_question;
 pub(crate) use shape::{Ask, Failure, Reply, TokenShape};

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::shape::{Ask, Reply};
+use super::shape::{Reply, parse_question};
 use crate::engine::{Inbox, Stopped};
 use crate::folder::create_private_dir;
 use crate::relay::ask_engine;
@@ -85,13 +85,13 @@ async fn answer(stream: UnixStream, inbox: &Inbox) -> io::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
     BufReader::new(reading.take(MAX_ASK_BYTES)).read_line(&mut line).await?;
-    let reply = match serde_json::from_str::<Ask>(&line) {
+    let reply = match parse_question(&line) {
         Err(error) => Reply::failed(
             "unknown-command",
             format!("the running relay does not know this command: {error}"),
             "use the penpal-relay of the version that runs",
         ),
-        Ok(question) => match ask(inbox, question.into()).await {
+        Ok(question) => match ask(inbox, question).await {
             Ok(answer) => answer.into(),
             Err(error) => Reply::failed("stopping", error.to_string(), "try again when it has stopped"),
         },

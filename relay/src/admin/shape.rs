@@ -55,6 +55,14 @@ impl Reply {
     }
 }
 
+/// Reads a question as the socket of a running relay does.
+///
+/// # Errors
+/// The parser's: it is no question, or one of another version.
+pub fn parse_question(line: &str) -> Result<AdminRequest, serde_json::Error> {
+    serde_json::from_str::<Ask>(line).map(Into::into)
+}
+
 impl From<Ask> for AdminRequest {
     fn from(ask: Ask) -> Self {
         match ask {
