@@ -45,28 +45,7 @@ impl Pair {
         let folder = folder();
         let relay = Relay::start(&folder.path().join("relay"));
         let (alice, bob) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"));
-        let token = relay.token();
-        alice.ok(&[
-            "register",
-            relay.address(),
-            "--token",
-            &token,
-            "--handle",
-            "alice",
-            "--device",
-            "laptop",
-        ]);
-        connect(&alice, &bob);
-        alice.ok(&["session", "open", "api"]);
-        bob.ok(&["session", "open", "web"]);
-        for (person, session) in [(&alice, "web"), (&bob, "api")] {
-            wait::until("the other's session", || {
-                let list = person.json(&["contact", "sessions"]);
-                list["sessions"]
-                    .as_array()
-                    .is_some_and(|rows| rows.iter().any(|row| row["session"] == session))
-            });
-        }
+        introduce(&relay, &alice, &bob);
         Self { relay, alice, bob, folder }
     }
 
@@ -74,6 +53,24 @@ impl Pair {
     #[must_use]
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
+    }
+}
+
+/// Makes two people contacts at a relay, each with one open session: `api` of the first, `web` of the second.
+///
+/// # Panics
+/// When a step fails.
+pub fn introduce(relay: &Relay, alice: &Person, bob: &Person) {
+    let token = relay.token();
+    alice.ok(&["register", relay.address(), "--token", &token, "--handle", "alice", "--device", "laptop"]);
+    connect(alice, bob);
+    alice.ok(&["session", "open", "api"]);
+    bob.ok(&["session", "open", "web"]);
+    for (person, session) in [(alice, "web"), (bob, "api")] {
+        wait::until("the other's session", || {
+            let list = person.json(&["contact", "sessions"]);
+            list["sessions"].as_array().is_some_and(|rows| rows.iter().any(|row| row["session"] == session))
+        });
     }
 }
 

@@ -14,6 +14,8 @@ fn what_was_accepted_arrives_exactly_once_through_kills() {
     let rounds: u64 =
         std::env::var("PENPAL_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
     let mut seeded = Seeded::printed("crash");
+    let started = std::time::Instant::now();
+    let mut killed = 0_u64;
     let mut pair = Pair::connected();
     let (accepted, ends) = (AtomicU64::new(0), AtomicBool::new(false));
     // Number of each message that was accepted, by sender.
@@ -40,7 +42,9 @@ fn what_was_accepted_arrives_exactly_once_through_kills() {
             let goal = accepted.load(Ordering::Relaxed) + 1 + seeded.below(12);
             wait::until("messages to flow", || accepted.load(Ordering::Relaxed) >= goal);
             std::thread::park_timeout(Duration::from_millis(seeded.below(40)));
-            match (round + seeded.below(2)) % 4 {
+            let victims = (round + seeded.below(2)) % 4;
+            killed += if victims == 3 { 3 } else { 1 };
+            match victims {
                 0 => alice.kill_node(),
                 1 => bob.kill_node(),
                 2 => {
@@ -81,4 +85,9 @@ fn what_was_accepted_arrives_exactly_once_through_kills() {
         assert_eq!(once.len(), arrived.len(), "something arrived twice from {sender}");
         assert_eq!(once, arrived, "out of order from {sender}");
     }
+    println!(
+        "{rounds} rounds of kill -9, {killed} processes; {} messages accepted, all there once and in order; {} s",
+        accepted.load(Ordering::Relaxed),
+        started.elapsed().as_secs()
+    );
 }

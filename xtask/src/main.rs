@@ -1,6 +1,6 @@
-//! Longer checks than the tests: `cargo xtask fuzz`, `cargo xtask sim` and `cargo xtask mutants`.
+//! Longer checks than the tests: `cargo xtask help` lists them.
 //!
-//! All run for as long as asked, say what ran, and end with the command that repeats a failure.
+//! They run for as long as asked, say what ran, and end with the command that repeats a failure.
 
 #![expect(
     clippy::print_stdout,
@@ -10,7 +10,9 @@
 
 mod arguments;
 mod fuzz;
+mod model;
 mod mutants;
+mod processes;
 mod record;
 mod sim;
 
@@ -36,6 +38,9 @@ Commands:
                                    or only part K of N of their mutants; fails when tests do not notice
   sim [--seeds N] [--seed S]       Run about N of the seeded worlds of each machine (default 50); --seed repeats
                                    a run that printed S
+  cuts [--count N] [--seed S]      Cut the power of nodes and relay N times (default 200); needs root
+  kills [--count N] [--seed S]     Kill nodes and relay N times (default 500)
+  model [--model M] [--sessions K] Give the models of envelope and invite, and their broken variants, to Verifpal
 ";
 
 fn main() -> ExitCode {
@@ -78,6 +83,22 @@ fn run() -> Result<()> {
             };
             arguments.end()?;
             sim::run(&workspace()?, &options)
+        }
+        Some(command @ ("cuts" | "kills")) => {
+            let (what, count) =
+                if command == "cuts" { (processes::CUTS, 200) } else { (processes::KILLS, 500) };
+            let options = processes::Options {
+                count: arguments.number("count")?.unwrap_or(count),
+                seed: arguments.number("seed")?,
+            };
+            arguments.end()?;
+            processes::run(&workspace()?, &what, &options)
+        }
+        Some("model") => {
+            let options =
+                model::Options { sessions: arguments.number("sessions")?, model: arguments.text("model")? };
+            arguments.end()?;
+            model::run(&workspace()?, &options)
         }
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");

@@ -21,6 +21,13 @@ pub enum Crash {
     KeepBytes(u64),
     /// Each unsynced 512-byte sector by itself, as this seed decides: writes reordered and torn.
     Sectors(u64),
+    /// Exactly these: for trying all of them, see [`MemDisk::unsynced`].
+    Chosen {
+        /// One bit for each unsynced sector in the order written, the lowest for the first; later ones than 64 are lost.
+        sectors: u64,
+        /// So many of the unsynced changes of names, the oldest.
+        names: usize,
+    },
 }
 
 /// A failure to come, counted in steps: each write, sync, creation, rename or removal is one.
@@ -93,6 +100,13 @@ impl MemDisk {
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
         self.state().steps
+    }
+
+    /// Counts what a crash decides about: unsynced sectors, and unsynced changes of names.
+    pub fn unsynced(&self) -> (u32, usize) {
+        let state = self.state();
+        let sectors = state.writes.iter().map(|write| write.sectors().len()).sum::<usize>();
+        (u32::try_from(sectors).unwrap_or(u32::MAX), state.name_history.len())
     }
 
     /// Bytes of all files.
@@ -214,14 +228,22 @@ impl State {
         let writes = std::mem::take(&mut self.writes);
         let history = std::mem::take(&mut self.name_history);
         let mut budget = match crash {
-            Crash::LoseAll | Crash::Sectors(_) => 0,
+            Crash::LoseAll | Crash::Sectors(_) | Crash::Chosen { .. } => 0,
             Crash::KeepAll | Crash::Process => u64::MAX,
             Crash::KeepBytes(bytes) => bytes,
         };
+        let mut number = 0_u32;
         for write in &writes {
             let Some(content) = self.files.get_mut(write.file) else { continue };
             if let Crash::Sectors(seed) = crash {
-                keep_sectors(&mut content.synced, write, seed);
+                keep_sectors(&mut content.synced, write, |offset| {
+                    mix(seed ^ mix(offset as u64) ^ mix(write.file as u64).rotate_left(7)).is_multiple_of(2)
+                });
+            } else if let Crash::Chosen { sectors, .. } = crash {
+                keep_sectors(&mut content.synced, write, |_| {
+                    number += 1;
+                    sectors.checked_shr(number - 1).is_some_and(|rest| rest & 1 == 1)
+                });
             } else {
                 let keep = usize::try_from(budget).unwrap_or(usize::MAX).min(write.bytes.len());
                 apply(&mut content.synced, write.offset, write.bytes.get(..keep).unwrap_or(&[]));
@@ -231,6 +253,7 @@ impl State {
         let kept_names = match crash {
             Crash::LoseAll | Crash::KeepBytes(_) => 0,
             Crash::KeepAll | Crash::Process => history.len(),
+            Crash::Chosen { names, .. } => names.min(history.len()),
             Crash::Sectors(seed) => {
                 usize::try_from(mix(seed) % (history.len() as u64 + 1)).unwrap_or_default()
             }
@@ -266,15 +289,26 @@ fn mix(seed: u64) -> u64 {
 
 const SECTOR: usize = 512;
 
-fn keep_sectors(content: &mut Vec<u8>, write: &Write, seed: u64) {
-    let mut at = 0;
-    while at < write.bytes.len() {
-        let offset = write.offset + at;
-        let end = (at + SECTOR - offset % SECTOR).min(write.bytes.len());
-        if mix(seed ^ mix(offset as u64) ^ mix(write.file as u64).rotate_left(7)).is_multiple_of(2) {
+impl Write {
+    /// Parts of the write that a disk keeps or loses whole: where each begins in it and on the disk, and its end.
+    fn sectors(&self) -> Vec<(usize, usize, usize)> {
+        let mut sectors = Vec::new();
+        let mut at = 0;
+        while at < self.bytes.len() {
+            let offset = self.offset + at;
+            let end = (at + SECTOR - offset % SECTOR).min(self.bytes.len());
+            sectors.push((at, offset, end));
+            at = end;
+        }
+        sectors
+    }
+}
+
+fn keep_sectors(content: &mut Vec<u8>, write: &Write, mut keeps: impl FnMut(usize) -> bool) {
+    for (at, offset, end) in write.sectors() {
+        if keeps(offset) {
             apply(content, offset, write.bytes.get(at..end).unwrap_or(&[]));
         }
-        at = end;
     }
 }
 
