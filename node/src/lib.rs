@@ -7,7 +7,9 @@
 //! | [`config`] | settings of a node, from arguments, environment and file |
 //! | [`daemon`] | the node's process: sockets, links, watchers |
 //! | [`engine`] | the node's one thread of decisions and storage |
+//! | [`hook`] | what agents run at every prompt and tool: hooks and status line |
 //! | [`mcp`] | the server that agents start |
+//! | `wiring` | agents' files: `init`, `uninstall` |
 //!
 //! See `docs/architecture.md` for how one message passes through.
 
@@ -22,5 +24,7 @@ pub mod daemon;
 mod demo;
 mod doctor;
 pub mod engine;
+pub mod hook;
 pub mod launch;
 pub mod mcp;
+mod wiring;

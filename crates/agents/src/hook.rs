@@ -61,31 +61,36 @@ pub struct HookReport {
     pub event: HookEvent,
     /// Working folder, absolute.
     pub folder: Option<String>,
+    /// The turn that stops was held before.
+    pub held_before: bool,
+    /// Nonces of quotes in the prompt: it is a wake and not a person's, if one of them is alive.
+    pub nonces: Vec<String>,
 }
 
 impl HookReport {
     /// Reads what an agent wrote for this event. What is missing or of another shape is absent from the report.
     #[must_use]
     pub fn read(kind: &AgentKind, event: &str, input: &Value) -> Self {
-        let conversation = first_text(input, conversation_fields(kind)).map(str::to_owned);
+        let conversation = first_text(input, kind.conversation_fields()).map(str::to_owned);
         let folder = first_text(
             input,
             &["/cwd", "/directory", "/info/directory", "/workspaceRoots/0", "/workspace_roots/0"],
         );
-        Self { conversation, event: event_of(event, input), folder: folder.map(str::to_owned) }
-    }
-}
-
-/// Where each agent writes the id, as JSON pointers, best first.
-fn conversation_fields(kind: &AgentKind) -> &'static [&'static str] {
-    match kind {
-        AgentKind::ClaudeCode | AgentKind::Codex | AgentKind::Gemini | AgentKind::Qwen => &["/session_id"],
-        AgentKind::Grok => &["/sessionId", "/session_id"],
-        AgentKind::Copilot => &["/sessionId"],
-        AgentKind::Opencode => &["/sessionID", "/input/sessionID"],
-        AgentKind::Cline => &["/taskId", "/sessionContext/rootSessionId"],
-        AgentKind::Cursor => &["/conversation_id"],
-        AgentKind::Other(_) => &["/session_id", "/sessionId", "/conversation_id"],
+        let held_before = ["stop_hook_active", "stopHookActive"]
+            .iter()
+            .any(|name| input.get(name) == Some(&Value::Bool(true)));
+        let prompt = input.get("prompt").and_then(Value::as_str);
+        // Qwen runs its prompt hook after every tool as well, with nothing in it.
+        let after_tool = *kind == AgentKind::Qwen && prompt == Some("");
+        let event = event_of(event, input);
+        let event = if after_tool && event == HookEvent::Prompt { HookEvent::Tool } else { event };
+        Self {
+            conversation,
+            event,
+            folder: folder.map(str::to_owned),
+            held_before,
+            nonces: crate::quote::nonces(prompt.unwrap_or_default()),
+        }
     }
 }
 
@@ -96,7 +101,8 @@ fn first_text<'v>(input: &'v Value, pointers: &[&str]) -> Option<&'v str> {
         .filter(|text| !text.is_empty())
 }
 
-fn event_of(event: &str, input: &Value) -> HookEvent {
+/// What an event of this name is.
+pub(crate) fn event_of(event: &str, input: &Value) -> HookEvent {
     let field = |name: &str| input.get(name).and_then(Value::as_str).unwrap_or_default();
     match event {
         "SessionStart" | "sessionStart" | "event:session.created" => {
@@ -127,7 +133,8 @@ fn event_of(event: &str, input: &Value) -> HookEvent {
         | "AfterTool"
         | "BeforeModel"
         | "AfterModel"
-        | "BeforeToolSelection" => HookEvent::Tool,
+        | "BeforeToolSelection"
+        | "tool.execute.after" => HookEvent::Tool,
         "Stop" | "StopFailure" | "Interrupt" | "AfterAgent" | "agentStop" | "TaskComplete" | "TaskCancel"
         | "TaskError" | "event:session.idle" | "stop" => HookEvent::Stop,
         "event:session.status" => match input.pointer("/status/type").and_then(Value::as_str) {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use penpal_protocol::text::Label;
 
+use crate::agent;
+
 /// Agent kind of a session that was opened by hand.
 pub const BY_HAND: &str = "by-hand";
 
@@ -41,141 +43,39 @@ pub enum Model {
     Shared,
 }
 
-/// What is known of one agent.
-struct Facts {
-    kind: AgentKind,
-    name: &'static str,
-    model: Model,
+/// What tells one agent from the others; each stands in the agent's own file.
+pub(crate) struct Facts {
+    pub(crate) kind: AgentKind,
+    pub(crate) name: &'static str,
+    pub(crate) model: Model,
+    /// Where its hooks write the id of the conversation, as JSON pointers, best first.
+    pub(crate) conversation: &'static [&'static str],
     /// What its MCP client calls itself: whole names.
-    client_names: &'static [&'static str],
+    pub(crate) client_names: &'static [&'static str],
     /// What its MCP client calls itself: beginnings, where the server's name follows.
-    client_prefixes: &'static [&'static str],
+    pub(crate) client_prefixes: &'static [&'static str],
     /// File names of its program.
-    programs: &'static [&'static str],
+    pub(crate) programs: &'static [&'static str],
     /// Part of the path of its script or binary.
-    packages: &'static [&'static str],
+    pub(crate) packages: &'static [&'static str],
     /// Variables that hold the id of its conversation.
-    id_variables: &'static [&'static str],
+    pub(crate) id_variables: &'static [&'static str],
     /// Variables that stand in the environment of what it starts.
-    signs: &'static [&'static str],
+    pub(crate) signs: &'static [&'static str],
     /// Arguments of a run that nobody watches.
-    headless: &'static [&'static str],
+    pub(crate) headless: &'static [&'static str],
 }
 
 const FACTS: [Facts; 9] = [
-    Facts {
-        kind: AgentKind::ClaudeCode,
-        name: "claude-code",
-        model: Model::OnePerConversation,
-        client_names: &["claude-code"],
-        client_prefixes: &[],
-        programs: &["claude"],
-        packages: &["@anthropic-ai/claude-code"],
-        id_variables: &["CLAUDE_CODE_SESSION_ID"],
-        signs: &["CLAUDECODE", "CLAUDE_CODE_SESSION_ID", "CLAUDE_CODE_CHILD_SESSION"],
-        headless: &["-p", "--print"],
-    },
-    Facts {
-        kind: AgentKind::Codex,
-        name: "codex",
-        model: Model::Shared,
-        client_names: &["codex-mcp-client"],
-        client_prefixes: &[],
-        programs: &["codex"],
-        packages: &["@openai/codex"],
-        id_variables: &[],
-        signs: &[
-            "CODEX_SANDBOX",
-            "CODEX_SANDBOX_NETWORK_DISABLED",
-            "CODEX_THREAD_ID",
-            "CODEX_MANAGED_BY_NPM",
-        ],
-        headless: &["exec", "e"],
-    },
-    Facts {
-        kind: AgentKind::Opencode,
-        name: "opencode",
-        model: Model::Shared,
-        client_names: &["opencode"],
-        client_prefixes: &[],
-        programs: &["opencode"],
-        packages: &["/opencode-ai/"],
-        id_variables: &[],
-        signs: &["OPENCODE", "OPENCODE_PID"],
-        headless: &["run"],
-    },
-    Facts {
-        kind: AgentKind::Gemini,
-        name: "gemini",
-        model: Model::OnePerConversation,
-        client_names: &["gemini-cli-mcp-client"],
-        client_prefixes: &["gemini-cli-mcp-client-"],
-        programs: &["gemini"],
-        packages: &["@google/gemini-cli"],
-        id_variables: &["GEMINI_SESSION_ID"],
-        signs: &["GEMINI_CLI", "GEMINI_SESSION_ID"],
-        headless: &["-p", "--prompt"],
-    },
-    Facts {
-        kind: AgentKind::Cursor,
-        name: "cursor",
-        model: Model::OnePerConversation,
-        client_names: &["cursor-vscode", "cursor-agent"],
-        client_prefixes: &[],
-        programs: &["cursor-agent"],
-        packages: &[],
-        id_variables: &[],
-        signs: &["CURSOR_AGENT"],
-        headless: &["-p", "--print"],
-    },
-    Facts {
-        kind: AgentKind::Cline,
-        name: "cline",
-        model: Model::OnePerConversation,
-        client_names: &["@cline/core"],
-        client_prefixes: &[],
-        programs: &["cline"],
-        packages: &["@cline/cli"],
-        id_variables: &[],
-        signs: &["CLINE_CONNECTOR_CLI_LAUNCH"],
-        headless: &[],
-    },
-    Facts {
-        kind: AgentKind::Grok,
-        name: "grok",
-        model: Model::OnePerConversation,
-        client_names: &[],
-        client_prefixes: &["grok-shell-"],
-        programs: &["grok"],
-        packages: &["@xai-official/grok"],
-        id_variables: &["GROK_SESSION_ID"],
-        signs: &["GROK_SESSION_ID"],
-        headless: &["-p", "--print", "--prompt"],
-    },
-    Facts {
-        kind: AgentKind::Copilot,
-        name: "copilot",
-        model: Model::OnePerConversation,
-        client_names: &["copilot-cli"],
-        client_prefixes: &[],
-        programs: &["copilot"],
-        packages: &["@github/copilot"],
-        id_variables: &["COPILOT_AGENT_SESSION_ID"],
-        signs: &["COPILOT_AGENT_SESSION_ID", "COPILOT_CLI", "COPILOT_LOADER_PID"],
-        headless: &["-p", "--prompt"],
-    },
-    Facts {
-        kind: AgentKind::Qwen,
-        name: "qwen",
-        model: Model::OnePerConversation,
-        client_names: &[],
-        client_prefixes: &["qwen-cli-mcp-client"],
-        programs: &["qwen"],
-        packages: &["@qwen-code/qwen-code"],
-        id_variables: &[],
-        signs: &["QWEN_CODE", "QWEN_CODE_NO_RELAUNCH"],
-        headless: &["-p", "--prompt"],
-    },
+    agent::claude_code::FACTS,
+    agent::codex::FACTS,
+    agent::opencode::FACTS,
+    agent::gemini::FACTS,
+    agent::cursor::FACTS,
+    agent::cline::FACTS,
+    agent::grok::FACTS,
+    agent::copilot::FACTS,
+    agent::qwen::FACTS,
 ];
 
 /// Programs that run a script and are not an agent themselves.
@@ -282,6 +182,17 @@ impl AgentKind {
         self.facts().is_some_and(|facts| {
             arguments.iter().skip(1).any(|argument| facts.headless.contains(&argument.as_str()))
         })
+    }
+
+    /// File names of its program, best first.
+    #[must_use]
+    pub fn programs(&self) -> &'static [&'static str] {
+        self.facts().map_or(&[], |facts| facts.programs)
+    }
+
+    /// Where its hooks write the id of the conversation, as JSON pointers, best first.
+    pub(crate) fn conversation_fields(&self) -> &'static [&'static str] {
+        self.facts().map_or(&["/session_id", "/sessionId", "/conversation_id"], |facts| facts.conversation)
     }
 
     fn facts(&self) -> Option<&'static Facts> {

@@ -24,6 +24,7 @@ pub mod daemon;
 pub mod error;
 pub mod events;
 pub mod home;
+pub mod hook;
 pub mod mail;
 pub mod method;
 pub mod methods;

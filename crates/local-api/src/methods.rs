@@ -1,7 +1,7 @@
 //! The methods, in the order of the command line's table.
 
 use crate::method::{Method, MethodSchema};
-use crate::{account as a, contacts as c, daemon as d, mail as m, sessions as s, status as st};
+use crate::{account as a, contacts as c, daemon as d, hook as h, mail as m, sessions as s, status as st};
 
 macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident $path:literal $timeout:literal $request:ty => $answer:ty;)*) => {
@@ -121,6 +121,10 @@ methods! {
     SessionRename "session/rename" 10_000 s::RenameRequest => s::Session;
     /// Sets a session's summary.
     SessionSummary "session/summary" 10_000 s::SummaryRequest => s::Session;
+    /// Reports an agent's hook and takes the mail that it can show; commit or it is unread again.
+    Hook "hook" 150 h::HookRequest => h::HookAnswer;
+    /// What waits for the caller's session, for its status line.
+    Glance "glance" 150 h::GlanceRequest => h::Glance;
     /// Ends the node after what is under way.
     DaemonStop "daemon/stop" 15_000 d::StopRequest => d::Stopping;
 }

@@ -47,6 +47,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(commands::demo::Args),
+    Init(commands::init::Args),
+    Uninstall(commands::uninstall::Args),
     Status(commands::status::Args),
     Doctor(commands::doctor::Args),
     Register(commands::register::Args),
@@ -68,6 +70,8 @@ enum Command {
     #[command(subcommand)]
     Daemon(commands::daemon::Args),
     Mcp(commands::mcp::Args),
+    Hook(commands::hook::Args),
+    Statusline(commands::statusline::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
     Version(commands::version::Args),
@@ -123,6 +127,9 @@ impl Context {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(status) = crate::hook::light(std::env::args_os()) {
+        return status;
+    }
     let mut definition = Cli::command();
     let matches = definition.try_get_matches_from_mut(std::env::args_os());
     let parsed = matches.and_then(|mut matches| {
@@ -159,6 +166,8 @@ fn run(command: Option<Command>, context: &Context) -> Done {
     match command {
         None => commands::overview::run(context),
         Some(Command::Demo(args)) => commands::demo::run(&args, context),
+        Some(Command::Init(args)) => commands::init::run(&args, context),
+        Some(Command::Uninstall(args)) => commands::uninstall::run(&args, context),
         Some(Command::Status(args)) => commands::status::run(&args, context),
         Some(Command::Doctor(args)) => commands::doctor::run(&args, context),
         Some(Command::Register(args)) => commands::register::run(&args, context),
@@ -176,6 +185,8 @@ fn run(command: Option<Command>, context: &Context) -> Done {
         Some(Command::Session(args)) => commands::session::run(&args, context),
         Some(Command::Daemon(args)) => commands::daemon::run(&args, context),
         Some(Command::Mcp(args)) => commands::mcp::run(&args, context),
+        Some(Command::Hook(args)) => commands::hook::run(&args, context),
+        Some(Command::Statusline(args)) => commands::statusline::run(&args, context),
         Some(Command::Completions(args)) => commands::completions::run(&args, context),
         Some(Command::Man(args)) => commands::man::run(&args, context),
         Some(Command::Version(args)) => commands::version::run(&args, context),

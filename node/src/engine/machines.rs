@@ -15,6 +15,7 @@ use penpal_seal::{IdentityKeys, KeyFolder, ReceiveKeys, StoredReceiveKeys};
 use penpal_sessions::Sessions;
 use penpal_store::{LogStore, Options, Store};
 
+use super::calls::HookMemory;
 use super::clock::Clock;
 use super::fate::Fate;
 use super::links::{Links, PendingRequest};
@@ -120,6 +121,7 @@ pub(super) struct Engine {
     pub(super) foreign: BTreeMap<RelayPin, ForeignRelay>,
     pub(super) waiting: Waiting,
     pub(super) notices: Notices,
+    pub(super) hooks: HookMemory,
     /// Contacts with a connected device, as the home relay says.
     pub(super) up: BTreeSet<Fingerprint>,
     /// Presence that waits for a contact's bundle.
@@ -196,6 +198,7 @@ impl Engine {
             foreign: BTreeMap::new(),
             waiting: Waiting::default(),
             notices: Notices::default(),
+            hooks: HookMemory::default(),
             up: BTreeSet::new(),
             unsent_presence: BTreeMap::new(),
             foreign_envelopes: 0,

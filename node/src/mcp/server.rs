@@ -70,7 +70,7 @@ impl Server {
         Parameters(args): Parameters<SessionsArgs>,
         context: RequestContext<RoleServer>,
     ) -> ToolResult {
-        let caller = self.caller(&context);
+        let caller = self.caller(&context, args.penpal_session.as_deref());
         let outcome = self.blocking(move |node| list_sessions(node, caller, args.contact)).await;
         Ok(answer(outcome.map(|result| (sessions_text(&result), result))))
     }
@@ -85,7 +85,7 @@ impl Server {
         Parameters(args): Parameters<SendArgs>,
         context: RequestContext<RoleServer>,
     ) -> ToolResult {
-        let caller = self.caller(&context);
+        let caller = self.caller(&context, args.penpal_session.as_deref());
         let ask = args.kind == SendKind::Ask;
         let wait =
             args.wait_seconds.map(|seconds| Duration::from_secs(u64::from(seconds.min(MAX_WAIT_SECONDS))));
@@ -135,7 +135,7 @@ impl Server {
         context: RequestContext<RoleServer>,
     ) -> ToolResult {
         let request = TakeRequest {
-            caller: self.caller(&context),
+            caller: self.caller(&context, args.penpal_session.as_deref()),
             id: args.id,
             all: args.all,
             with: args.with,
@@ -163,7 +163,7 @@ impl Server {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let request = TakeRequest {
-                caller: self.caller(&context),
+                caller: self.caller(&context, args.penpal_session.as_deref()),
                 mechanism: Some("mcp".to_owned()),
                 wait_ms: millis(left.min(WAIT_SLICE)),
                 ..TakeRequest::default()
@@ -188,7 +188,11 @@ impl Server {
         Parameters(args): Parameters<SummaryArgs>,
         context: RequestContext<RoleServer>,
     ) -> ToolResult {
-        let request = SummaryRequest { caller: self.caller(&context), name: None, text: args.text };
+        let request = SummaryRequest {
+            caller: self.caller(&context, args.penpal_session.as_deref()),
+            name: None,
+            text: args.text,
+        };
         let outcome = self.call_slice::<SessionSummary>(request).await;
         Ok(answer(outcome.map(|session| {
             let result = SummaryResult { session: session.row.session, summary: session.row.summary };
@@ -226,14 +230,21 @@ impl ServerHandler for Server {
 }
 
 impl Server {
-    fn caller(&self, context: &RequestContext<RoleServer>) -> Caller {
+    /// `session` is what opencode's plugin adds to the arguments: its calls have no `_meta` that says which conversation it is.
+    fn caller(&self, context: &RequestContext<RoleServer>, session: Option<&str>) -> Caller {
         let from_meta = context.meta.client_info().map(|client| (client.name, client.version));
         let from_peer = || {
             let info = context.peer.peer_info();
             info.as_deref().map(|info| (info.client_info.name.clone(), info.client_info.version.clone()))
         };
         // A call without `_meta` is a call all the same.
-        let meta = serde_json::to_value(&context.meta).unwrap_or_default();
+        let mut meta = serde_json::to_value(&context.meta).unwrap_or_default();
+        if let Some(session) = session {
+            match meta.as_object_mut() {
+                Some(meta) => drop(meta.insert("sessionID".to_owned(), session.into())),
+                None => meta = serde_json::json!({ "sessionID": session }),
+            }
+        }
         self.caller_of(from_meta.or_else(from_peer), Some(&meta))
     }
 

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub(super) struct SessionsArgs {
     /// Only sessions of this contact
     pub(super) contact: Option<String>,
+    /// Which conversation calls, where only the agent's plugin can say so; models never see it
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(super) penpal_session: Option<String>,
 }
 
 /// Arguments of `send`.
@@ -31,6 +35,10 @@ pub(super) struct SendArgs {
     /// Wait so many seconds for the answer to an ask (for a note: until it is seen), at most 50
     #[serde(default)]
     pub(super) wait_seconds: Option<u32>,
+    /// Which conversation calls, where only the agent's plugin can say so; models never see it
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(super) penpal_session: Option<String>,
 }
 
 /// Kinds that `send` takes; an answer follows from `reply_to`.
@@ -54,6 +62,10 @@ pub(super) struct InboxArgs {
     pub(super) all: bool,
     /// Only mail with this contact or session
     pub(super) with: Option<String>,
+    /// Which conversation calls, where only the agent's plugin can say so; models never see it
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(super) penpal_session: Option<String>,
 }
 
 /// Arguments of `wait`.
@@ -62,6 +74,10 @@ pub(super) struct InboxArgs {
 pub(super) struct WaitArgs {
     /// How long, at most 50 seconds; 50 when absent
     pub(super) seconds: Option<u32>,
+    /// Which conversation calls, where only the agent's plugin can say so; models never see it
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(super) penpal_session: Option<String>,
 }
 
 /// Arguments of `set_summary`.
@@ -69,6 +85,10 @@ pub(super) struct WaitArgs {
 pub(super) struct SummaryArgs {
     /// One line about what this session is doing, at most 200 bytes; empty clears it
     pub(super) text: String,
+    /// Which conversation calls, where only the agent's plugin can say so; models never see it
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(super) penpal_session: Option<String>,
 }
 
 /// Result of `sessions`.

@@ -32,6 +32,19 @@ impl Nonce {
     }
 }
 
+/// Nonces of the quotes that begin in a text, as they are shown; at most 8.
+#[must_use]
+pub fn nonces(text: &str) -> Vec<String> {
+    const BEGIN: &str = "<penpal n=\"";
+    let after = text.split(BEGIN).skip(1).take(8);
+    let nonce = |rest: &str| {
+        let (nonce, end) = rest.split_at_checked(6)?;
+        let hexadecimal = nonce.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        (hexadecimal && end.starts_with("\">")).then(|| nonce.to_owned())
+    };
+    after.filter_map(nonce).collect()
+}
+
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c] = self.0;

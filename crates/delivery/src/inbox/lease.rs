@@ -101,6 +101,12 @@ impl Delivery {
         Lease { id, messages }
     }
 
+    /// Whether a message is handed out at present.
+    #[must_use]
+    pub fn is_leased(&self, key: &MailKey) -> bool {
+        self.inbox.entry(key).is_some_and(|entry| entry.lease.is_some())
+    }
+
     /// The last byte of leased mail reached the agent: it is surfaced, and its senders are told.
     ///
     /// `only` commits a part; the rest stays leased. A commit counts for five minutes after the lease ended as well: what

@@ -25,6 +25,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let out = context.out;
     let loss = if args.accept_loss { Loss::Accepted } else { Loss::Refused };
     let mut checks = crate::doctor::surroundings(&context.home, args.fix, loss);
+    checks.extend(crate::wiring::check::agents(&context.home, args.fix));
     match context.running_node().call::<DoctorMethod>(&DoctorRequest { caller: caller::gather() }) {
         Ok(answer) => checks.extend(answer.checks),
         Err(ApiError { code: ErrorCode::NoNode, .. }) => checks.push(Check {

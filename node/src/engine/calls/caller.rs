@@ -13,7 +13,7 @@ use penpal_sessions::{AgentConversation, Binding, Place, ProcessModel, ProcessRe
 use crate::engine::machines::Engine;
 
 impl Engine {
-    fn known(&self) -> Vec<KnownSession> {
+    pub(super) fn known(&self) -> Vec<KnownSession> {
         let session = |row: penpal_sessions::LocalView| KnownSession {
             session: row.session,
             agent: AgentKind::from_label(&row.agent),
@@ -40,6 +40,16 @@ impl Engine {
             Via::McpStart => (Occasion::McpStart, Sign::Seen),
             Via::McpCall => (Occasion::McpCall, Sign::Call),
         };
+        self.place_caller(caller, occasion, Some(sign))
+    }
+
+    /// The same for an occasion that is known; `sign` is the sign of life that it is.
+    pub(super) fn place_caller(
+        &mut self,
+        caller: &Caller,
+        occasion: Occasion,
+        sign: Option<Sign>,
+    ) -> Result<Option<SessionId>, ApiError> {
         let placed = match decide(caller, occasion, &self.known()) {
             Decision::Known { session } => Some(session),
             Decision::Bind { session, conversation, process, absorb, fresh } => {
@@ -75,7 +85,7 @@ impl Engine {
                     placed.map_err(|error| ApiError::new(ErrorCode::WhichSession, error.to_string()))?;
                 Some(placed.session)
             }
-            Decision::NeedsId { candidates, .. } if caller.via != Via::McpStart => {
+            Decision::NeedsId { candidates, .. } if occasion != Occasion::McpStart => {
                 let names = candidates.iter().filter_map(|sid| self.sessions.session(*sid));
                 let names = names.map(|view| view.name.to_string()).collect();
                 let message = "this agent runs many conversations and does not say which one calls";
@@ -83,7 +93,7 @@ impl Engine {
             }
             Decision::NeedsId { .. } | Decision::Outside | Decision::Nothing => None,
         };
-        if let Some(session) = placed
+        if let (Some(session), Some(sign)) = (placed, sign)
             && let Err(error) = self.sessions.handle_sign(session, sign, self.now)
         {
             tracing::debug!(%error, "a sign of a session that is gone");

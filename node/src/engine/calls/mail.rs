@@ -81,7 +81,11 @@ impl Engine {
         all
     }
 
-    fn page_through(&self, selection: Selection, after: Option<u64>) -> Result<Vec<MailView>, ApiError> {
+    pub(super) fn page_through(
+        &self,
+        selection: Selection,
+        after: Option<u64>,
+    ) -> Result<Vec<MailView>, ApiError> {
         let mut all: Vec<MailView> = Vec::new();
         let mut after = after;
         loop {
@@ -177,6 +181,9 @@ impl Engine {
         let left = self.delivery.unread(mailbox).unread.saturating_sub(leased);
         let lease_text =
             (!messages.is_empty()).then(|| self.lease_text(lease.id, mailbox, request.mechanism.as_deref()));
+        if let Some(lease) = &lease_text {
+            self.remember_quote(&quote, mailbox, lease);
+        }
         Ok(Taken { v: SHAPE_VERSION, lease: lease_text, messages, quote, more: count(left) })
     }
 

@@ -4,6 +4,7 @@ mod account;
 mod caller;
 mod contacts;
 mod finish;
+mod hook;
 mod mail;
 mod send;
 mod sessions;
@@ -14,6 +15,8 @@ use std::time::Duration;
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::methods::Call;
 use penpal_protocol::text::Label;
+
+pub(super) use hook::HookMemory;
 
 use super::CallId;
 use super::machines::Engine;
@@ -104,6 +107,8 @@ impl Engine {
             Call::SessionClose(request) => self.session_close(&request),
             Call::SessionRename(request) => self.session_rename(&request),
             Call::SessionSummary(request) => self.session_summary(&request),
+            Call::Hook(request) => self.hook(&request),
+            Call::Glance(request) => self.glance(&request),
             Call::DaemonStop(request) => self.daemon_stop(&request),
         }
     }

@@ -1,0 +1,314 @@
+//! Puts entries into a JSON file and takes them out.
+
+use serde_json::{Value, json};
+
+use super::jsonc::{self, Kind, Node};
+use super::ours::{is_our_command, is_our_hook, is_our_server, wrap, wrapped_command};
+use super::{JsonEntry, WireError, Without};
+
+/// Most of our entries that one file is thought to hold.
+const MAX_ENTRIES: usize = 1_000;
+
+/// The text with all entries in it.
+pub(super) fn put(text: &str, entries: &[JsonEntry]) -> Result<String, WireError> {
+    let mut text = text.to_owned();
+    for entry in entries {
+        let before = jsonc::parse(&text)?;
+        let put = put_one(&text, before.as_ref(), entry)?;
+        let after = jsonc::parse(&put)?;
+        // What was there is there still: an edit that changed anything else is not made.
+        let (before, after) = (before.map(|node| node.value()), after.map(|node| node.value()));
+        if !grew(before.as_ref().unwrap_or(&json!({})), after.as_ref().unwrap_or(&Value::Null)) {
+            return Err(WireError::Shape {
+                what: "it cannot be changed without losing something".to_owned(),
+            });
+        }
+        text = put;
+    }
+    Ok(text)
+}
+
+fn put_one(text: &str, root: Option<&Node>, entry: &JsonEntry) -> Result<String, WireError> {
+    match entry {
+        JsonEntry::Member { at, name, value } => put_member(text, root, at, name, value),
+        JsonEntry::Element { at, value } => put_element(text, root, at, value),
+        JsonEntry::Default { name, value } => {
+            if root.is_some_and(|root| root.get(name).is_some()) {
+                return Ok(text.to_owned());
+            }
+            make(text, root, &[], Some(name), value)
+        }
+        JsonEntry::StatusLine { command } => put_status_line(text, root, command),
+    }
+}
+
+fn put_member(
+    text: &str,
+    root: Option<&Node>,
+    at: &[String],
+    name: &str,
+    value: &Value,
+) -> Result<String, WireError> {
+    let found = root.and_then(|root| root.at(at)).and_then(|parent| parent.get(name));
+    let Some(found) = found else { return make(text, root, at, Some(name), value) };
+    let there = found.value();
+    if !is_our_server(&there) {
+        let what =
+            format!("an MCP server called {name} is there that does not start this program; rename it");
+        return Err(WireError::Taken { what });
+    }
+    // What its person added stays.
+    let mut wanted = there.clone();
+    if let (Some(wanted), Some(ours)) = (wanted.as_object_mut(), value.as_object()) {
+        for (name, value) in ours {
+            let kept = name == "env" || name == "enabled" || name == "tools";
+            if !(kept && wanted.contains_key(name)) {
+                wanted.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    Ok(if wanted == there { text.to_owned() } else { jsonc::replace(text, found, &wanted) })
+}
+
+fn put_element(text: &str, root: Option<&Node>, at: &[String], value: &Value) -> Result<String, WireError> {
+    let found = root.and_then(|root| root.at(at));
+    let ours: Vec<&Node> = found.map(Node::items).unwrap_or_default().iter().flat_map(commands).collect();
+    let command = command_of(value).unwrap_or_default();
+    match ours.split_first() {
+        None => make(text, root, at, None, value),
+        Some((first, more)) => {
+            // One is enough: others are from another place where the program was once.
+            if let Some(last) = more.last() {
+                let without =
+                    take_hooks_where(text, &mut |node| std::ptr::eq(node, *last) || node.span == last.span)?;
+                let root = jsonc::parse(&without)?;
+                return put_element(&without, root.as_ref(), at, value);
+            }
+            let command = Value::from(command);
+            let same = first.value() == command;
+            Ok(if same { text.to_owned() } else { jsonc::replace(text, first, &command) })
+        }
+    }
+}
+
+fn put_status_line(text: &str, root: Option<&Node>, command: &str) -> Result<String, WireError> {
+    let way = ["statusLine".to_owned()];
+    let Some(there) = root.and_then(|root| root.at(&way)) else {
+        return make(text, root, &[], Some("statusLine"), &json!({ "type": "command", "command": command }));
+    };
+    let Some(found) = there.get("command") else {
+        return Err(WireError::Taken {
+            what: "a status line is there that is no command; it stays".to_owned(),
+        });
+    };
+    let Value::String(line) = found.value() else {
+        return Err(WireError::Taken {
+            what: "a status line is there that is no command; it stays".to_owned(),
+        });
+    };
+    let wanted = match wrapped_command(&line) {
+        Some(None) => command.to_owned(),
+        Some(Some(inner)) => wrap(command, &inner),
+        None => wrap(command, &line),
+    };
+    Ok(if wanted == line { text.to_owned() } else { jsonc::replace(text, found, &Value::from(wanted)) })
+}
+
+/// Adds a child where there is none yet, with everything on the way to it.
+fn make(
+    text: &str,
+    root: Option<&Node>,
+    at: &[String],
+    name: Option<&str>,
+    value: &Value,
+) -> Result<String, WireError> {
+    let mut node = root;
+    let mut missing = at;
+    if let Some(mut here) = root {
+        for (depth, part) in at.iter().enumerate() {
+            match here.get(part) {
+                Some(next) => here = next,
+                None => {
+                    missing = at.get(depth..).unwrap_or_default();
+                    break;
+                }
+            }
+            missing = at.get(depth + 1..).unwrap_or_default();
+        }
+        node = Some(here);
+    }
+    // From inside out: the child, then what holds it.
+    let holder = |name: Option<&str>, value: Value| match name {
+        Some(name) => json!({ name: value }),
+        None => json!([value]),
+    };
+    let (mut name, mut value) = (name.map(str::to_owned), value.clone());
+    for part in missing.iter().rev() {
+        value = holder(name.as_deref(), value);
+        name = Some(part.clone());
+    }
+    let Some(node) = node else { return Ok([text, &jsonc::fresh(&holder(name.as_deref(), value))].concat()) };
+    match (&node.kind, &name) {
+        (Kind::Object(_), Some(_)) | (Kind::Array(_), None) => {
+            Ok(jsonc::append(text, node, name.as_deref(), &value))
+        }
+        _ => {
+            let way = if at.is_empty() { "the file".to_owned() } else { at.join(".") };
+            Err(WireError::Shape { what: format!("{way} is not of the kind that is needed there") })
+        }
+    }
+}
+
+/// The text without anything of ours.
+pub(super) fn take(text: &str, entries: &[JsonEntry]) -> Result<Without, WireError> {
+    let mut text = text.to_owned();
+    for entry in entries {
+        text = match entry {
+            JsonEntry::Member { at, name, .. } => take_member(&text, at, name)?,
+            JsonEntry::Element { .. } => take_hooks_where(&text, &mut |_| true)?,
+            JsonEntry::StatusLine { .. } => take_status_line(&text)?,
+            JsonEntry::Default { .. } => text,
+        };
+    }
+    let defaults = |name: &str| {
+        entries.iter().any(|entry| matches!(entry, JsonEntry::Default { name: ours, .. } if ours == name))
+    };
+    let bare = match jsonc::parse(&text)? {
+        None => true,
+        Some(Node { kind: Kind::Object(members), .. }) => members.iter().all(|member| defaults(&member.name)),
+        Some(_) => false,
+    };
+    let remarks = text.contains("//") || text.contains("/*");
+    Ok(Without { bare: bare && !remarks, text })
+}
+
+fn take_member(text: &str, at: &[String], name: &str) -> Result<String, WireError> {
+    let Some(root) = jsonc::parse(text)? else { return Ok(text.to_owned()) };
+    let Some(parent) = root.at(at) else { return Ok(text.to_owned()) };
+    let place = parent
+        .members()
+        .iter()
+        .position(|member| member.name == name && is_our_server(&member.value.value()));
+    let Some(place) = place else { return Ok(text.to_owned()) };
+    let without = jsonc::remove(text, parent, place);
+    prune(&without, at)
+}
+
+fn take_status_line(text: &str) -> Result<String, WireError> {
+    let Some(root) = jsonc::parse(text)? else { return Ok(text.to_owned()) };
+    let place = root.members().iter().position(|member| member.name == "statusLine");
+    let Some((place, member)) = place.and_then(|place| Some((place, root.members().get(place)?))) else {
+        return Ok(text.to_owned());
+    };
+    let Some(command) = member.value.get("command") else { return Ok(text.to_owned()) };
+    let line = command.value();
+    Ok(match line.as_str().and_then(wrapped_command) {
+        None => text.to_owned(),
+        Some(None) => jsonc::remove(text, &root, place),
+        Some(Some(inner)) => jsonc::replace(text, command, &Value::from(inner)),
+    })
+}
+
+/// Takes out hooks of ours, of whatever event, whose command the caller wants gone.
+fn take_hooks_where(text: &str, wanted: &mut dyn FnMut(&Node) -> bool) -> Result<String, WireError> {
+    let mut text = text.to_owned();
+    for _ in 0..MAX_ENTRIES {
+        let Some(root) = jsonc::parse(&text)? else { return Ok(text) };
+        let Some(hooks) = root.get("hooks") else { return Ok(text) };
+        let found = hooks.members().iter().find_map(|event| {
+            let way = vec!["hooks".to_owned(), event.name.clone()];
+            find_hook(&event.value, wanted).map(|steps| (way, steps))
+        });
+        let Some((way, steps)) = found else { return Ok(text) };
+        text = remove_hook(&text, &root, &way, &steps);
+        text = prune(&text, &way)?;
+    }
+    Ok(text)
+}
+
+/// Steps from an event's array to a hook of ours: an element, or an element of a group.
+fn find_hook(event: &Node, wanted: &mut dyn FnMut(&Node) -> bool) -> Option<Vec<usize>> {
+    for (index, item) in event.items().iter().enumerate() {
+        if is_our_hook(&item.value()) && commands(item).any(&mut *wanted) {
+            return Some(vec![index]);
+        }
+        let group = item.get("hooks").map(Node::items).unwrap_or_default();
+        for (inner, hook) in group.iter().enumerate() {
+            if is_our_hook(&hook.value()) && commands(hook).any(&mut *wanted) {
+                // A group of ours alone goes as a whole.
+                return Some(if group.len() == 1 { vec![index] } else { vec![index, inner] });
+            }
+        }
+    }
+    None
+}
+
+fn remove_hook(text: &str, root: &Node, way: &[String], steps: &[usize]) -> String {
+    let Some(event) = root.at(way) else { return text.to_owned() };
+    match steps {
+        [index] => jsonc::remove(text, event, *index),
+        [index, inner] => {
+            let group = event.items().get(*index).and_then(|group| group.get("hooks"));
+            group.map_or_else(|| text.to_owned(), |group| jsonc::remove(text, group, *inner))
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Takes out what became empty, from the end of a way on.
+fn prune(text: &str, way: &[String]) -> Result<String, WireError> {
+    let Some((name, above)) = way.split_last() else { return Ok(text.to_owned()) };
+    let Some(root) = jsonc::parse(text)? else { return Ok(text.to_owned()) };
+    let Some(parent) = root.at(above) else { return Ok(text.to_owned()) };
+    let place = parent.members().iter().position(|member| {
+        let empty = member.value.items().is_empty() && member.value.members().is_empty();
+        let brackets = text.get(member.value.span.clone()).unwrap_or_default();
+        // A remark between the brackets is somebody's.
+        member.name == *name && empty && !brackets.contains('/')
+    });
+    match place {
+        Some(place) => prune(&jsonc::remove(text, parent, place), above),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// Texts within a hook's entry that are commands of ours.
+fn commands(node: &Node) -> impl Iterator<Item = &Node> {
+    let own = ["command", "bash"].into_iter().filter_map(|name| node.get(name));
+    let inner = node.get("hooks").map(Node::items).unwrap_or_default().iter();
+    let inner = inner.flat_map(|hook| ["command", "bash"].into_iter().filter_map(|name| hook.get(name)));
+    own.chain(inner).filter(|found| found.value().as_str().is_some_and(is_our_command))
+}
+
+fn command_of(value: &Value) -> Option<String> {
+    let own = value.get("command").or_else(|| value.get("bash"));
+    let own = own.or_else(|| value.pointer("/hooks/0/command"));
+    own.and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Whether everything of `before` is in `after`: commands and servers of ours may differ.
+fn grew(before: &Value, after: &Value) -> bool {
+    match (before, after) {
+        (Value::Object(_), Value::Object(_)) if is_our_server(before) => is_our_server(after),
+        (Value::Object(before), Value::Object(after)) => {
+            before.iter().all(|(name, value)| after.get(name).is_some_and(|now| grew(value, now)))
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            let theirs = |items: &[Value]| -> Vec<Value> {
+                items.iter().filter(|item| !holds_ours(item)).cloned().collect()
+            };
+            theirs(before) == theirs(after)
+        }
+        (Value::String(before), Value::String(after)) => {
+            before == after
+                || is_our_command(before)
+                || wrapped_command(after).flatten().as_ref() == Some(before)
+        }
+        _ => before == after,
+    }
+}
+
+fn holds_ours(value: &Value) -> bool {
+    let group = value.get("hooks").and_then(Value::as_array);
+    is_our_hook(value) || group.is_some_and(|hooks| hooks.iter().any(is_our_hook))
+}

@@ -1,0 +1,142 @@
+//! Tells penpal's entries from everybody else's, by what they run.
+
+use serde_json::Value;
+
+use super::split;
+
+/// Option after which the wrapped command of a status line stands.
+const THEN: &str = "--then";
+
+fn is_our_program(path: &str) -> bool {
+    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    file == "penpal" || file == "penpal.exe"
+}
+
+/// What these words make penpal do (`hook`, `mcp`, `statusline`), if they run it.
+fn part<'w>(words: &[&'w str]) -> Option<&'w str> {
+    let mut words = words.iter().skip_while(|word| word.contains('=') || **word == "exec" || **word == "env");
+    if !is_our_program(words.next()?) {
+        return None;
+    }
+    let mut next = words.next().copied()?;
+    if next == "--home" {
+        words.next()?;
+        next = words.next().copied()?;
+    }
+    ["hook", "mcp", "statusline"].contains(&next).then_some(next)
+}
+
+/// Whether a shell line runs penpal as an agent's hook or status line.
+#[must_use]
+pub fn is_our_command(line: &str) -> bool {
+    let words = split(line).unwrap_or_default();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    part(&words).is_some_and(|part| part != "mcp")
+}
+
+/// The command that a status line of ours wraps; `Some(None)` when it wraps none, `None` when it is not ours.
+#[must_use]
+pub fn wrapped_command(line: &str) -> Option<Option<String>> {
+    let words = split(line)?;
+    let plain: Vec<&str> = words.iter().map(String::as_str).collect();
+    if part(&plain) != Some("statusline") {
+        return None;
+    }
+    let at = words.iter().position(|word| word == THEN);
+    Some(at.and_then(|at| words.get(at + 1).cloned()))
+}
+
+/// A status line of ours that runs `wrapped` as well.
+pub(super) fn wrap(command: &str, wrapped: &str) -> String {
+    format!("{command} {THEN} {}", super::quote(wrapped))
+}
+
+/// Whether the value of an MCP server starts penpal.
+pub(super) fn is_our_server(value: &Value) -> bool {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let words: Vec<String> = match value.get("command") {
+        Some(Value::String(command)) => {
+            let args = value.get("args").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            std::iter::once(command.clone()).chain(args.iter().filter_map(text)).collect()
+        }
+        Some(Value::Array(words)) => words.iter().filter_map(text).collect(),
+        _ => return value.get("transport").is_some_and(is_our_server),
+    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    part(&words) == Some("mcp")
+}
+
+/// Whether a hook's entry itself (not one within it) runs penpal.
+pub(super) fn is_our_hook(value: &Value) -> bool {
+    ["command", "bash"].iter().any(|name| value.get(name).and_then(Value::as_str).is_some_and(is_our_command))
+}
+
+/// Whether a file that stands alone was written by penpal: a script, a plugin or a list of hooks that runs nothing else.
+#[must_use]
+pub fn is_our_script(text: &str) -> bool {
+    if let Some(script) = text.strip_prefix("#!/bin/sh\n") {
+        return script.lines().all(|line| line.trim().is_empty() || is_our_command(line));
+    }
+    if text.starts_with("// penpal: ") {
+        return true;
+    }
+    let Ok(value) = serde_json::from_str::<Value>(text) else { return false };
+    let mut commands = Vec::new();
+    collect(&value, &mut commands);
+    !commands.is_empty() && commands.iter().all(|command| is_our_command(command))
+}
+
+fn collect<'v>(value: &'v Value, commands: &mut Vec<&'v str>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value.as_str() {
+                    Some(command) if name == "command" || name == "bash" => commands.push(command),
+                    Some(_) | None => collect(value, commands),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, commands)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_runs_penpal_is_ours() {
+        assert!(is_our_command("/usr/bin/penpal hook codex Stop"));
+        assert!(is_our_command("'/opt/my tools/penpal' --home '/a b' hook qwen Stop"));
+        assert!(is_our_command("exec penpal hook cline TaskStart"));
+        assert!(is_our_command("penpal statusline --then 'x'"));
+        for other in [
+            "echo penpal hook codex Stop",
+            "penpal-relay hook x",
+            "/opt/notpenpal hook x y",
+            "penpal send web hook",
+            "mypenpal statusline",
+            "penpal",
+            "'penpal hook",
+            "",
+        ] {
+            assert!(!is_our_command(other), "{other}");
+        }
+        assert!(is_our_server(&json!({ "command": "/x/penpal", "args": ["mcp"] })));
+        assert!(is_our_server(&json!({ "command": ["penpal", "--home", "/h", "mcp"] })));
+        assert!(is_our_server(&json!({ "transport": { "command": "penpal", "args": ["mcp"] } })));
+        assert!(!is_our_server(&json!({ "command": "npx", "args": ["penpal", "mcp"] })));
+        assert!(!is_our_server(&json!({ "url": "https://penpal.example" })));
+    }
+
+    #[test]
+    fn a_wrapped_status_line_is_found_again() {
+        let wrapped = wrap("/x/penpal statusline", "sh -c 'echo \"it'\\''s\"'");
+        assert_eq!(wrapped_command(&wrapped), Some(Some("sh -c 'echo \"it'\\''s\"'".to_owned())));
+        assert_eq!(wrapped_command("/x/penpal statusline"), Some(None));
+        assert_eq!(wrapped_command("starship prompt"), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! `penpal uninstall`
+
+use penpal_local_api::SHAPE_VERSION;
+use penpal_local_api::daemon::StopRequest;
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::methods::DaemonStop;
+use serde_json::json;
+
+use crate::cli::output::clean;
+use crate::cli::{Context, Done, Failure};
+use crate::wiring::service::Service;
+use crate::wiring::{self, State};
+
+/// What has to be typed before keys and mail are deleted.
+const CONFIRMATION: &str = "delete everything";
+
+/// Take penpal out of every agent's files, and the node out of login
+///
+/// A file that nobody changed since `init` becomes what it was, byte by byte; from any other only penpal's entries are taken. Keys, mail and
+/// the copies that `init` made stay, unless --purge is given.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Delete keys, mail and settings as well, after a typed confirmation. The account is lost with them
+    #[arg(long)]
+    purge: bool,
+
+    /// Show every line that would change, and change nothing
+    #[arg(long, conflicts_with = "purge")]
+    dry_run: bool,
+
+    /// Do not ask before taking entries out
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Done {
+    let out = context.out;
+    // Which program is wired in does not matter for taking it out.
+    let setup = wiring::setup(&context.home, std::env::current_exe().ok())?;
+    let plan = wiring::unwire(&setup, &context.home);
+    let service = Service::new(&setup.user, setup.program.path(), &context.home);
+    let files: Vec<_> =
+        plan.agents.iter().flat_map(|agent| &agent.files).filter(|file| file.changes()).collect();
+    if !out.json {
+        for file in &files {
+            let what = if file.after.is_some() { "entries go" } else { "goes" };
+            out.line(format_args!("  {} ({what})", clean(&file.path.display().to_string())))?;
+            if args.dry_run {
+                let (before, after) = (file.before.as_deref(), file.after.as_deref());
+                for line in wiring::diff(before.unwrap_or_default(), after.unwrap_or_default()) {
+                    out.line(format_args!("    {}", penpal_agents::terminal::lines(&line)))?;
+                }
+            }
+        }
+        for agent in plan.agents.iter().filter(|agent| agent.state == State::Conflict) {
+            for remark in &agent.remarks {
+                out.remark(format_args!("  {} {}: {}", out.warn("!"), agent.agent.title(), clean(remark)));
+            }
+        }
+        if files.is_empty() {
+            out.line("  No agent's file holds anything of penpal.")?;
+        }
+    }
+    if args.dry_run {
+        if out.json {
+            let paths: Vec<_> = files.iter().map(|file| &file.path).collect();
+            out.json(&json!({ "v": SHAPE_VERSION, "would_change": paths }))?;
+        }
+        return Ok(());
+    }
+    if !files.is_empty() && !args.yes {
+        match out.ask("Take these out? [y/N]").as_deref() {
+            Some("y" | "Y" | "yes") => {}
+            Some(_) => return Err(Failure::Status(1)),
+            None => {
+                let error = ApiError::new(ErrorCode::NeedsAnswer, "it has to be asked whether to do this");
+                return Err(error.hint("penpal uninstall --yes, or --dry-run to look only").into());
+            }
+        }
+    }
+    if args.purge {
+        confirm(context)?;
+    }
+    let applied = wiring::apply(&plan, &context.home, false)?;
+    let login = service.remove();
+    if let Err(why) = &login {
+        out.remark(format_args!("  {} at login: {why}", out.warn("!")));
+    }
+    if args.purge {
+        purge(context)?;
+    }
+    for (path, why) in &applied.failed {
+        out.remark(format_args!("{} {}: {}", out.warn("✗"), path.display(), clean(why)));
+    }
+    if out.json {
+        out.json(&json!({
+            "v": SHAPE_VERSION,
+            "written": applied.written,
+            "backups": applied.backups.filter(|_| !args.purge),
+            "login": login.unwrap_or(false),
+            "purged": args.purge,
+        }))?;
+    } else {
+        let kept = if args.purge {
+            "Keys and mail are deleted."
+        } else {
+            "Keys and mail stay: penpal uninstall --purge"
+        };
+        out.line(format_args!("  {} files changed. {kept}", applied.written.len()))?;
+    }
+    if applied.failed.is_empty() { Ok(()) } else { Err(Failure::Status(1)) }
+}
+
+/// Keys cannot be made again: a person types that they may go.
+fn confirm(context: &Context) -> Result<(), Failure> {
+    let home = context.home.path().display();
+    let question = format!("All keys, mail and the account in {home} will be gone. Type \"{CONFIRMATION}\":");
+    match context.out.ask(&question) {
+        Some(typed) if typed == CONFIRMATION => Ok(()),
+        Some(_) => Err(Failure::Status(1)),
+        None => {
+            let error =
+                ApiError::new(ErrorCode::NeedsPerson, "only a person at a terminal may delete keys and mail");
+            Err(error.hint("run penpal uninstall --purge in your own terminal").into())
+        }
+    }
+}
+
+fn purge(context: &Context) -> Result<(), Failure> {
+    let stopped = context.running_node().call::<DaemonStop>(&StopRequest { keep_stopped: true });
+    if let Err(error) = stopped
+        && error.code != ErrorCode::NoNode
+    {
+        return Err(error.into());
+    }
+    let home = context.home.path();
+    // The node has answered and ends now; what it still writes must not come back.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(15);
+    while std::os::unix::net::UnixStream::connect(context.home.socket()).is_ok()
+        && std::time::Instant::now() < until
+    {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::fs::remove_dir_all(home)
+        .or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })
+        .map_err(|error| {
+            ApiError::new(ErrorCode::HomeUnusable, format!("{}: {error}", home.display())).into()
+        })
+}

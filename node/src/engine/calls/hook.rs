@@ -1,0 +1,269 @@
+//! `hook` and `glance`: what happens in an agent, and what its hooks and status line show.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use penpal_agents::agent::{self, Sight};
+use penpal_agents::caller::{Decision, Occasion, decide};
+use penpal_agents::hook::{HookEvent as Event, StartKind};
+use penpal_agents::kind::AgentKind;
+use penpal_agents::quote::Shown;
+use penpal_delivery::{MailKey, MailView, Mailbox, Selection};
+use penpal_local_api::SHAPE_VERSION;
+use penpal_local_api::caller::Caller;
+use penpal_local_api::error::ApiError;
+use penpal_local_api::hook::{Glance, GlanceRequest, HookAnswer, HookEvent, HookRequest, HookShows};
+use penpal_local_api::mail::CommitRequest;
+use penpal_protocol::ids::SessionId;
+use penpal_protocol::sealed::{Kind, Reach};
+use penpal_protocol::text::Label;
+use penpal_sessions::{DeliveryMode, Sign};
+
+use super::{Outcome, now};
+use crate::engine::machines::{Engine, delivery_step};
+
+/// Most text that a hook shows at once, in bytes of the messages' content; the rest is left to `inbox`.
+const MAX_DIGEST_BYTES: u32 = 4 * 1024;
+
+/// Most messages that a hook shows at once.
+const MAX_DIGEST: usize = 20;
+
+/// How long a quote that was handed out is recognised when it comes back as a prompt: as long as its lease can be committed.
+const QUOTE_LIFE: Duration = Duration::from_secs(5 * 60);
+
+/// Most quotes that are remembered; the oldest is forgotten.
+const MAX_QUOTES: usize = 256;
+
+/// What hooks left behind. All of it is short-lived and lost with the process: at worst mail is shown once more.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct HookMemory {
+    /// Sessions whose turn was held since their last prompt.
+    held: BTreeSet<SessionId>,
+    /// Newest message that was there when a digest left some out: older ones are left to `inbox`.
+    left: BTreeMap<SessionId, u64>,
+    /// Quotes that were handed out, oldest first.
+    quotes: VecDeque<LiveQuote>,
+}
+
+#[derive(Debug)]
+struct LiveQuote {
+    nonce: String,
+    mailbox: Mailbox,
+    lease: String,
+    until: Duration,
+}
+
+impl Engine {
+    pub(super) fn hook(&mut self, request: &HookRequest) -> Outcome {
+        let event = event(request.event);
+        let placed = self.place_caller(&request.caller, Occasion::Hook(event), sign(event))?;
+        let Some(session) = placed else {
+            return now(&HookAnswer { v: SHAPE_VERSION, ..HookAnswer::default() });
+        };
+        if event == Event::End {
+            if let Err(error) = self.sessions.handle_end(session, self.now) {
+                tracing::debug!(%error, "the end of a session that is gone");
+            }
+            self.hooks.held.remove(&session);
+            return self.nothing_to_show(session);
+        }
+        self.note_reach(session, &request.caller, event);
+        if self.is_wake(session, &request.nonces) {
+            return self.nothing_to_show(session);
+        }
+        if event == Event::Prompt {
+            self.hooks.held.remove(&session);
+        }
+        let off = self.sessions.session(session).is_none_or(|view| view.mode == DeliveryMode::Off);
+        if off || request.shows == HookShows::Nothing {
+            return self.nothing_to_show(session);
+        }
+        let holds = request.shows == HookShows::Hold;
+        if holds && (request.held_before || self.hooks.held.contains(&session)) {
+            return self.nothing_to_show(session);
+        }
+        let mailbox = Mailbox::Session(session);
+        if self.delivery.unread(mailbox).unread == 0 {
+            return self.nothing_to_show(session);
+        }
+        let waiting = self.to_show(session, mailbox)?;
+        // A turn is held for what its session is to answer or asked for; a note can wait.
+        let calls = |view: &MailView| matches!(view.kind, Kind::Ask | Kind::Reply);
+        if waiting.is_empty() || (holds && !waiting.iter().any(calls)) {
+            return self.nothing_to_show(session);
+        }
+        let (keys, left) = digest(&waiting);
+        if holds {
+            self.hooks.held.insert(session);
+        }
+        if left > 0
+            && let Some(newest) = waiting.iter().map(|view| view.ordinal).max()
+        {
+            self.hooks.left.insert(session, newest);
+        }
+        let lease = self.delivery.take(mailbox, Some(&keys), MAX_DIGEST, &mut delivery_step!(self));
+        let messages: Result<Vec<_>, ApiError> =
+            lease.messages.iter().map(|view| self.message(view)).collect();
+        let mut quote = self.quote(&messages?, Shown::Head);
+        let text = self.lease_text(lease.id, mailbox, Some(mechanism(event)));
+        self.remember_quote(&quote, mailbox, &text);
+        if left > 0 {
+            quote.push_str(&format!("\n{left} more unread: read them with inbox()."));
+        }
+        now(&HookAnswer { v: SHAPE_VERSION, session: self.name_of(session), lease: Some(text), quote })
+    }
+
+    /// What waits for the caller's session; changes nothing and makes no session.
+    pub(super) fn glance(&mut self, request: &GlanceRequest) -> Outcome {
+        let session = match decide(&request.caller, Occasion::Command, &self.known()) {
+            Decision::Known { session } | Decision::Bind { session, .. } => Some(session),
+            Decision::New { .. } | Decision::NeedsId { .. } | Decision::Outside | Decision::Nothing => None,
+        };
+        let Some(session) = session else { return now(&Glance { v: SHAPE_VERSION, ..Glance::default() }) };
+        let mailbox = Mailbox::Session(session);
+        let waiting = self.delivery.unread(mailbox);
+        let mut asker = None;
+        if waiting.asks > 0 {
+            let unread = self.unread_views(mailbox)?;
+            let ask = unread.iter().find(|view| view.kind == Kind::Ask);
+            asker = ask.map(|view| self.message(view)).transpose()?.map(|message| message.from);
+        }
+        let unread = super::super::views::count(waiting.unread);
+        now(&Glance { v: SHAPE_VERSION, session: self.name_of(session), unread, waiting: asker })
+    }
+
+    /// Remembers a quote that is handed out, so that it is recognised when an agent gives it back as a prompt.
+    pub(in crate::engine) fn remember_quote(&mut self, quote: &str, mailbox: Mailbox, lease: &str) {
+        let until = self.now.mono.saturating_add(QUOTE_LIFE);
+        for nonce in penpal_agents::quote::nonces(quote).into_iter().take(1) {
+            let live = LiveQuote { nonce, mailbox, lease: lease.to_owned(), until };
+            self.hooks.quotes.push_back(live);
+        }
+        let now = self.now.mono;
+        self.hooks.quotes.retain(|quote| quote.until > now);
+        while self.hooks.quotes.len() > MAX_QUOTES {
+            self.hooks.quotes.pop_front();
+        }
+    }
+
+    /// Whether a prompt gives back a quote of ours; its mail reached the agent then.
+    fn is_wake(&mut self, session: SessionId, nonces: &[String]) -> bool {
+        let (mailbox, now) = (Mailbox::Session(session), self.now.mono);
+        let is_back = |quote: &LiveQuote| {
+            quote.mailbox == mailbox && quote.until > now && nonces.contains(&quote.nonce)
+        };
+        let leases: Vec<String> = self
+            .hooks
+            .quotes
+            .iter()
+            .filter(|quote| is_back(quote))
+            .map(|quote| quote.lease.clone())
+            .collect();
+        for lease in &leases {
+            if let Err(error) = self.commit_lease(&CommitRequest { lease: lease.clone() }) {
+                tracing::debug!(%error, "a wake whose mail was committed before");
+            }
+        }
+        !leases.is_empty()
+    }
+
+    /// Unread mail that is not handed out and that no digest left to `inbox`, oldest first.
+    fn to_show(&self, session: SessionId, mailbox: Mailbox) -> Result<Vec<MailView>, ApiError> {
+        let left = self.hooks.left.get(&session).copied().unwrap_or_default();
+        let mut views = self.unread_views(mailbox)?;
+        views.retain(|view| !self.delivery.is_leased(&view.key) && view.ordinal > left);
+        Ok(views)
+    }
+
+    fn unread_views(&self, mailbox: Mailbox) -> Result<Vec<MailView>, ApiError> {
+        self.page_through(Selection::Unread(mailbox), None)
+    }
+
+    fn nothing_to_show(&self, session: SessionId) -> Outcome {
+        now(&HookAnswer { v: SHAPE_VERSION, session: self.name_of(session), ..HookAnswer::default() })
+    }
+
+    fn name_of(&self, session: SessionId) -> Option<String> {
+        self.sessions.session(session).map(|view| view.name.to_string())
+    }
+
+    /// A hook that ran proves what it can show. What wakes is proved elsewhere and is not taken back here.
+    fn note_reach(&mut self, session: SessionId, caller: &Caller, event: Event) {
+        let label = caller.agent.as_deref().and_then(|agent| Label::new(agent).ok());
+        let Some(agent) = label.and_then(|label| agent::of(&AgentKind::from_label(&label))) else { return };
+        let reach = match agent::sight(agent, event) {
+            Sight::MidTurn => Reach::MidTurn,
+            Sight::NextPrompt => Reach::NextPrompt,
+            Sight::Manual => Reach::Manual,
+        };
+        if self.sessions.session(session).is_some_and(|view| view.reach == Reach::Wakes) {
+            return;
+        }
+        if let Err(error) = self.sessions.handle_reach(session, reach, self.now) {
+            tracing::debug!(%error, "reach of a session that is gone");
+        }
+    }
+}
+
+/// What of the mail that waits is shown now, and how much is left out: the newest of each sender while there is room.
+fn digest(waiting: &[MailView]) -> (Vec<MailKey>, usize) {
+    let bytes = |view: &MailView| view.content_bytes.min(MAX_DIGEST_BYTES);
+    let total = waiting.iter().fold(0_u32, |sum, view| sum.saturating_add(bytes(view)));
+    if total <= MAX_DIGEST_BYTES && waiting.len() <= MAX_DIGEST {
+        return (waiting.iter().map(|view| view.key).collect(), 0);
+    }
+    let mut chosen: BTreeMap<u64, MailKey> = BTreeMap::new();
+    let mut room = MAX_DIGEST_BYTES;
+    let mut senders = BTreeSet::new();
+    // Asks come first: somebody waits for them.
+    let newest_first = || waiting.iter().rev();
+    let asks = newest_first().filter(|view| view.kind == Kind::Ask);
+    let others = newest_first().filter(|view| view.kind != Kind::Ask);
+    for view in asks.chain(others) {
+        let sender = (view.key.from, view.from_session.as_ref().map(|session| session.sid), view.sent_from);
+        let fits = chosen.is_empty() || (bytes(view) <= room && chosen.len() < MAX_DIGEST);
+        if fits && senders.insert(sender) {
+            room = room.saturating_sub(bytes(view));
+            chosen.insert(view.ordinal, view.key);
+        }
+    }
+    let left = waiting.len() - chosen.len();
+    (chosen.into_values().collect(), left)
+}
+
+fn event(event: HookEvent) -> Event {
+    match event {
+        HookEvent::Startup => Event::Start(StartKind::Startup),
+        HookEvent::Resume => Event::Start(StartKind::Resume),
+        HookEvent::Clear => Event::Start(StartKind::Clear),
+        HookEvent::Compact => Event::Start(StartKind::Compact),
+        HookEvent::Fork => Event::Start(StartKind::Fork),
+        HookEvent::Prompt => Event::Prompt,
+        HookEvent::Tool => Event::Tool,
+        HookEvent::Stop => Event::Stop,
+        HookEvent::End => Event::End,
+        HookEvent::Replaced => Event::Replaced,
+        HookEvent::Other => Event::Other,
+    }
+}
+
+fn sign(event: Event) -> Option<Sign> {
+    match event {
+        Event::Start(_) => Some(Sign::Start),
+        Event::Prompt => Some(Sign::Prompt),
+        Event::Tool => Some(Sign::Tool),
+        Event::Stop => Some(Sign::Stop),
+        Event::Other => Some(Sign::Seen),
+        Event::End | Event::Replaced => None,
+    }
+}
+
+/// How what a hook shows is called in a trail.
+fn mechanism(event: Event) -> &'static str {
+    match event {
+        Event::Start(_) => "start-hook",
+        Event::Tool => "tool-hook",
+        Event::Stop => "stop-hook",
+        Event::Prompt | Event::End | Event::Replaced | Event::Other => "prompt-hook",
+    }
+}

@@ -1,0 +1,232 @@
+//! What would change, file by file. Nothing is written here.
+
+use std::path::{Path, PathBuf};
+
+use penpal_agents::agent::{self, Agent, Setup};
+use penpal_agents::detect::{self, Found};
+use penpal_agents::kind::AgentKind;
+use penpal_agents::wire::{Content, JsonEntry, Wish, wrapped_command};
+use penpal_local_api::home::Home;
+
+use super::files;
+use super::record::Record;
+
+/// Which agents are wired.
+#[derive(Debug, Clone)]
+pub(crate) enum Want {
+    /// All that are found here.
+    Found,
+    /// These, found or not.
+    These(Vec<AgentKind>),
+    /// Those in whose files something of ours is.
+    Wired,
+}
+
+/// What would change.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) agents: Vec<AgentPlan>,
+}
+
+/// One agent.
+#[derive(Debug)]
+pub(crate) struct AgentPlan {
+    pub(crate) agent: &'static dyn Agent,
+    pub(crate) found: Option<Found>,
+    pub(crate) state: State,
+    pub(crate) files: Vec<FilePlan>,
+    pub(crate) remarks: Vec<String>,
+    /// Something of ours is in its files now.
+    pub(crate) has_ours: bool,
+}
+
+/// How it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its files are as they should be.
+    Done,
+    /// They will change.
+    Change,
+    /// Another agent's files serve it as well.
+    Covered,
+    /// Something is in the way; the remarks say what.
+    Conflict,
+}
+
+/// One file.
+#[derive(Debug)]
+pub(crate) struct FilePlan {
+    pub(crate) path: PathBuf,
+    /// `None`: it is not there.
+    pub(crate) before: Option<String>,
+    /// `None`: it will not be there.
+    pub(crate) after: Option<String>,
+    /// As it is without penpal; `None`: it was not there.
+    pub(crate) original: Option<String>,
+    pub(crate) executable: bool,
+    /// What it gets, for a person.
+    pub(crate) parts: Vec<String>,
+}
+
+impl FilePlan {
+    pub(crate) fn changes(&self) -> bool {
+        self.before != self.after
+    }
+}
+
+/// Plans wiring in.
+pub(crate) fn wire(setup: &Setup, home: &Home, want: &Want) -> Plan {
+    let record = Record::load(home);
+    let mut agents = Vec::new();
+    for agent in agent::all() {
+        let mut plan = plan_agent(agent, setup, &record);
+        let wanted = match want {
+            Want::Found => plan.found.is_some(),
+            Want::These(kinds) => kinds.contains(&agent.kind()),
+            Want::Wired => plan.has_ours,
+        };
+        if wanted {
+            plan.remarks.extend(agent.wiring(setup).remarks);
+            agents.push(plan);
+        }
+    }
+    // An agent that reads another one's files as well gets none of its own: each hook would run twice.
+    let wired: Vec<AgentKind> =
+        agents.iter().filter(|plan| plan.state != State::Conflict).map(|plan| plan.agent.kind()).collect();
+    for plan in &mut agents {
+        let Some(other) = plan.agent.covered_by().filter(|other| wired.contains(other)) else { continue };
+        let name = agent::of(&other).map_or("another agent", |agent| agent.title());
+        plan.remarks.push(format!("reads {name}'s files, which serve it as well"));
+        for file in &mut plan.files {
+            file.after.clone_from(&file.original);
+        }
+        plan.files.retain(FilePlan::changes);
+        plan.state = State::Covered;
+    }
+    Plan { agents }
+}
+
+/// Plans taking everything out: of the files that agents have, and of those that were written once.
+pub(crate) fn unwire(setup: &Setup, home: &Home) -> Plan {
+    let record = Record::load(home);
+    let mut plan = Plan { agents: Vec::new() };
+    for agent in agent::all() {
+        let mut one = plan_agent(agent, setup, &record);
+        for file in &mut one.files {
+            file.after.clone_from(&file.original);
+        }
+        one.files.retain(FilePlan::changes);
+        if one.state == State::Conflict || !one.files.is_empty() {
+            plan.agents.push(one);
+        }
+    }
+    let known: Vec<PathBuf> =
+        plan.agents.iter().flat_map(|one| &one.files).map(|file| file.path.clone()).collect();
+    for path in record.files.keys().filter(|path| !known.contains(path)) {
+        let Ok(Some(text)) = files::read(path) else { continue };
+        let Ok(original) = original(&Wish::of_file(path.clone(), &text), Some(&text), &record) else {
+            continue;
+        };
+        let file = FilePlan {
+            path: path.clone(),
+            before: Some(text),
+            after: original.clone(),
+            original,
+            executable: false,
+            parts: Vec::new(),
+        };
+        let owner = plan.agents.first_mut().filter(|_| file.changes());
+        match owner {
+            Some(owner) => owner.files.push(file),
+            None if file.changes() => plan.agents.push(AgentPlan {
+                agent: owner_of(path, setup),
+                found: None,
+                state: State::Change,
+                files: vec![file],
+                remarks: Vec::new(),
+                has_ours: true,
+            }),
+            None => {}
+        }
+    }
+    plan
+}
+
+/// The agent in whose folder a file is; any, when it is in none.
+fn owner_of(path: &Path, setup: &Setup) -> &'static dyn Agent {
+    let found = agent::all().find(|agent| path.starts_with(agent.folder(setup)));
+    found.or_else(|| agent::all().next()).expect("there are agents")
+}
+
+fn plan_agent(agent: &'static dyn Agent, setup: &Setup, record: &Record) -> AgentPlan {
+    let wiring = agent.wiring(setup);
+    let mut plan = AgentPlan {
+        agent,
+        found: detect::find(agent, setup),
+        state: State::Done,
+        files: Vec::new(),
+        remarks: Vec::new(),
+        has_ours: false,
+    };
+    for wish in &wiring.files {
+        match plan_file(wish, record) {
+            Ok(file) => {
+                plan.has_ours |= file.before.is_some() && file.before != file.original;
+                if file.changes() && plan.state == State::Done {
+                    plan.state = State::Change;
+                }
+                plan.files.push(file);
+            }
+            Err(why) => {
+                plan.state = State::Conflict;
+                plan.remarks.push(format!("{}: {why}", wish.path.display()));
+            }
+        }
+    }
+    plan
+}
+
+fn plan_file(wish: &Wish, record: &Record) -> Result<FilePlan, String> {
+    let before = files::read(&wish.path)?;
+    let original = original(wish, before.as_deref(), record)?;
+    let after = wish.put(before.as_deref()).map_err(|error| error.to_string())?;
+    let mut parts = wish.parts();
+    if wraps(wish, &after)
+        && let Some(line) = parts.iter_mut().find(|part| *part == "status line")
+    {
+        line.push_str(" (wraps yours)");
+    }
+    let executable = matches!(wish.content, Content::Whole { executable: true, .. });
+    Ok(FilePlan { path: wish.path.clone(), before, after: Some(after), original, executable, parts })
+}
+
+/// The file as it is without penpal: exactly as it was if nobody changed it since, else with our entries taken out.
+fn original(wish: &Wish, before: Option<&str>, record: &Record) -> Result<Option<String>, String> {
+    let Some(text) = before else { return Ok(None) };
+    if let Some(wired) = record.unchanged(&wish.path, text) {
+        match &wired.original {
+            None => return Ok(None),
+            // A copy that is gone is made up for by taking the entries out.
+            Some(copy) => {
+                if let Ok(Some(copy)) = files::read(copy) {
+                    return Ok(Some(copy));
+                }
+            }
+        }
+    }
+    let without = wish.take(text).map_err(|error| error.to_string())?;
+    let made_by_us = record.files.get(&wish.path).is_some_and(|wired| wired.original.is_none());
+    let whole = matches!(wish.content, Content::Whole { .. });
+    Ok((!(without.bare && (made_by_us || whole))).then_some(without.text))
+}
+
+fn wraps(wish: &Wish, after: &str) -> bool {
+    let Content::Json(entries) = &wish.content else { return false };
+    if !entries.iter().any(|entry| matches!(entry, JsonEntry::StatusLine { .. })) {
+        return false;
+    }
+    let value: Option<serde_json::Value> = serde_json::from_str(after).ok();
+    let line =
+        value.as_ref().and_then(|value| value.pointer("/statusLine/command")).and_then(|line| line.as_str());
+    line.and_then(wrapped_command).flatten().is_some()
+}
