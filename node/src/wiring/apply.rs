@@ -35,6 +35,8 @@ pub(crate) fn apply(plan: &Plan, home: &Home, keep: bool) -> Result<Applied, Api
         return Ok(applied);
     }
     crate::launch::prepare_home(home)?;
+    let before = record.clone();
+    let known = |path: &Path| before.files.get(path).map(|wired| wired.folders.clone()).unwrap_or_default();
     let backups = home.path().join("backups").join(stamp());
     for file in &changing {
         let copy = backups.join(file.path.strip_prefix("/").unwrap_or(&file.path));
@@ -56,33 +58,37 @@ pub(crate) fn apply(plan: &Plan, home: &Home, keep: bool) -> Result<Applied, Api
                 Some(copy)
             }
         };
-        let folders = record.files.get(&file.path).map(|wired| wired.folders.clone()).unwrap_or_default();
         match &file.after {
             Some(after) => {
-                let wired = Wired { original, written: hash(after), folders };
+                let wired = Wired { original, written: hash(after), folders: known(&file.path) };
                 record.files.insert(file.path.clone(), wired);
             }
             None => drop(record.files.remove(&file.path)),
         }
     }
+    let mut folders: Vec<PathBuf> = changing
+        .iter()
+        .filter(|file| !keep || file.after.is_none())
+        .flat_map(|file| known(&file.path))
+        .collect();
     // Before the first file: whatever happens after this, `uninstall` knows.
     store(&mut record, home)?;
     for file in changing {
         match change(file) {
             Ok(made) => {
                 applied.written.push(file.path.clone());
-                match record.files.get_mut(&file.path) {
-                    Some(wired) if keep => wired.folders.extend(made),
-                    Some(wired) => {
-                        files::remove_empty(&wired.folders);
-                        record.files.remove(&file.path);
-                    }
-                    None => {}
+                if let Some(wired) = record.files.get_mut(&file.path).filter(|_| keep) {
+                    wired.folders.extend(made);
+                } else {
+                    record.files.remove(&file.path);
                 }
             }
             Err(why) => applied.failed.push((file.path.clone(), why)),
         }
     }
+    // Folders that were made for what is gone: once all files are, outermost last.
+    folders.sort_by_key(|folder| folder.components().count());
+    files::remove_empty(&folders);
     if !keep {
         // What is not there any more needs no record; what failed keeps its own.
         let failed: Vec<&PathBuf> = applied.failed.iter().map(|(path, _)| path).collect();

@@ -77,24 +77,34 @@ impl FilePlan {
 /// Plans wiring in.
 pub(crate) fn wire(setup: &Setup, home: &Home, want: &Want) -> Plan {
     let record = Record::load(home);
-    let mut agents = Vec::new();
-    for agent in agent::all() {
-        let mut plan = plan_agent(agent, setup, &record);
-        let wanted = match want {
-            Want::Found => plan.found.is_some(),
-            Want::These(kinds) => kinds.contains(&agent.kind()),
-            Want::Wired => plan.has_ours,
-        };
-        if wanted {
-            plan.remarks.extend(agent.wiring(setup).remarks);
-            agents.push(plan);
-        }
-    }
-    // An agent that reads another one's files as well gets none of its own: each hook would run twice.
-    let wired: Vec<AgentKind> =
-        agents.iter().filter(|plan| plan.state != State::Conflict).map(|plan| plan.agent.kind()).collect();
+    let all: Vec<(AgentPlan, bool)> = agent::all()
+        .map(|agent| {
+            let plan = plan_agent(agent, setup, &record);
+            let wanted = match want {
+                Want::Found => plan.found.is_some(),
+                Want::These(kinds) => kinds.contains(&agent.kind()),
+                Want::Wired => plan.has_ours,
+            };
+            (plan, wanted)
+        })
+        .collect();
+    let wired: Vec<AgentKind> = all
+        .iter()
+        .filter(|(plan, wanted)| plan.has_ours || (*wanted && plan.state != State::Conflict))
+        .map(|(plan, _)| plan.agent.kind())
+        .collect();
+    // An agent that reads another one's files as well gets none of its own, and loses those it has: each hook would run twice.
+    let is_covered = |plan: &AgentPlan| plan.agent.covered_by().filter(|other| wired.contains(other));
+    let mut agents: Vec<AgentPlan> = all
+        .into_iter()
+        .filter(|(plan, wanted)| *wanted || (plan.has_ours && is_covered(plan).is_some()))
+        .map(|(plan, _)| plan)
+        .collect();
     for plan in &mut agents {
-        let Some(other) = plan.agent.covered_by().filter(|other| wired.contains(other)) else { continue };
+        plan.remarks.extend(plan.agent.wiring(setup).remarks);
+    }
+    for plan in &mut agents {
+        let Some(other) = is_covered(plan) else { continue };
         let name = agent::of(&other).map_or("another agent", |agent| agent.title());
         plan.remarks.push(format!("reads {name}'s files, which serve it as well"));
         for file in &mut plan.files {

@@ -16,13 +16,14 @@ pub(super) fn put(text: &str, entries: &[JsonEntry]) -> Result<String, WireError
         let before = jsonc::parse(&text)?;
         let put = put_one(&text, before.as_ref(), entry)?;
         let after = jsonc::parse(&put)?;
-        // What was there is there still: an edit that changed anything else is not made.
-        let (before, after) = (before.map(|node| node.value()), after.map(|node| node.value()));
-        if !grew(before.as_ref().unwrap_or(&json!({})), after.as_ref().unwrap_or(&Value::Null)) {
-            return Err(WireError::Shape {
-                what: "it cannot be changed without losing something".to_owned(),
-            });
+        let (before, mut after) = (value_of(before.as_ref()), value_of(after.as_ref()));
+        if let JsonEntry::Default { name, .. } = entry
+            && before.get(name).is_none()
+            && let Some(members) = after.as_object_mut()
+        {
+            members.remove(name);
         }
+        check(&before, &after)?;
         text = put;
     }
     Ok(text)
@@ -161,6 +162,7 @@ fn make(
 
 /// The text without anything of ours.
 pub(super) fn take(text: &str, entries: &[JsonEntry]) -> Result<Without, WireError> {
+    let before = value_of(jsonc::parse(text)?.as_ref());
     let mut text = text.to_owned();
     for entry in entries {
         text = match entry {
@@ -173,7 +175,9 @@ pub(super) fn take(text: &str, entries: &[JsonEntry]) -> Result<Without, WireErr
     let defaults = |name: &str| {
         entries.iter().any(|entry| matches!(entry, JsonEntry::Default { name: ours, .. } if ours == name))
     };
-    let bare = match jsonc::parse(&text)? {
+    let root = jsonc::parse(&text)?;
+    check(&before, &value_of(root.as_ref()))?;
+    let bare = match root {
         None => true,
         Some(Node { kind: Kind::Object(members), .. }) => members.iter().all(|member| defaults(&member.name)),
         Some(_) => false,
@@ -286,29 +290,43 @@ fn command_of(value: &Value) -> Option<String> {
     own.and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Whether everything of `before` is in `after`: commands and servers of ours may differ.
-fn grew(before: &Value, after: &Value) -> bool {
-    match (before, after) {
-        (Value::Object(_), Value::Object(_)) if is_our_server(before) => is_our_server(after),
-        (Value::Object(before), Value::Object(after)) => {
-            before.iter().all(|(name, value)| after.get(name).is_some_and(|now| grew(value, now)))
+fn value_of(root: Option<&Node>) -> Value {
+    root.map_or_else(|| json!({}), Node::value)
+}
+
+/// What is not ours is the same before and after: an edit that changes anything else is not made.
+fn check(before: &Value, after: &Value) -> Result<(), WireError> {
+    if theirs(before) == theirs(after) {
+        return Ok(());
+    }
+    Err(WireError::Shape { what: "it cannot be changed without losing something".to_owned() })
+}
+
+/// A value without anything of ours and without what is empty; `None` when nothing is left.
+fn theirs(value: &Value) -> Option<Value> {
+    match value {
+        Value::Object(members) => {
+            let mut members = members.clone();
+            let wrapped = members.get("command").and_then(Value::as_str).and_then(wrapped_command).flatten();
+            if let Some(inner) = wrapped {
+                members.insert("command".to_owned(), Value::from(inner));
+            } else if is_our_hook(value) || is_our_server(value) || is_our_group(value) {
+                return None;
+            }
+            let left: serde_json::Map<String, Value> =
+                members.into_iter().filter_map(|(name, value)| Some((name, theirs(&value)?))).collect();
+            (!left.is_empty()).then_some(Value::Object(left))
         }
-        (Value::Array(before), Value::Array(after)) => {
-            let theirs = |items: &[Value]| -> Vec<Value> {
-                items.iter().filter(|item| !holds_ours(item)).cloned().collect()
-            };
-            theirs(before) == theirs(after)
+        Value::Array(items) => {
+            let left: Vec<Value> = items.iter().filter_map(theirs).collect();
+            (!left.is_empty()).then_some(Value::Array(left))
         }
-        (Value::String(before), Value::String(after)) => {
-            before == after
-                || is_our_command(before)
-                || wrapped_command(after).flatten().as_ref() == Some(before)
-        }
-        _ => before == after,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(value.clone()),
     }
 }
 
-fn holds_ours(value: &Value) -> bool {
-    let group = value.get("hooks").and_then(Value::as_array);
-    is_our_hook(value) || group.is_some_and(|hooks| hooks.iter().any(is_our_hook))
+/// A group that holds hooks of ours only.
+fn is_our_group(value: &Value) -> bool {
+    let hooks = value.get("hooks").and_then(Value::as_array);
+    hooks.is_some_and(|hooks| !hooks.is_empty() && hooks.iter().all(is_our_hook))
 }
