@@ -19,7 +19,7 @@ const MIN_HISTORY_BYTES: u64 = 1024 * 1024;
 const MAX_HISTORY_DAYS: u32 = 36_500;
 
 /// Settings as they are written: the same fields in the file, as arguments, and in the environment (`PENPAL_LOG`,
-/// `PENPAL_HISTORY_DAYS`, `PENPAL_HISTORY_BYTES`, `PENPAL_MESSAGE_DAYS`). What one place leaves out the next one says.
+/// `PENPAL_HISTORY_DAYS`, `PENPAL_HISTORY_BYTES`, `PENPAL_MESSAGE_DAYS`, `PENPAL_NOTIFY`). What one place leaves out the next one says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
@@ -35,6 +35,20 @@ pub struct Settings {
     /// Days after which a sent message that nobody fetched expires, 30 at most (default: 14)
     #[arg(long, value_name = "DAYS")]
     pub message_days: Option<u32>,
+    /// When the desktop is notified of mail: never, or of asks to sessions that cannot be woken (default: off)
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub notify: Option<Notify>,
+}
+
+/// When the desktop is notified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notify {
+    /// Never.
+    #[default]
+    Off,
+    /// Of asks to sessions that cannot be woken.
+    Asks,
 }
 
 /// Settings of a node, checked.
@@ -46,6 +60,8 @@ pub struct Config {
     pub(crate) history: HistoryLimits,
     /// Life of a sent message, in milliseconds.
     pub(crate) message_life_ms: u64,
+    /// When the desktop is notified.
+    pub(crate) notify: Notify,
 }
 
 /// Settings cannot be used. Nothing was started or changed.
@@ -137,6 +153,7 @@ impl Config {
                 max_bytes: settings.history_bytes.unwrap_or(defaults.max_bytes),
             },
             message_life_ms: settings.message_days.map_or(DEFAULT_MESSAGE_LIFE_MS, days),
+            notify: settings.notify.unwrap_or_default(),
         }
     }
 }
@@ -181,6 +198,7 @@ impl Settings {
             history_days: number("history-days", text("history-days"))?,
             history_bytes: number("history-bytes", text("history-bytes"))?,
             message_days: number("message-days", text("message-days"))?,
+            notify: notify(text("notify"))?,
         })
     }
 
@@ -191,6 +209,7 @@ impl Settings {
             history_days: self.history_days.or(below.history_days),
             history_bytes: self.history_bytes.or(below.history_bytes),
             message_days: self.message_days.or(below.message_days),
+            notify: self.notify.or(below.notify),
         }
     }
 
@@ -216,6 +235,14 @@ impl Settings {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+fn notify(text: Option<String>) -> Result<Option<Notify>, ConfigError> {
+    let Some(text) = text else { return Ok(None) };
+    clap::ValueEnum::from_str(&text, false).map(Some).map_err(|_| ConfigError::Value {
+        place: Place::Environment.key("notify"),
+        detail: format!("is {text:?}; off and asks are possible"),
+    })
 }
 
 fn number<T: std::str::FromStr>(key: &str, text: Option<String>) -> Result<Option<T>, ConfigError> {
@@ -244,11 +271,12 @@ mod tests {
     #[test]
     fn a_whole_file_and_none() {
         let settings =
-            file("log = 'debug'\nhistory-days = 30\nhistory-bytes = 2000000\nmessage-days = 7\n").unwrap();
+            file("log = 'debug'\nhistory-days = 30\nhistory-bytes = 2000000\nmessage-days = 7\nnotify = 'asks'\n").unwrap();
         let config = Config::of(settings);
         assert_eq!(config.log, "debug");
         assert_eq!(config.history, HistoryLimits { max_age_ms: 30 * DAY_MS, max_bytes: 2_000_000 });
         assert_eq!(config.message_life_ms, 7 * DAY_MS);
+        assert_eq!(config.notify, Notify::Asks);
         let none = Config::of(Settings::read(Path::new("/nowhere/config.toml")).unwrap());
         assert_eq!(none.history, HistoryLimits::default());
         assert_eq!((none.log.as_str(), none.message_life_ms), ("info", DEFAULT_MESSAGE_LIFE_MS));

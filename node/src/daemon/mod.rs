@@ -11,6 +11,7 @@ pub mod http;
 pub mod inputs;
 pub mod link;
 mod logging;
+mod notify;
 mod processes;
 
 use std::collections::BTreeMap;
@@ -163,6 +164,10 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
             },
             Directive::Watch(process) => processes.watch(process),
             Directive::Unwatch(process) => processes.unwatch(process),
+            Directive::Notify { from, session } => {
+                // It never keeps anything else waiting.
+                drop(tokio::task::spawn_blocking(move || notify::ask(&from, &session)));
+            }
             Directive::Stop => break,
         }
     }
@@ -196,6 +201,10 @@ enum Directive {
     Link(LinkId, link::LinkCommand),
     Watch(penpal_sessions::ProcessRef),
     Unwatch(penpal_sessions::ProcessRef),
+    Notify {
+        from: String,
+        session: String,
+    },
     Stop,
 }
 
@@ -219,6 +228,7 @@ fn route(
         Output::Link { link, command } => Directive::Link(link, command),
         Output::Watch(process) => Directive::Watch(process),
         Output::Unwatch(process) => Directive::Unwatch(process),
+        Output::Notify { from, session } => Directive::Notify { from, session },
         Output::Stop => {
             events.tell(penpal_local_api::events::Event::Ending);
             Directive::Stop

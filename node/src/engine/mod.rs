@@ -131,6 +131,13 @@ pub enum Output {
     Watch(ProcessRef),
     /// No longer of interest.
     Unwatch(ProcessRef),
+    /// Somebody asks a session that cannot be woken: the desktop may be told.
+    Notify {
+        /// Who, by address.
+        from: String,
+        /// The session's name.
+        session: String,
+    },
     /// End the process.
     Stop,
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use penpal_contact::{At, By, Command as ContactCommand, Notice};
 use penpal_delivery::{
-    Command as DeliveryCommand, ContactInfo, Destination, Event as DeliveryEvent, HeldReason, Mailbox,
-    NewMessage, Peer, Stage, Standing,
+    Command as DeliveryCommand, ContactInfo, Destination, Event as DeliveryEvent, HeldReason, MailKey,
+    Mailbox, NewMessage, Peer, Stage, Standing,
 };
-use penpal_protocol::ids::Fingerprint;
+use penpal_protocol::ids::{Fingerprint, SessionId};
 use penpal_protocol::sealed::{Content, Kind};
 use penpal_protocol::wire::{Ack, Request};
 use penpal_sessions::Command as SessionsCommand;
@@ -16,6 +16,7 @@ use super::links::{Asked, PendingRequest};
 use super::machines::{Engine, contact_step, delivery_step, random};
 use super::notices::{Holds, holds, words};
 use super::{Input, LinkId, Output, storage};
+use crate::config::Notify;
 use crate::daemon::link::LinkCommand;
 
 /// Rounds of talk between machines after which something is wrong: each round answers the one before.
@@ -274,7 +275,10 @@ impl Engine {
                 self.peer_notice(peer, "used one message id twice; the second was refused")
             }
             DeliveryEvent::Foreign => self.foreign_envelopes = self.foreign_envelopes.saturating_add(1),
-            DeliveryEvent::Arrived { mailbox: Mailbox::Session(sid), .. } => {
+            DeliveryEvent::Arrived { key, mailbox: Mailbox::Session(sid), kind, .. } => {
+                if kind == Kind::Ask {
+                    self.notify_ask(key, sid);
+                }
                 if let Err(error) = self.sessions.handle_mail(sid, self.now) {
                     tracing::warn!(%error, "mail for a session that is gone");
                 }
@@ -282,6 +286,23 @@ impl Engine {
             DeliveryEvent::Arrived { .. }
             | DeliveryEvent::Mailbox { .. }
             | DeliveryEvent::Unreadable { .. } => {}
+        }
+    }
+
+    /// A session that cannot be woken sees an ask when its person looks, so the person may want to know.
+    fn notify_ask(&mut self, key: MailKey, session: SessionId) {
+        if self.config.notify == Notify::Off {
+            return;
+        }
+        let Some(to) = self.sessions.session(session) else { return };
+        let by_hand = to.model == penpal_sessions::ProcessModel::ByHand;
+        if by_hand || to.reach == penpal_protocol::sealed::Reach::Wakes {
+            return;
+        }
+        let from = self.view_of(key).and_then(|view| self.message(&view));
+        if let Ok(message) = from {
+            let session = to.name.to_string();
+            self.outputs.push(Output::Notify { from: message.from, session });
         }
     }
 

@@ -355,7 +355,7 @@ impl Engine {
     }
 
     /// A message that is known to exist.
-    pub(super) fn view_of(&self, key: MailKey) -> Result<penpal_delivery::MailView, ApiError> {
+    pub(in crate::engine) fn view_of(&self, key: MailKey) -> Result<penpal_delivery::MailView, ApiError> {
         let view = self.delivery.view(key, &self.storage).map_err(|error| unreadable(&error))?;
         view.ok_or_else(|| ApiError::new(ErrorCode::UnknownId, "no message has that id"))
     }
