@@ -194,6 +194,7 @@ mod tests {
             dialer: Dialer::bind(DialerOptions::default()).unwrap(),
             engine: EngineHandle::new(inputs),
             nudges: Arc::new(watch::Sender::new(Nudge::default())),
+            room: Arc::new(tokio::sync::Semaphore::new(super::super::MAX_WAITING_KIB as usize)),
         };
         (context, reports)
     }
