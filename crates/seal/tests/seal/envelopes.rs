@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use penpal_protocol::{
-    envelope::{HeaderError, LADDER},
+    envelope::{HeaderError, LADDER, capacity},
     ids::{DeviceId, Fingerprint, KeyId, XWingPublicKey},
     limits::{DAY_MS, MAX_BODY_BYTES, MAX_TEXT_BYTES},
     sealed::{Body, PreviousKey},
