@@ -270,8 +270,10 @@ mod tests {
 
     #[test]
     fn a_whole_file_and_none() {
-        let settings =
-            file("log = 'debug'\nhistory-days = 30\nhistory-bytes = 2000000\nmessage-days = 7\nnotify = 'asks'\n").unwrap();
+        let settings = file(
+            "log = 'debug'\nhistory-days = 30\nhistory-bytes = 2000000\nmessage-days = 7\nnotify = 'asks'\n",
+        )
+        .unwrap();
         let config = Config::of(settings);
         assert_eq!(config.log, "debug");
         assert_eq!(config.history, HistoryLimits { max_age_ms: 30 * DAY_MS, max_bytes: 2_000_000 });

@@ -86,7 +86,8 @@ fn a_prompt_shows_what_waits_once_and_the_trail_says_how() {
 fn every_agent_shows_mail_where_it_can_and_in_its_own_shape() {
     let folder = folder();
     let me = started(&folder);
-    let agents: [(&str, &str, &str, Option<&str>, Option<&str>); 9] = [
+    type Hooks = (&'static str, &'static str, &'static str, Option<&'static str>, Option<&'static str>);
+    let agents: [Hooks; 9] = [
         ("claude-code", "SessionStart", "UserPromptSubmit", Some("PostToolUse"), Some("Stop")),
         ("codex", "SessionStart", "UserPromptSubmit", Some("PostToolUse"), Some("Stop")),
         ("opencode", "event:session.created", "chat.message", None, Some("event:session.idle")),

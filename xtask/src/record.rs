@@ -29,7 +29,8 @@ pub(crate) fn add(workspace: &Path, target: &str, seconds: u64, executions: &str
 /// Prints all runs by target, as a table for `docs/reliability.md`.
 pub(crate) fn print(workspace: &Path) -> Result<()> {
     let path = file(workspace);
-    let text = fs::read_to_string(&path).with_context(|| format!("nothing ran here: no {}", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("nothing ran here: no {}", path.display()))?;
     print!("{}", table(&text));
     Ok(())
 }

@@ -169,6 +169,32 @@ fn a_missing_segment_is_refused_by_name_and_repaired_on_demand() {
     assert_eq!(seqs(&open(&disk)), left);
 }
 
+/// Found by the fuzzer: the newest segment looked whole by itself, its batches numbered below those of the one before. The
+/// store opened, went on behind them, and did not find what it had written when it was opened again.
+#[test]
+fn an_older_copy_of_the_newest_segment_is_refused_by_name_and_repaired_on_demand() {
+    let older = filled(35);
+    let disk = MemDisk::new();
+    let mut store = open(&disk);
+    for n in 1..=40 {
+        // The same rows in twice as many batches: the numbers in the second segment are higher.
+        done(&mut store, row(n, 2000));
+        done(&mut store, Batch::new().put(LONG, b"k", "v"));
+    }
+    drop(store);
+    let newest = "0000000002.log";
+    disk.set_content(newest, &older.content(newest).expect("exists"));
+    let error = try_open(&disk, options()).expect_err("numbers that go back");
+    assert!(matches!(&error, OpenError::Damaged { file, offset: 0, .. } if file == newest), "{error}");
+    let mut store = try_open(&disk, Options { repair: true, ..options() }).expect("repair");
+    assert_eq!(store.opening().repaired.len(), 2, "{:?}", store.opening());
+    done(&mut store, row(50, 10));
+    let left = seqs(&store);
+    drop(store);
+    assert_eq!(seqs(&open(&disk)), left);
+    assert!(left.contains(&1) && left.contains(&50));
+}
+
 #[test]
 fn a_segment_of_another_log_is_no_part_of_this_one() {
     let disk = filled(90);

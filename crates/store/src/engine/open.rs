@@ -220,7 +220,7 @@ impl Opener {
             Some(newest) => Resume {
                 segment: newest.segment,
                 offset: newest.scanned.offset,
-                last: newest.scanned.last.unwrap_or(replayed.last),
+                last: newest.scanned.last.map_or(replayed.last, |last| last.max(replayed.last)),
             },
             None => Resume { segment: spares.pop_front().unwrap_or(1), offset: 0, last: (0, 0) },
         };
@@ -347,7 +347,8 @@ impl Opener {
             None => &mut ignore,
         };
         let warnings = &mut self.opening.warnings;
-        let replayed = self.reader.replay(&mut catalog, &survey.existing, warnings, progress)?;
+        let replayed =
+            self.reader.replay(&mut catalog, &survey.existing, survey.newest.as_ref(), warnings, progress)?;
         Ok((catalog, replayed))
     }
 

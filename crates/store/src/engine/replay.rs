@@ -40,7 +40,7 @@ pub(super) struct Newest {
 /// What replay has come to.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
-    /// Number and checksum of the last batch.
+    /// Number and checksum of the batch with the highest number.
     pub(super) last: (u64, u32),
     pub(super) damages: Vec<Damage>,
 }
@@ -185,6 +185,7 @@ impl Reader {
         &self,
         catalog: &mut Catalog,
         existing: &BTreeSet<SegmentNo>,
+        newest: Option<&Newest>,
         warnings: &mut Vec<Finding>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Replayed, ReplayError> {
@@ -197,6 +198,7 @@ impl Reader {
         let mut unmet: BTreeMap<u64, Watermark> =
             marks.iter().filter(|mark| mark.batch > 0).map(|mark| (mark.batch, *mark)).collect();
         let mut replayed = Replayed::default();
+        // The segment before, unless it is damaged: what goes on from it is known.
         let mut previous: Option<SegmentNo> = None;
         for (index, segment) in segments.iter().copied().enumerate() {
             progress(Progress { task, done: index as u64 * self.segment_bytes, total });
@@ -205,10 +207,11 @@ impl Reader {
             let follows = previous.is_some_and(|previous| previous + 1 == segment);
             let expected = follows.then_some(last + 1);
             let mut damages = Vec::new();
-            let mut at_last = replayed.last;
+            let (mut first, mut at_last) = (None, replayed.last);
             let visit = |found: Found<'_>| {
                 let end = Pos { segment, offset: found.end() };
-                at_last = (found.batch.number, found.batch.crc);
+                first = first.or(Some(found.batch.number));
+                at_last = at_last.max((found.batch.number, found.batch.crc));
                 if let Some(mark) = unmet.remove(&found.batch.number)
                     && (mark.end, mark.crc) != (end, found.batch.crc)
                 {
@@ -229,11 +232,25 @@ impl Reader {
                 let detail = "the segment ends here, but later ones exist".to_owned();
                 damages.push(Damage { segment, offset: scanned.offset, next: None, detail });
             }
+            if let Some(newest) = newest
+                && is_newest
+                && scanned.offset != newest.scanned.offset
+            {
+                // By itself it goes on, but not from the one before: what is written behind would not be found again.
+                let detail = format!("the numbers of its batches do not follow on {last}");
+                damages.push(Damage { segment, offset: scanned.offset, next: None, detail });
+            }
+            if let Some(first) = first
+                && (first <= last || expected.is_some_and(|expected| first != expected))
+            {
+                let detail = format!("batch {first} where one after {last} belongs");
+                damages.push(Damage { segment, offset: 0, next: Some(0), detail });
+            }
+            previous = damages.is_empty().then_some(segment);
             match damages.first() {
                 Some(damage) if !self.repair => return Err(damaged(damage).into()),
                 Some(_) | None => replayed.damages.append(&mut damages),
             }
-            previous = Some(segment);
         }
         if let Some(mark) = unmet.values().next() {
             return Err(ReplayError::Stale(format!("it knows batch {}, the log ends before", mark.batch)));
