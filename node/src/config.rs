@@ -258,9 +258,9 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Result<Settings, String> {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("config.toml");
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).expect("a file");
         let read = Settings::read(&path).and_then(|settings| {
             settings.check(&Place::File(PathBuf::from("config.toml")))?;
             Ok(settings)

@@ -176,7 +176,7 @@ fn an_older_copy_of_the_newest_segment_is_refused_by_name_and_repaired_on_demand
     let older = filled(35);
     let disk = MemDisk::new();
     let mut store = open(&disk);
-    for n in 1..=40 {
+    for n in 1..=30 {
         // The same rows in twice as many batches: the numbers in the second segment are higher.
         done(&mut store, row(n, 2000));
         done(&mut store, Batch::new().put(LONG, b"k", "v"));

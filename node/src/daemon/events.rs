@@ -139,7 +139,7 @@ mod tests {
         }
         assert_eq!(hub.listen(&engine).await.unwrap_err().code, ErrorCode::Busy);
         streams.pop();
-        hub.listen(&engine).await.unwrap();
+        streams.push(hub.listen(&engine).await.unwrap());
         drop(streams);
         let counts = inputs.try_iter().map(|input| match input {
             Input::Listeners(count) => count,
