@@ -257,10 +257,15 @@ fn number<T: std::str::FromStr>(key: &str, text: Option<String>) -> Result<Optio
 mod tests {
     use super::*;
 
-    fn file(text: &str) -> Result<Settings, String> {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
-        std::fs::write(&path, text).expect("a file");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    fn file(text: &str) -> Result<Settings, String> {
+        let (_folder, path) = written(text);
         let read = Settings::read(&path).and_then(|settings| {
             settings.check(&Place::File(PathBuf::from("config.toml")))?;
             Ok(settings)

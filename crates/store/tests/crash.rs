@@ -178,7 +178,7 @@ fn small_history(seed: u64, cut: Option<u64>) -> World {
     for n in 0_u8..5 {
         let bytes = usize::try_from(dice.below(1500)).unwrap_or(0);
         let table = penpal_store::conformance::TABLES[1];
-        let mut batches = vec![Batch::new().put(table, &[n % 3], vec![n; bytes])];
+        let mut batches = vec![Batch::new().put(table, [n % 3], vec![n; bytes])];
         if dice.below(2) == 0 {
             batches.push(Batch::new().append(
                 penpal_store::QueueId([1; 16]),
