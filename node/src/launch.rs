@@ -116,7 +116,7 @@ impl Node {
         prepare_home(&self.home)?;
         let starting = lock(&self.home.path().join("start.lock"))?;
         // Somebody else may have started it while we waited for the lock.
-        if std::os::unix::net::UnixStream::connect(self.home.socket()).is_ok() {
+        if is_listening(&self.home) {
             return Ok(());
         }
         check_surroundings(&self.home)?;
@@ -133,7 +133,7 @@ impl Node {
         let asked = self.client.call::<DaemonStop>(&StopRequest { keep_stopped: false });
         drop(asked);
         let until = Instant::now() + DRAIN_LIMIT;
-        while std::os::unix::net::UnixStream::connect(self.home.socket()).is_ok() {
+        while is_listening(&self.home) {
             if Instant::now() > until {
                 return Err(ApiError::new(ErrorCode::OlderNode, "an older node runs here and does not end"));
             }
@@ -141,6 +141,11 @@ impl Node {
         }
         self.bring_up()
     }
+}
+
+/// Whether something takes connections at a home's socket: a node, even one that is too busy or too old to answer.
+pub(crate) fn is_listening(home: &Home) -> bool {
+    std::os::unix::net::UnixStream::connect(home.socket()).is_ok()
 }
 
 /// Turns a failed call into what a person or an agent is told.

@@ -188,7 +188,10 @@ fn a_damaged_log_is_told_exactly_and_repaired_only_when_loss_is_accepted() {
     }
     let said = pair.bob.run(&["doctor", "--fix", "--accept-loss"]);
     assert!(said.out.contains("repaired") && said.out.contains("0000000001.damaged"), "{said:?}");
-    assert_eq!(std::fs::read(data.join("0000000001.damaged")).expect("the damaged file"), bytes);
+    let kept = std::fs::read(data.join("0000000001.damaged")).expect("the damaged file");
+    // The log was sealed at its end before it went on elsewhere; nothing that stood there changed.
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("something");
+    assert!(kept[..=end] == bytes[..=end], "what was written is not kept as it was");
     assert_eq!(pair.bob.json(&["status"])["account"]["handle"], "bob");
     let left = pair.bob.bodies("web").len();
     assert!((30..=40).contains(&left), "{left} of 40 are left");

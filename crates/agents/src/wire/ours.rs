@@ -75,7 +75,8 @@ pub(super) fn is_our_hook(value: &Value) -> bool {
 #[must_use]
 pub fn is_our_script(text: &str) -> bool {
     if let Some(script) = text.strip_prefix("#!/bin/sh\n") {
-        return script.lines().all(|line| line.trim().is_empty() || is_our_command(line));
+        let mut lines = script.lines().filter(|line| !line.trim().is_empty()).peekable();
+        return lines.peek().is_some() && lines.all(is_our_command);
     }
     if text.starts_with("// penpal: ") {
         return true;

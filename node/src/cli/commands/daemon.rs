@@ -71,7 +71,7 @@ fn status(context: &Context) -> Done {
             })?;
             Ok(())
         }
-        Err(error) if error.code == ErrorCode::NoNode => {
+        Err(error) if error.code == ErrorCode::NoNode && !crate::launch::is_listening(&context.home) => {
             let stopped = context.home.stopped().exists();
             let shape = serde_json::json!({ "v": SHAPE_VERSION, "running": false, "stopped": stopped });
             out.show(&shape, |_| {
@@ -95,7 +95,7 @@ fn stop(context: &Context) -> Done {
             out.show(&stopping, |stopping| out.line(format_args!("  stopped (pid {})", stopping.pid)))?;
             Ok(())
         }
-        Err(error) if error.code == ErrorCode::NoNode => {
+        Err(error) if error.code == ErrorCode::NoNode && !crate::launch::is_listening(&context.home) => {
             crate::launch::prepare_home(&context.home)?;
             let marked = std::fs::write(context.home.stopped(), b"");
             marked.map_err(|error| {
