@@ -239,6 +239,14 @@ impl Store for MemStore {
         Stats { live_bytes: self.live_bytes(), commit: self.position.commit, ..Stats::default() }
     }
 
+    fn scrub(&mut self) -> Result<bool, CommitError> {
+        Ok(true)
+    }
+
+    fn is_scrubbing(&self) -> bool {
+        false
+    }
+
     fn verify(&self, _progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport, ReadError> {
         Ok(VerifyReport {
             rows: self.rows.values().map(|rows| rows.len() as u64).sum(),

@@ -191,6 +191,14 @@ pub trait Store: KvStore + SpoolStore + Send {
     /// out of mostly dead files (at most about `budget_bytes`), removes dead files.
     fn compact(&mut self, budget_bytes: u64) -> Result<Compacted, CommitError>;
 
+    /// Has [`Self::compact`] write anew everything stored so far, so that no byte of what was removed is left in the
+    /// log's files; over when [`Self::is_scrubbing`] says no. The index may keep keys of removed rows until it is
+    /// rebuilt. `false`: there is no room even for beginning.
+    fn scrub(&mut self) -> Result<bool, CommitError>;
+
+    /// Whether a scrub is under way.
+    fn is_scrubbing(&self) -> bool;
+
     /// Sizes, at no cost.
     fn stats(&self) -> Stats;
 

@@ -61,6 +61,31 @@ enum Choice {
 }
 
 impl LogStore {
+    /// Marks everything written so far as to be emptied, oldest first: tombstones then find their victims gone, and
+    /// end where they are.
+    pub(super) fn begin_scrub(&mut self) -> Result<bool, CommitError> {
+        let active = self.writer.segment();
+        let last = if self.writer.at_beginning() {
+            active.saturating_sub(1)
+        } else if self.rotate(Need::Free)? {
+            active
+        } else {
+            return Ok(false);
+        };
+        // A segment emptied halfway has tombstones ahead of their turn: it is begun again.
+        self.cleaning = None;
+        self.scrub_to = Some(last);
+        self.end_scrub();
+        Ok(true)
+    }
+
+    fn end_scrub(&mut self) {
+        let left = |last: SegmentNo| self.segments.existing().range(..=last).next().is_some();
+        if self.scrub_to.is_some_and(|last| !left(last)) {
+            self.scrub_to = None;
+        }
+    }
+
     pub(super) fn compact_step(&mut self, budget_bytes: u64) -> Result<Compacted, CommitError> {
         if self.catalog.pending() >= IDLE_FOLD_ROWS {
             self.fold_beside()?;
@@ -83,6 +108,7 @@ impl LogStore {
         if let Some(cleaning) = self.cleaning.take() {
             self.clean(cleaning, budget_bytes, &mut done)?;
         }
+        self.end_scrub();
         self.prepare_spares()?;
         let progressed = done != Compacted::default() || rotated || self.cleaning.is_some();
         done.more = progressed && (self.cleaning.is_some() || !matches!(self.choose(), Choice::Nothing));
@@ -95,6 +121,9 @@ impl LogStore {
             let existing = self.segments.existing().iter().copied();
             existing.filter(|segment| *segment != active && !self.unmovable.contains(segment))
         };
+        if let Some(segment) = self.scrub_to.and_then(|last| sealed().find(|segment| *segment <= last)) {
+            return Choice::Empty(segment);
+        }
         let dead: Vec<SegmentNo> = sealed().filter(|segment| self.burden(*segment) == 0).collect();
         if !dead.is_empty() {
             return Choice::Unlink(dead);

@@ -45,6 +45,8 @@ pub struct LogStore {
     /// The segment up to which the index would survive the death of the process.
     flushed_to: SegmentNo,
     cleaning: Option<clean::Cleaning>,
+    /// Everything up to this segment is to be written anew: see [`Store::scrub`].
+    scrub_to: Option<SegmentNo>,
     /// Segments that cannot be read completely: they stay until repair.
     unmovable: BTreeSet<SegmentNo>,
     opening: Opening,
@@ -116,6 +118,18 @@ impl Store for LogStore {
         }
         let compacted = self.compact_step(budget_bytes);
         self.stop_on_error(compacted)
+    }
+
+    fn scrub(&mut self) -> Result<bool, CommitError> {
+        if self.stopped.get() {
+            return Err(CommitError::Stopped);
+        }
+        let begun = self.begin_scrub();
+        self.stop_on_error(begun)
+    }
+
+    fn is_scrubbing(&self) -> bool {
+        self.scrub_to.is_some()
     }
 
     fn stats(&self) -> Stats {

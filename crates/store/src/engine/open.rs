@@ -36,6 +36,8 @@ pub struct Options {
     /// Takes damaged parts out of the log instead of refusing: acknowledged data in them is lost, and
     /// what was removed by records in them may be back.
     pub repair: bool,
+    /// Rebuilds the index from the log though nothing seems wrong with it, and leaves no copy of the old one.
+    pub rebuild: bool,
     /// Told how far a long opening is.
     pub progress: Option<Box<dyn FnMut(Progress) + Send>>,
 }
@@ -47,6 +49,7 @@ impl Default for Options {
             index_cache_bytes: 4 * 1024 * 1024,
             log_id: None,
             repair: false,
+            rebuild: false,
             progress: None,
         }
     }
@@ -58,6 +61,7 @@ impl fmt::Debug for Options {
             .field("segment_bytes", &self.segment_bytes)
             .field("index_cache_bytes", &self.index_cache_bytes)
             .field("repair", &self.repair)
+            .field("rebuild", &self.rebuild)
             .finish_non_exhaustive()
     }
 }
@@ -241,6 +245,7 @@ impl Opener {
             changed: false,
             flushed_to,
             cleaning: None,
+            scrub_to: None,
             unmovable: BTreeSet::new(),
             opening: self.opening,
             _lock: lock,
@@ -292,6 +297,8 @@ impl Opener {
         let log = self.reader.log.0;
         let why = if self.options.repair {
             Rebuilt::Repair
+        } else if self.options.rebuild {
+            Rebuilt::Asked
         } else {
             match self.home.open(log) {
                 Found::Untrusted(why) => why,
@@ -312,6 +319,9 @@ impl Opener {
             ReplayError::Index(error) => OpenError::Index(error),
             ReplayError::Stale(detail) => OpenError::NotAStore { file: FORMAT_FILE.to_owned(), detail },
         })?;
+        if why == Rebuilt::Asked {
+            self.home.forget()?;
+        }
         if !(self.opening.created && why == Rebuilt::Absent) {
             self.opening.rebuilt = Some(why);
         }

@@ -99,6 +99,8 @@ pub enum Rebuilt {
     },
     /// Repair was asked for.
     Repair,
+    /// It was asked for.
+    Asked,
 }
 
 impl fmt::Display for Rebuilt {
@@ -109,6 +111,7 @@ impl fmt::Display for Rebuilt {
             Self::Stale { detail } => write!(f, "the index does not belong to this log: {detail}"),
             Self::Failed { detail } => write!(f, "the index was damaged: {detail}"),
             Self::Repair => f.write_str("repair was asked for"),
+            Self::Asked => f.write_str("it was asked for"),
         }
     }
 }
@@ -124,6 +127,9 @@ pub trait IndexHome: Send {
 
     /// Sets aside what is there and creates empty maps.
     fn reset(&mut self, log: u64) -> Result<Bases, IndexError>;
+
+    /// Removes what [`Self::reset`] has set aside.
+    fn forget(&mut self) -> Result<(), IndexError>;
 
     /// Remembers that the maps, dropped by now, are complete up to batch `end` of the log.
     fn close(&mut self, log: u64, bases: Bases, end: u64) -> Result<(), IndexError>;

@@ -149,15 +149,15 @@ impl SledIndex {
         if from.symlink_metadata().is_err() {
             return Ok(());
         }
-        let failed = |action, path: &Path| {
-            let path = path.to_owned();
-            move |source| IndexError::Io { action, path, source }
-        };
-        if let Ok(old) = to.symlink_metadata() {
-            let removed = if old.is_dir() { fs::remove_dir_all(&to) } else { fs::remove_file(&to) };
-            removed.map_err(failed("remove", &to))?;
-        }
-        fs::rename(&from, &to).map_err(failed("set aside", &from))
+        self.remove_set_aside()?;
+        fs::rename(&from, &to).map_err(|source| IndexError::Io { action: "set aside", path: from, source })
+    }
+
+    fn remove_set_aside(&self) -> Result<(), IndexError> {
+        let path = self.dir.join(SET_ASIDE);
+        let Ok(old) = path.symlink_metadata() else { return Ok(()) };
+        let removed = if old.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(|source| IndexError::Io { action: "remove", path, source })
     }
 }
 
@@ -189,6 +189,11 @@ impl IndexHome for SledIndex {
         let bases = self.open_bases()?;
         self.mark_open(log)?;
         Ok(bases)
+    }
+
+    fn forget(&mut self) -> Result<(), IndexError> {
+        self.remove_set_aside()?;
+        self.sync_dir()
     }
 
     fn close(&mut self, log: u64, bases: Bases, end: u64) -> Result<(), IndexError> {
