@@ -12,7 +12,7 @@ use penpal_protocol::wire::{
     Answer, Deposit, DepositAnswer, Event, FrameKind, MAX_ANSWER_BYTES, Request, Welcome,
 };
 use penpal_transport::{
-    CloseCode, Connection, Dialed, Dialer, Frame, FrameReader, FrameWriter, Target, TransportKey,
+    CloseCode, Connection, DialError, Dialed, Dialer, Frame, FrameReader, FrameWriter, Target, TransportKey,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
@@ -54,7 +54,11 @@ pub(super) async fn dial(
     let addresses = resolved.map_err(|error| Trouble::other(format!("cannot find {place}: {error}")))?;
     let pin = penpal_transport::RelayPin(*address.pin().as_bytes());
     let target = Target { addresses: &addresses, pin, key };
-    let dialed = dialer.dial(target, DIAL_LIMIT).await.map_err(|error| Trouble::of_dial(&error, address))?;
+    let dialed = match dialer.dial(target, DIAL_LIMIT).await {
+        Ok(dialed) => dialed,
+        Err(error @ DialError::WrongKey { .. }) => return Err(other_key(&error, address).await),
+        Err(error) => return Err(Trouble::of_dial(&error, address)),
+    };
     let Dialed { connection, mut incoming, .. } = dialed;
     let first = tokio::time::timeout(WELCOME_LIMIT, incoming.read()).await;
     let strange = |what: &str| Trouble::other(format!("the relay at {place} {what}"));
@@ -78,6 +82,21 @@ pub(super) async fn dial(
             connection.close(CloseCode::Violation, "no welcome");
             Err(strange("does not begin with a welcome"))
         }
+    }
+}
+
+/// Says what somebody should do about another key, with what the relay's domain publishes.
+async fn other_key(error: &DialError, address: &RelayAddress) -> Trouble {
+    let names = penpal_transport::discovery::Names::system();
+    let known = penpal_protocol::text::pin_to_text(address.pin());
+    let dns = match names.published_pins(address.host(), RESOLVE_LIMIT).await {
+        Ok(pins) if pins.is_empty() || pins.contains(&known) => String::new(),
+        Ok(pins) => format!("; its domain now publishes the pin {}", pins.join(" and ")),
+        Err(_) => String::new(),
+    };
+    let trouble = Trouble::of_dial(error, address);
+    Trouble::WrongPin {
+        text: format!("{}{dns}. Nothing was sent: ask whoever runs it, by another way", trouble.text()),
     }
 }
 
