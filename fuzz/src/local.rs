@@ -14,7 +14,7 @@ pub fn check(data: &[u8]) {
         0xfe => drop(serde_json::from_slice::<ApiError>(rest)),
         0xfd => {
             if let Ok(line) = str::from_utf8(rest) {
-                drop(penpal_relay::parse_question(line));
+                drop(penpal_relay::check_question(line));
             }
         }
         _ => call(*which, rest),

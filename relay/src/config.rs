@@ -26,6 +26,8 @@ pub struct RelayConfig {
     pub public: Option<Public>,
     /// Who may register.
     pub registration: RegistrationPolicy,
+    /// TCP address on which metrics and health are answered; `None` answers nobody.
+    pub metrics: Option<SocketAddr>,
     /// Bounds on what anybody can use up.
     pub limits: Limits,
 }
@@ -40,6 +42,7 @@ impl RelayConfig {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT)),
             public: None,
             registration: RegistrationPolicy::default(),
+            metrics: None,
             limits: Limits::default(),
         }
     }
@@ -130,6 +133,8 @@ pub(crate) struct Settings {
     pub(crate) connections: Option<usize>,
     /// Most connections from one network.
     pub(crate) connections_per_network: Option<usize>,
+    /// TCP address for metrics and health.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// Settings cannot be used.
@@ -189,6 +194,7 @@ impl Settings {
             spool_envelopes: self.spool_envelopes.or(below.spool_envelopes),
             connections: self.connections.or(below.connections),
             connections_per_network: self.connections_per_network.or(below.connections_per_network),
+            metrics: self.metrics.or(below.metrics),
         }
     }
 
@@ -197,6 +203,7 @@ impl Settings {
         let mut config = RelayConfig::new(data);
         config.listen = self.listen.unwrap_or(config.listen);
         config.keys = self.keys;
+        config.metrics = self.metrics;
         config.public =
             self.public.map(|text| text.parse()).transpose().map_err(|error: HostError| {
                 SettingsError::Value { key: "public", detail: error.to_string() }

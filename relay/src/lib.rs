@@ -26,15 +26,18 @@
 //! ```
 
 mod admin;
+mod backup;
 mod cli;
 mod config;
 mod engine;
 mod folder;
+mod http;
+mod metrics;
 mod net;
 mod relay;
 mod storage;
 
-pub use admin::parse_question;
+pub use admin::check_question;
 pub use cli::run;
 pub use config::{Public, RelayConfig, SettingsError};
 pub use engine::EngineError;

@@ -14,10 +14,11 @@ use penpal_transport::{Admission, BindError, Listener, ServerOptions};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::admin;
+use crate::admin::{self, Office};
 use crate::config::{Public, RelayConfig};
 use crate::engine::{Engine, EngineError, Inbox, Input, Stopped};
 use crate::folder::{Folder, Keys, KeysError, Place, PlaceError, create_private_dir};
+use crate::http;
 use crate::net::{Accepting, accept};
 
 /// An address that is nobody's: asked for the way to it, the system names the address that others would see.
@@ -69,6 +70,14 @@ pub enum RelayError {
         /// Why not.
         source: io::Error,
     },
+    /// The address for metrics cannot be listened on.
+    #[error("cannot listen on {at} for metrics")]
+    Metrics {
+        /// The address.
+        at: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// Something of the system failed.
     #[error("cannot {action}")]
     System {
@@ -92,6 +101,7 @@ pub struct Relay {
     stop: Option<oneshot::Sender<()>>,
     accepting: JoinHandle<()>,
     admin: JoinHandle<()>,
+    health: Option<http::Serving>,
     ended: oneshot::Receiver<Result<(), EngineError>>,
     result: Option<Result<(), EngineError>>,
 }
@@ -121,7 +131,16 @@ impl Relay {
             None => place.and_then(|place| place.public),
         };
         Place::new(listening.port(), public, at.to_string()).write(&folder.place())?;
-        let admin = admin::serve(&folder.admin_socket(), Arc::clone(&inbox))
+        let metrics = Arc::clone(&engine.metrics);
+        let office =
+            Office { inbox: Arc::clone(&inbox), metrics: Arc::clone(&metrics), folder: folder.clone() };
+        let health = match config.metrics {
+            Some(at) => Some(
+                http::serve(at, office.clone()).await.map_err(|source| RelayError::Metrics { at, source })?,
+            ),
+            None => None,
+        };
+        let admin = admin::serve(&folder.admin_socket(), office)
             .map_err(|source| RelayError::Admin { path: folder.admin_socket(), source })?;
         let (done, ended) = oneshot::channel();
         thread::Builder::new()
@@ -133,10 +152,10 @@ impl Relay {
             .map_err(|source| RelayError::System { action: "start the engine's thread", source })?;
         let (stop, stopped) = oneshot::channel();
         let accepting =
-            tokio::spawn(accept(Accepting { listener, inbox: Arc::clone(&inbox), stop: stopped }));
+            tokio::spawn(accept(Accepting { listener, inbox: Arc::clone(&inbox), stop: stopped, metrics }));
         let address = RelayAddress { at, pin };
         let stop = Some(stop);
-        Ok(Self { address, listening, is_new, inbox, stop, accepting, admin, ended, result: None })
+        Ok(Self { address, listening, is_new, inbox, stop, accepting, admin, health, ended, result: None })
     }
 
     /// What to give to people.
@@ -151,6 +170,12 @@ impl Relay {
         self.listening
     }
 
+    /// Where metrics and health are answered, with the port that the system chose.
+    #[must_use]
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.health.as_ref().map(|serving| serving.at)
+    }
+
     /// Whether there was no account at the start.
     #[must_use]
     pub fn is_new(&self) -> bool {
@@ -159,7 +184,7 @@ impl Relay {
 
     /// Does what an operator asks; `None` when the engine has ended.
     pub async fn admin(&self, request: AdminRequest) -> Option<AdminAnswer> {
-        admin::ask(&self.inbox, request).await.ok()
+        ask_engine(&self.inbox, request).await.ok()
     }
 
     /// Waits until the relay ends by itself, which it does only when storage fails.
@@ -244,7 +269,12 @@ pub(crate) fn open_engine(
     }
     let net = (keys.relay.clone(), keys.quic.clone());
     let store: Box<dyn Store> = Box::new(store);
-    Ok((Engine::new(config.core(), store, keys, inbox)?, net))
+    let dir = folder.store();
+    let reopen = move || {
+        let store = LogStore::open(&dir, Options { rebuild: true, ..Options::default() })?;
+        Ok(Box::new(store) as Box<dyn Store>)
+    };
+    Ok((Engine::new(config.core(), store, keys, inbox)?.with_reopen(Box::new(reopen)), net))
 }
 
 /// Opens the socket: with port 0, on the port of the last start if it is free.

@@ -62,7 +62,12 @@ impl Rows for StoreRows<'_> {
 
     fn usage(&self, of: Queue) -> Result<Usage, RowsError> {
         let usage = self.0.usage(queue(of)).map_err(failed)?.unwrap_or_default();
-        Ok(Usage { rows: usage.rows, bytes: usage.bytes, last_seq: usage.last_seq })
+        Ok(Usage {
+            rows: usage.rows,
+            bytes: usage.bytes,
+            last_seq: usage.last_seq,
+            oldest_minute: usage.oldest_minute,
+        })
     }
 
     fn read(

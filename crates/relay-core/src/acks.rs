@@ -50,6 +50,13 @@ impl Acks {
         }
     }
 
+    /// Forgets a slot that is removed in this step.
+    pub(crate) fn forget(&mut self, slot: &SlotId) {
+        if let Some(pending) = self.waiting.remove(slot) {
+            self.singles -= pending.singles.len();
+        }
+    }
+
     /// When they must be written.
     pub(crate) fn due(&self) -> Option<Duration> {
         self.since.map(|since| since.saturating_add(MAX_WAIT))

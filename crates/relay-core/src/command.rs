@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use penpal_protocol::ids::SpoolEpoch;
+use penpal_protocol::text::Label;
 use penpal_protocol::wire::{Answer, DepositAnswer, Event, FrameKind};
 
+use crate::rows::Usage;
 use crate::spool;
 
 /// One connection, numbered by the shell; a number is never used again.
@@ -42,8 +44,10 @@ impl AddressPrefix {
 pub enum CloseReason {
     /// A newer connection of the same device took over.
     Replaced,
-    /// The key is not welcome any more: its account is gone or suspended.
+    /// The key is not welcome any more: its account is gone.
     Refused,
+    /// The operator suspended its account.
+    Suspended,
     /// Too many connections.
     Busy,
 }
@@ -156,6 +160,32 @@ pub enum AdminRequest {
         /// A token, or the beginning of an id as [`TokenInfo`] gives it.
         which: String,
     },
+    /// List accounts by handle: from after `after`, at most `limit`.
+    Accounts {
+        /// The handle shown last.
+        after: Option<Label>,
+        /// Most accounts in one answer.
+        limit: usize,
+    },
+    /// Show one account.
+    Account {
+        /// Its handle.
+        handle: Label,
+    },
+    /// Suspend an account, or take the suspension back.
+    Suspend {
+        /// Its handle.
+        handle: Label,
+        /// Whether it is suspended from now on.
+        suspended: bool,
+    },
+    /// Remove an account with everything that is its own.
+    Delete {
+        /// Its handle.
+        handle: Label,
+    },
+    /// Count what there is.
+    Census,
 }
 
 /// What an operator is told.
@@ -172,6 +202,14 @@ pub enum AdminAnswer {
     Tokens(Vec<TokenInfo>),
     /// These are revoked.
     TokensRevoked(Vec<TokenInfo>),
+    /// Accounts, by handle.
+    Accounts(Vec<AccountInfo>),
+    /// One account, after whatever was asked to do with it. Of a removed one, what it was.
+    Account(AccountInfo),
+    /// No account has this handle.
+    NoAccount,
+    /// What there is.
+    Census(Census),
     /// The disk is full.
     Full,
     /// Could not be done because of stored data; there is an alarm about it.
@@ -191,6 +229,68 @@ pub struct TokenInfo {
     pub expires_ms: u64,
     /// How many accounts it can still make.
     pub uses_left: u32,
+}
+
+/// An account, as far as the relay knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountInfo {
+    /// Its name.
+    pub handle: Label,
+    /// When it was made, minutes since the Unix epoch.
+    pub made_minute: u32,
+    /// Whether it is served.
+    pub state: AccountState,
+    /// Its devices, in the order in which they were added.
+    pub devices: Vec<DeviceInfo>,
+    /// Edges of its own: who may write to it.
+    pub edges: u64,
+    /// Edges of others here that it has linked: to whom it may write.
+    pub links: u64,
+    /// Invites that can be used, or were used and not taken up yet.
+    pub invites: u64,
+}
+
+/// Whether an account is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountState {
+    /// It is.
+    Active,
+    /// Registered with an invite that is not redeemed yet.
+    Provisional,
+    /// The operator suspended it.
+    Suspended,
+}
+
+/// A device of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Whether it receives now.
+    pub receiving: bool,
+    /// What waits for it.
+    pub waiting: Usage,
+}
+
+/// What there is at a relay. Costs a look at every queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Accounts.
+    pub accounts: u64,
+    /// Edges, linked or not.
+    pub edges: u64,
+    /// Invites.
+    pub invites: u64,
+    /// Spools in which something waits.
+    pub spools: u64,
+    /// Rows in all spools.
+    pub rows: u64,
+    /// Bytes in all spools.
+    pub bytes: u64,
+    /// Minute of the row that waits longest, since the Unix epoch; `None` when nothing waits.
+    pub oldest_minute: Option<u32>,
+    /// Accounts that receive now.
+    pub receiving: u64,
+    /// Deposit ids remembered.
+    pub deposit_marks: u64,
 }
 
 /// What became of a step's changes.

@@ -54,7 +54,8 @@ pub struct Limits {
     pub connections: usize,
     /// Of those, most whose key has no account: strangers must not lock out devices.
     pub unregistered_connections: usize,
-    /// Most connections from one address prefix: a large office behind one address.
+    /// Most connections from one address prefix, IPv4 /24 or IPv6 /48: a large office. The listener counts by IPv4 address or
+    /// IPv6 /56 before the handshake, which costs it less and cannot be evaded within a /24 either; both have this limit.
     pub connections_per_prefix: usize,
     /// Most connections of one key; one more closes the oldest. After crashes a device has dead ones for a minute.
     pub connections_per_key: usize,

@@ -51,7 +51,7 @@ pub(crate) enum Effect {
     /// An account was made over this connection.
     Registered { conn: ConnId },
     /// A key is worth nothing any more.
-    Dismiss { peer: penpal_protocol::ids::TransportPublicKey },
+    Dismiss { peer: penpal_protocol::ids::TransportPublicKey, reason: CloseReason },
     /// Answer the operator.
     Admin { request: RequestId, answer: AdminAnswer },
 }
@@ -100,9 +100,9 @@ impl RelayCore {
             Effect::Unlinked { edge, linker } => self.tell(&linker, edge, false),
             Effect::Announce { account, up } => self.announce(&account, up, rows)?,
             Effect::Registered { conn } => self.conns.no_stranger(conn),
-            Effect::Dismiss { peer } => {
+            Effect::Dismiss { peer, reason } => {
                 for conn in self.conns.of_peer(&peer).to_vec() {
-                    self.close(conn, CloseReason::Refused, now);
+                    self.close(conn, reason, now);
                 }
             }
             Effect::Admin { request, answer } => self.commands.push_back(Command::Admin { request, answer }),

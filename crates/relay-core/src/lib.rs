@@ -43,8 +43,8 @@ mod spool;
 
 pub use crate::core::RelayCore;
 pub use command::{
-    AddressPrefix, AdminAnswer, AdminRequest, CloseReason, Command, Committed, ConnId, Push, RequestId,
-    TokenInfo,
+    AccountInfo, AccountState, AddressPrefix, AdminAnswer, AdminRequest, Census, CloseReason, Command,
+    Committed, ConnId, DeviceInfo, Push, RequestId, TokenInfo,
 };
 pub use config::{Config, Limits, Rate, RegistrationPolicy};
 pub use error::StartError;

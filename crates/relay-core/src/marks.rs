@@ -148,6 +148,11 @@ impl Marks {
         })
     }
 
+    /// How many deposits are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.marks.len()).sum()
+    }
+
     /// Whether this deposit was taken before.
     pub(crate) fn contains(&self, mark: u128) -> bool {
         self.step_set.contains(&mark) || self.buckets.iter().any(|bucket| bucket.marks.contains(&mark))

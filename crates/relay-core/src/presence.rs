@@ -76,6 +76,11 @@ impl Presence {
         self.accounts.contains_key(account)
     }
 
+    /// Accounts with a receiving connection.
+    pub(crate) fn receiving(&self) -> usize {
+        self.accounts.len() - self.downs.len()
+    }
+
     /// Receiving connections of the account behind a tag.
     pub(crate) fn conns_of(&self, tag: &LinkTag) -> impl Iterator<Item = ConnId> + '_ {
         let live = self.tags.get(tag).and_then(|account| self.accounts.get(account));

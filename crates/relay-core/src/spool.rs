@@ -124,6 +124,7 @@ impl Spools {
         usage.rows += 1;
         usage.bytes += row.len() as u64;
         usage.last_seq += 1;
+        usage.oldest_minute.get_or_insert(minute);
         let seq = usage.last_seq;
         self.touched.entry(*slot).or_insert(Touched::Added);
         changes.push(Change::Append { queue: queue(slot), seq, minute, bytes: row });
@@ -188,13 +189,22 @@ mod tests {
         }
         rows.commit(std::mem::take(&mut changes));
         spools.commit();
-        assert_eq!(spools.usage(&slot, &rows).unwrap(), Usage { rows: 3, bytes: 30, last_seq: 3 });
+        assert_eq!(
+            spools.usage(&slot, &rows).unwrap(),
+            Usage { rows: 3, bytes: 30, last_seq: 3, oldest_minute: Some(0) }
+        );
         spools.append(&slot, envelope_row(&[0; 9]), 0, &rows, &mut changes).unwrap();
         spools.abort();
-        assert_eq!(spools.usage(&slot, &rows).unwrap(), Usage { rows: 3, bytes: 30, last_seq: 3 });
+        assert_eq!(
+            spools.usage(&slot, &rows).unwrap(),
+            Usage { rows: 3, bytes: 30, last_seq: 3, oldest_minute: Some(0) }
+        );
         rows.commit(vec![Change::Ack { queue: queue(&slot), up_to: 2 }]);
         spools.taken(&slot);
         spools.commit();
-        assert_eq!(spools.usage(&slot, &rows).unwrap(), Usage { rows: 1, bytes: 10, last_seq: 3 });
+        assert_eq!(
+            spools.usage(&slot, &rows).unwrap(),
+            Usage { rows: 1, bytes: 10, last_seq: 3, oldest_minute: Some(0) }
+        );
     }
 }

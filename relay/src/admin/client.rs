@@ -4,21 +4,26 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 
+use super::perform::Office;
 use super::shape::{Ask, Reply};
 use crate::config::RelayConfig;
-use crate::engine::Inbox;
+use crate::engine::{EngineError, Inbox, Input};
 use crate::folder::Folder;
-use crate::relay::{RelayError, open_engine};
+use crate::relay::{ProgressFn, RelayError, open_engine};
 
 /// How long a running relay may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(40);
 
+/// How long it may take for what moves all its data.
+const LONG_WAIT: Duration = Duration::from_secs(3_700);
+
 /// Asks whoever has the folder.
-pub(crate) fn run(config: &RelayConfig, ask: Ask) -> anyhow::Result<Reply> {
+pub(crate) fn run(config: &RelayConfig, ask: Ask, progress: Option<ProgressFn>) -> anyhow::Result<Reply> {
     let folder = Folder::new(&config.data, config.keys.as_deref());
     if !folder.is_used() {
         anyhow::bail!("there is no relay in {}", folder.data().display());
@@ -28,7 +33,7 @@ pub(crate) fn run(config: &RelayConfig, ask: Ask) -> anyhow::Result<Reply> {
     if let Some(reply) = over_socket(&socket, &ask).with_context(unanswered)? {
         return Ok(reply);
     }
-    match in_folder(&folder, config, ask.clone()) {
+    match in_folder(&folder, config, ask.clone(), progress) {
         // A relay was starting or stopping when the socket was tried.
         Err(RelayError::InUse { data }) => match over_socket(&socket, &ask).with_context(unanswered)? {
             Some(reply) => Ok(reply),
@@ -47,7 +52,8 @@ fn over_socket(path: &Path, ask: &Ask) -> io::Result<Option<Reply>> {
         }
         Err(error) => return Err(error),
     };
-    stream.set_read_timeout(Some(ANSWER_WAIT))?;
+    let long = matches!(ask, Ask::AccountDelete { .. } | Ask::Backup { .. } | Ask::RebuildIndex);
+    stream.set_read_timeout(Some(if long { LONG_WAIT } else { ANSWER_WAIT }))?;
     let mut text = serde_json::to_string(ask)?;
     text.push('\n');
     stream.write_all(text.as_bytes())?;
@@ -56,7 +62,28 @@ fn over_socket(path: &Path, ask: &Ask) -> io::Result<Option<Reply>> {
     Ok(Some(serde_json::from_str(&line)?))
 }
 
-fn in_folder(folder: &Folder, config: &RelayConfig, ask: Ask) -> Result<Reply, RelayError> {
-    let (engine, _) = open_engine(folder, config, Arc::new(Inbox::new()), None)?;
-    Ok(engine.run_once(ask.into())?.into())
+/// Whether somebody listens on the socket of this folder.
+pub(crate) fn is_running(folder: &Folder) -> bool {
+    UnixStream::connect(folder.admin_socket()).is_ok()
+}
+
+/// Opens what a relay would open, without a network, for as long as one command takes.
+fn in_folder(
+    folder: &Folder,
+    config: &RelayConfig,
+    ask: Ask,
+    progress: Option<ProgressFn>,
+) -> Result<Reply, RelayError> {
+    let inbox = Arc::new(Inbox::new());
+    let system = |source| RelayError::System { action: "start threads", source };
+    let (engine, _) = open_engine(folder, config, Arc::clone(&inbox), progress)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(system)?;
+    let office =
+        Office { inbox: Arc::clone(&inbox), metrics: Arc::clone(&engine.metrics), folder: folder.clone() };
+    let thread =
+        thread::Builder::new().name("engine".to_owned()).spawn(move || engine.run()).map_err(system)?;
+    let reply = runtime.block_on(office.perform(ask));
+    inbox.send_now(Input::Stop);
+    thread.join().unwrap_or(Err(EngineError::Panicked))?;
+    Ok(reply)
 }

@@ -1,10 +1,23 @@
 //! The command line. Each command is one file.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a command expects one kind of reply; every other is the same surprise"
+)]
+
+mod account;
 mod address;
+mod backup;
+mod doctor;
+mod install;
 mod output;
 mod problem;
+mod rebuild;
 mod serve;
+mod shell;
+mod stats;
 mod token;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,9 +25,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::DEFAULT_DATA;
+use crate::admin;
+use crate::config::{DEFAULT_DATA, RelayConfig};
 use output::Output;
 use problem::Problem;
+pub(crate) use problem::chain;
 
 /// Store and forward sealed envelopes between penpal nodes
 ///
@@ -32,6 +47,17 @@ enum Command {
     Address(address::Address),
     #[command(subcommand)]
     Token(token::Token),
+    #[command(subcommand)]
+    Account(account::Account),
+    Stats(stats::Stats),
+    Doctor(doctor::Doctor),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    RebuildIndex(rebuild::RebuildIndex),
+    Install(install::Install),
+    Completions(shell::Completions),
+    /// Print the manual page
+    Man,
     /// Print the version
     Version,
 }
@@ -45,6 +71,27 @@ struct Place {
     /// Folder with the relay's keys [default: keys in the data folder]
     #[arg(long, value_name = "DIR", env = "PENPAL_RELAY_KEYS")]
     keys: Option<PathBuf>,
+}
+
+impl Place {
+    fn config(&self) -> RelayConfig {
+        let mut config = RelayConfig::new(&self.data);
+        config.keys.clone_from(&self.keys);
+        config
+    }
+
+    /// Asks the running relay, or does it on the folder of a stopped one.
+    fn ask(&self, ask: admin::Ask) -> Result<admin::Reply, Problem> {
+        let config = self.config();
+        admin::run(&config, ask, serve::progress()).map_err(|error| {
+            let problem = Problem::from(error);
+            if crate::folder::Folder::new(&config.data, None).is_used() {
+                problem
+            } else {
+                problem.hint(format!("penpal-relay serve --data {}", config.data.display()))
+            }
+        })
+    }
 }
 
 /// Runs the command line of the relay and gives its exit status: 0 done, 1 failed, 2 usage.
@@ -63,6 +110,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(command) => (command.json(), command.run()),
         Command::Address(command) => (command.json(), command.run()),
         Command::Token(command) => (command.json(), command.run()),
+        Command::Account(command) => (command.json(), command.run()),
+        Command::Stats(command) => (command.json(), command.run()),
+        Command::Doctor(command) => (command.json(), command.run()),
+        Command::Backup(command) => (command.json(), command.run()),
+        Command::Restore(command) => (command.json(), command.run()),
+        Command::RebuildIndex(command) => (command.json(), command.run()),
+        Command::Install(command) => (false, command.run()),
+        Command::Completions(command) => (false, command.run()),
+        Command::Man => (false, shell::manual()),
         Command::Version => (false, version()),
     };
     match result {

@@ -1,5 +1,6 @@
 //! A failure as people and scripts see it: one line of fact, one of what to do, and an exit status.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -13,15 +14,21 @@ use crate::relay::RelayError;
 /// What went wrong.
 #[derive(Debug)]
 pub(super) struct Problem {
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     hint: String,
     status: u8,
 }
 
 impl Problem {
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: String::new(), status: 1 }
+    pub(super) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), hint: String::new(), status: 1 }
+    }
+
+    /// The relay answered something else than was asked.
+    pub(super) fn unexpected() -> Self {
+        Self::new("unexpected", "the running relay gives another answer than this program expects")
+            .hint("use the penpal-relay of the version that runs")
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -35,16 +42,30 @@ impl Problem {
         self
     }
 
+    /// A person must decide.
+    pub(super) fn person(mut self) -> Self {
+        self.status = 4;
+        self
+    }
+
     /// A fault of the program.
     pub(super) fn internal(mut self) -> Self {
         self.status = 70;
         self
     }
 
+    /// Everything was said already.
+    pub(super) fn quiet() -> Self {
+        Self::new("", "")
+    }
+
     /// Prints it and gives the exit status.
     pub(super) fn report(self, json: bool) -> ExitCode {
+        if self.code.is_empty() {
+            return ExitCode::from(self.status);
+        }
         if json {
-            let reply = Reply::failed(self.code, self.message.clone(), &self.hint);
+            let reply = Reply::failed(&self.code, self.message.clone(), &self.hint);
             Output::stdout().json(&reply).ok();
         }
         let mut stderr = Output::stderr();
@@ -57,8 +78,14 @@ impl Problem {
     }
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// The error and all its causes in one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -91,13 +118,16 @@ impl From<RelayError> for Problem {
                 Self::new("place", message).hint("remove the file: the next start writes it anew")
             }
             RelayError::Store { .. } => Self::new("store", message)
-                .hint("nothing was changed; keep a copy of the folder before anything else"),
+                .hint("nothing was changed; penpal-relay doctor says what can be done"),
             RelayError::Engine(error) => error.into(),
             RelayError::Bind(_) => {
                 Self::new("listen", message).hint("choose another address or port with --listen")
             }
             RelayError::Admin { .. } => Self::new("admin-socket", message)
                 .hint("choose a folder that this user may write with --data"),
+            RelayError::Metrics { .. } => {
+                Self::new("metrics", message).hint("choose another address or port with --metrics")
+            }
             RelayError::System { .. } => Self::new("system", message),
         }
     }
@@ -110,8 +140,10 @@ impl From<EngineError> for Problem {
             EngineError::Start(_) => {
                 Self::new("data", message).hint("use the keys folder that belongs to this data (--keys DIR)")
             }
-            EngineError::Commit(_) | EngineError::Rows(_) => Self::new("storage-failed", message)
-                .hint("look at the disk and start again: everything accepted is kept"),
+            EngineError::Commit(_) | EngineError::Rows(_) | EngineError::Reopen(_) => {
+                Self::new("storage-failed", message)
+                    .hint("look at the disk and start again: everything accepted is kept")
+            }
             EngineError::Keys(_) => Self::new("keys", message).hint("look at the folder given by --keys"),
             EngineError::Close(_) => {
                 Self::new("close", message).hint("start again: everything accepted is kept")
@@ -140,6 +172,6 @@ impl From<anyhow::Error> for Problem {
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
-        Self::new("refused", failure.message).hint(failure.hint)
+        Self::new(failure.code, failure.message).hint(failure.hint)
     }
 }

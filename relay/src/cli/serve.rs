@@ -57,12 +57,18 @@ pub(super) struct Serve {
     /// Most connections from one network [default: 2048]
     #[arg(long, value_name = "N", env = "PENPAL_RELAY_CONNECTIONS_PER_NETWORK")]
     connections_per_network: Option<usize>,
+    /// TCP address for metrics and health, best on loopback: /metrics, /health, /ready [default: none]
+    #[arg(long, value_name = "IP:PORT", env = "PENPAL_RELAY_METRICS")]
+    metrics: Option<SocketAddr>,
     /// TOML file with settings
     #[arg(long, value_name = "FILE", env = "PENPAL_RELAY_CONFIG")]
     config: Option<PathBuf>,
     /// What to log to stderr: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", env = "PENPAL_RELAY_LOG", default_value = "info")]
     log: String,
+    /// Log one JSON object a line instead of text
+    #[arg(long, env = "PENPAL_RELAY_LOG_JSON")]
+    log_json: bool,
     /// Check settings and folders and exit; nothing is changed
     #[arg(long)]
     check: bool,
@@ -103,13 +109,12 @@ impl Serve {
         let filter = EnvFilter::try_new(&self.log)
             .map_err(|error| Problem::new("settings", format!("--log {:?}: {error}", self.log)).usage())?;
         // Fails only when there is one already, as in a process that runs a relay beside something else.
-        tracing_subscriber::fmt()
+        let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
             .with_ansi(false)
-            .with_target(false)
-            .try_init()
-            .ok();
+            .with_target(false);
+        if self.log_json { log.json().try_init() } else { log.try_init() }.ok();
         Ok(())
     }
 
@@ -125,6 +130,7 @@ impl Serve {
             spool_envelopes: self.spool_envelopes,
             connections: self.connections,
             connections_per_network: self.connections_per_network,
+            metrics: self.metrics,
         };
         Ok(near.over(file).check(&self.place.data)?)
     }
@@ -207,14 +213,19 @@ async fn first_token(relay: &Relay) -> Option<String> {
     let ask = AdminRequest::TokenNew { note, life_ms: FIRST_TOKEN_LIFE_MS, uses: 1 };
     match relay.admin(ask).await? {
         AdminAnswer::TokenNew { token, .. } => Some(token),
-        AdminAnswer::Tokens(_) | AdminAnswer::TokensRevoked(_) | AdminAnswer::Full | AdminAnswer::Failed => {
-            None
-        }
+        AdminAnswer::Tokens(_)
+        | AdminAnswer::TokensRevoked(_)
+        | AdminAnswer::Accounts(_)
+        | AdminAnswer::Account(_)
+        | AdminAnswer::NoAccount
+        | AdminAnswer::Census(_)
+        | AdminAnswer::Full
+        | AdminAnswer::Failed => None,
     }
 }
 
 /// Shows on a terminal how far recovery is.
-fn progress() -> Option<ProgressFn> {
+pub(super) fn progress() -> Option<ProgressFn> {
     if !io::stderr().is_terminal() {
         return None;
     }

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 
 use super::output::Output;
 use super::problem::Problem;
-use crate::admin::{self, Ask, Reply, TokenShape};
-use crate::config::RelayConfig;
+use super::words::{plain, rough};
+use crate::admin::{Ask, Reply, TokenShape};
 
 /// Mint, list and revoke registration tokens
 ///
@@ -82,16 +82,7 @@ impl Token {
             Self::List(List { place, .. }) => (place, Ask::TokenList),
             Self::Revoke(Revoke { place, which, .. }) => (place, Ask::TokenRevoke { which }),
         };
-        let mut config = RelayConfig::new(&place.data);
-        config.keys = place.keys;
-        let reply = admin::run(&config, ask).map_err(|error| {
-            let problem = Problem::from(error);
-            if crate::folder::Folder::new(&config.data, None).is_used() {
-                problem
-            } else {
-                problem.hint(format!("penpal-relay serve --data {}", config.data.display()))
-            }
-        })?;
+        let reply = place.ask(ask)?;
         print(&reply, json)
     }
 }
@@ -115,29 +106,13 @@ fn print(reply: &Reply, json: bool) -> Result<(), Problem> {
         Reply::Revoked { revoked, .. } => revoked
             .iter()
             .try_for_each(|token| out.line(&format!("revoked {} {}", token.id, plain(&token.note)))),
+        _ => Err(Problem::unexpected()),
     }
 }
 
 fn row(token: &TokenShape) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let left = rough(Duration::from_millis(token.expires_ms).saturating_sub(now));
+    let left = format!("in {}", rough(Duration::from_millis(token.expires_ms).saturating_sub(now)));
     let note = if token.note.is_empty() { "–".to_owned() } else { plain(&token.note) };
     format!("{:<10}{:<6}{left:<16}{note}", token.id, token.uses_left)
-}
-
-/// A time as people say it, rounded up.
-fn rough(left: Duration) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    match left.as_secs() {
-        seconds if seconds > 2 * DAY => format!("in {} days", seconds.div_ceil(DAY)),
-        seconds if seconds > 2 * HOUR => format!("in {} hours", seconds.div_ceil(HOUR)),
-        seconds => format!("in {} minutes", seconds.div_ceil(MINUTE)),
-    }
-}
-
-/// A note without what a terminal would obey.
-fn plain(note: &str) -> String {
-    note.chars().filter(|character| !character.is_control()).collect()
 }

@@ -8,6 +8,7 @@ use penpal_protocol::wire::{Answer, Deposit, Request};
 use penpal_relay_core::{AddressPrefix, AdminAnswer, AdminRequest, ConnId};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::upkeep::Upkeep;
 use crate::net::Outbox;
 
 /// Inputs that may wait. A batch of deposits counts as one and has at most a quarter of a MiB, so this bounds memory at
@@ -27,6 +28,8 @@ pub(crate) enum Input {
     Deposits { conn: ConnId, deposits: Vec<Deposit> },
     /// The operator asks.
     Admin { request: AdminRequest, reply: oneshot::Sender<AdminAnswer> },
+    /// Something for the store, beside what the machine wants of it.
+    Upkeep(Upkeep),
     /// Tells when everything before it is done.
     Flush { done: oneshot::Sender<()> },
     /// End, with everything before it done.

@@ -2,6 +2,7 @@
 
 mod clock;
 mod inbox;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,16 +13,17 @@ use getrandom::rand_core::UnwrapErr;
 use penpal_protocol::time::Now;
 use penpal_protocol::wire::Answer;
 use penpal_relay_core::{
-    AdminAnswer, AdminRequest, Command, Committed, Config, ConnId, RelayCore, RequestId, Rows, RowsError,
-    StartError, Table,
+    AdminAnswer, Command, Committed, Config, ConnId, RelayCore, RequestId, Rows, RowsError, StartError, Table,
 };
-use penpal_store::{CloseError, CommitError, Outcome, Store};
+use penpal_store::{CloseError, CommitError, OpenError, Outcome, Store};
 use tokio::sync::oneshot;
 
 pub(crate) use clock::Clock;
 pub(crate) use inbox::{Inbox, Input, Stopped};
+pub(crate) use upkeep::{Reopen, Upkeep, UpkeepError};
 
 use crate::folder::{Keys, KeysError};
+use crate::metrics::Metrics;
 use crate::net::Outbox;
 use crate::storage::{StoreRows, batch};
 
@@ -66,6 +68,9 @@ pub enum EngineError {
     /// The keys folder cannot be written.
     #[error("the keys folder cannot be written")]
     Keys(#[from] KeysError),
+    /// The store, closed to have its index rebuilt, cannot be opened again.
+    #[error("the store cannot be opened again")]
+    Reopen(#[source] OpenError),
     /// Ending cleanly failed; everything is on disk all the same.
     #[error("the store was not closed cleanly")]
     Close(#[from] CloseError),
@@ -98,6 +103,11 @@ pub(crate) struct Engine {
     /// Whether the store may have something to tidy.
     untidy: bool,
     marked_at: Duration,
+    /// Opens the store anew with another index; absent in simulations.
+    reopen: Option<Reopen>,
+    /// Who waits for removed accounts to be gone from the files.
+    erasing: Vec<oneshot::Sender<Result<(), UpkeepError>>>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -142,6 +152,9 @@ impl Engine {
             commits_since_tidy: 0,
             untidy: true,
             marked_at: now.mono,
+            reopen: None,
+            erasing: Vec::new(),
+            metrics: Arc::default(),
         };
         // The new epoch is on disk before anybody hears of it, and before the mark says that nothing was restored.
         engine.commit_step(now)?;
@@ -162,15 +175,6 @@ impl Engine {
         let end = self.store.close()?;
         self.keys.write_mark(end)?;
         Ok(())
-    }
-
-    /// Does one thing for the operator and ends: for a folder that no relay serves.
-    pub(crate) fn run_once(self, request: AdminRequest) -> Result<AdminAnswer, EngineError> {
-        let (reply, mut answer) = oneshot::channel();
-        self.inbox.send_now(Input::Admin { request, reply });
-        self.inbox.send_now(Input::Stop);
-        self.run()?;
-        Ok(answer.try_recv().unwrap_or(AdminAnswer::Failed))
     }
 
     fn turn_until_stopped(&mut self) -> Result<(), EngineError> {
@@ -212,10 +216,12 @@ impl Engine {
         for input in inputs.drain(..) {
             match input {
                 Input::Connected { conn, peer, prefix, outbox } => {
+                    self.metrics.connected();
                     self.conns.insert(conn, Entry { outbox, touched: false });
                     self.core.handle_connected(conn, peer, prefix, &StoreRows(&*self.store), now)?;
                 }
                 Input::Closed { conn } => {
+                    self.metrics.closed();
                     self.conns.remove(&conn);
                     self.core.handle_closed(conn, now);
                 }
@@ -235,6 +241,10 @@ impl Engine {
                     self.admin_replies.insert(id, reply);
                     let rows = StoreRows(&*self.store);
                     self.core.handle_admin(id, request, &rows, now, &mut UnwrapErr(SysRng))?;
+                }
+                Input::Upkeep(upkeep) => {
+                    self.commit_step(now)?;
+                    self.upkeep(upkeep)?;
                 }
                 Input::Flush { done } => {
                     self.commit_step(now)?;
@@ -263,13 +273,17 @@ impl Engine {
         } else {
             self.untidy = true;
             self.commits_since_tidy += 1;
-            match self.store.commit(vec![batch(changes)])?.as_slice() {
+            let began = std::time::Instant::now();
+            let outcomes = self.store.commit(vec![batch(changes)])?;
+            self.metrics.committed(began.elapsed());
+            match outcomes.as_slice() {
                 [Outcome::Done] => Committed::Done,
                 [Outcome::Full] => Committed::Full,
                 other => return Err(EngineError::Refused { detail: format!("{other:?}") }),
             }
         };
         if committed == Committed::Full {
+            self.metrics.disk_full();
             tracing::warn!("the disk is full: deposits are refused until there is room");
         }
         self.core.handle_committed(committed, &StoreRows(&*self.store), now)?;
@@ -289,6 +303,7 @@ impl Engine {
     }
 
     fn carry_out(&mut self, command: Command) {
+        self.metrics.said(&command);
         match command {
             Command::Answer { request, answer, .. } => {
                 if let Some(reply) = self.replies.remove(&request) {
@@ -321,6 +336,7 @@ impl Engine {
         if self.untidy {
             self.untidy = self.store.compact(TIDY_BYTES)?.more;
             self.commits_since_tidy = 0;
+            self.end_erasing()?;
         }
         if now.mono.saturating_sub(self.marked_at) >= MARK_PAUSE {
             self.marked_at = now.mono;

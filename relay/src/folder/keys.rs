@@ -1,13 +1,16 @@
 //! The keys folder: who this relay is, and what a thief of its data must not have.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use penpal_protocol::text::base32;
 use penpal_relay_core::GraphKey;
 use penpal_store::LogPosition;
 use penpal_transport::{ServerSecrets, TransportKey};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::files::{create_private_dir, replace};
@@ -48,6 +51,14 @@ pub enum KeysError {
         got: usize,
         /// Bytes that belong there.
         expected: usize,
+    },
+    /// A file of keys is not what we write.
+    #[error("{path} is not usable: {detail}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
     },
     /// No random bytes from the system.
     #[error("the system gives no random bytes")]
@@ -105,6 +116,39 @@ impl Keys {
         Ok(TransportKey::from_seed(&*Self::key::<32>(dir, RELAY_KEY, true)?))
     }
 
+    /// Notes how far the log goes, or is to be taken to have gone.
+    pub(crate) fn set_mark(dir: &Path, mark: LogPosition) -> Result<(), KeysError> {
+        let path = dir.join(LOG_MARK);
+        replace(&path, &mark.to_bytes()).map_err(io_error("write", &path))
+    }
+
+    /// All keys, for a copy that is kept elsewhere.
+    pub(crate) fn export(dir: &Path) -> Result<KeyCopy, KeysError> {
+        let key = |name: &str, bytes: &[u8]| (name.to_owned(), base32::encode(bytes));
+        let mut keys = BTreeMap::new();
+        keys.extend([key(RELAY_KEY, Self::key::<32>(dir, RELAY_KEY, true)?.as_slice())]);
+        keys.extend([key(GRAPH_KEY, Self::key::<32>(dir, GRAPH_KEY, true)?.as_slice())]);
+        keys.extend([key(QUIC_KEY, Self::key::<128>(dir, QUIC_KEY, true)?.as_slice())]);
+        Ok(KeyCopy { v: 1, keys })
+    }
+
+    /// Puts keys into a folder without any; one with the same keys stays as it is. `false`: it holds others.
+    pub(crate) fn import(dir: &Path, copy: &KeyCopy) -> Result<bool, KeysError> {
+        if dir.join(RELAY_KEY).exists() {
+            let there = Self::export(dir)?;
+            let same = |name: &str| there.keys.get(name) == copy.keys.get(name);
+            return Ok(same(RELAY_KEY) && same(GRAPH_KEY));
+        }
+        create_private_dir(dir).map_err(io_error("create", dir))?;
+        let tag = dir.join(CACHE_TAG);
+        replace(&tag, CACHE_TAG_TEXT.as_bytes()).map_err(io_error("write", &tag))?;
+        for name in [GRAPH_KEY, QUIC_KEY, RELAY_KEY] {
+            let path = dir.join(name);
+            replace(&path, &copy.bytes(name)?).map_err(io_error("write", &path))?;
+        }
+        Ok(true)
+    }
+
     fn key<const N: usize>(
         dir: &Path,
         name: &str,
@@ -151,6 +195,69 @@ impl Keys {
         replace(&path, &mark.to_bytes()).map_err(io_error("write", &path))?;
         self.mark = Some(mark);
         Ok(())
+    }
+}
+
+/// The keys in one file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyCopy {
+    v: u32,
+    keys: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for KeyCopy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyCopy").finish_non_exhaustive()
+    }
+}
+
+impl Drop for KeyCopy {
+    fn drop(&mut self) {
+        self.keys.values_mut().for_each(zeroize::Zeroize::zeroize);
+    }
+}
+
+impl KeyCopy {
+    /// Reads such a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, KeysError> {
+        let bytes = fs::read(path).map(Zeroizing::new).map_err(io_error("read", path))?;
+        check_mode(path)?;
+        let malformed = |detail: String| KeysError::Malformed { path: path.to_owned(), detail };
+        let copy: Self = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+        if copy.v != 1 {
+            return Err(malformed(format!("version {}, this version reads 1", copy.v)));
+        }
+        for (name, length) in [(RELAY_KEY, 32), (GRAPH_KEY, 32), (QUIC_KEY, 128)] {
+            let got = copy.bytes(name)?.len();
+            if got != length {
+                return Err(malformed(format!("{name} has {got} bytes, {length} are expected")));
+            }
+        }
+        Ok(copy)
+    }
+
+    /// As it is written.
+    pub(crate) fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// The relay's public key.
+    pub(crate) fn public(&self) -> penpal_transport::PeerKey {
+        let mut seed = Zeroizing::new([0; 32]);
+        // Checked when it was read.
+        if let Ok(bytes) = self.bytes(RELAY_KEY)
+            && bytes.len() == seed.len()
+        {
+            seed.copy_from_slice(&bytes);
+        }
+        TransportKey::from_seed(&seed).public()
+    }
+
+    fn bytes(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+        let missing = || KeysError::Malformed { path: name.into(), detail: "not in the file".to_owned() };
+        let text = self.keys.get(name).ok_or_else(missing)?;
+        base32::decode(text).map(Zeroizing::new).ok_or_else(missing)
     }
 }
 

@@ -13,9 +13,9 @@ mod place;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use files::create_private_dir;
-pub(crate) use keys::Keys;
+pub(crate) use files::{copy_file, create_private_dir, replace};
 pub use keys::KeysError;
+pub(crate) use keys::{KeyCopy, Keys};
 pub(crate) use place::Place;
 pub use place::PlaceError;
 

@@ -11,6 +11,10 @@ use tokio::task::JoinSet;
 
 use super::connection;
 use crate::engine::{Inbox, Input};
+use crate::metrics::Metrics;
+
+/// How often refused attempts are counted at least.
+const COUNT_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long ending may take: for telling clients, not for their goodwill.
 const STOP_WAIT: Duration = Duration::from_secs(2);
@@ -20,6 +24,7 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Accepting {
     pub(crate) listener: Listener,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Resolved, or dropped, to end.
     pub(crate) stop: oneshot::Receiver<()>,
 }
@@ -32,9 +37,12 @@ pub(crate) async fn accept(mut what: Accepting) {
         tokio::select! {
             accepted = what.listener.accept() => {
                 let Some(accepted) = accepted else { break };
+                what.metrics.handshakes(&what.listener.stats());
                 let conn = ConnId(last.fetch_add(1, Ordering::Relaxed) + 1);
                 connections.spawn(connection::serve(accepted, conn, Arc::clone(&what.inbox)));
             }
+            // Attempts that are refused end no wait above: they are counted when somebody looks.
+            () = tokio::time::sleep(COUNT_PAUSE) => what.metrics.handshakes(&what.listener.stats()),
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             _ = &mut what.stop => break,
         }

@@ -53,6 +53,7 @@ pub(super) async fn serve(accepted: Accepted, conn: ConnId, inbox: Arc<Inbox>) {
             ("a newer connection of this device took over", CloseCode::Replaced)
         }
         End::Close(CloseReason::Refused) => ("this key has no account here any more", CloseCode::Refused),
+        End::Close(CloseReason::Suspended) => ("the operator has suspended this account", CloseCode::Refused),
         End::Close(CloseReason::Busy) => ("too much at once; try later", CloseCode::Busy),
         End::Stopped => ("the relay is stopping", CloseCode::GoingAway),
         End::Lost => return,

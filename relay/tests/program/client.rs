@@ -122,6 +122,20 @@ impl Client {
         }
     }
 
+    /// `Hello` of a device that is not served.
+    pub(crate) async fn refused_hello(&self) -> penpal_protocol::wire::RefusalCode {
+        let hello = Hello {
+            incarnation: Incarnation::from_bytes([1; 8]),
+            run: RunId::from_bytes([1; 8]),
+            since: List::default(),
+            software: Text::truncated("test"),
+        };
+        match self.ask(Request::Hello(hello)).await {
+            Answer::Refused(refusal) => refusal.code,
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub(crate) async fn ack(&self, answer: &HelloAnswer, up_to: u64) -> AckAnswer {
         let ack = Ack { epoch: answer.epoch, up_to, gaps: List::default() };
         match self.ask(Request::Ack(ack)).await {

@@ -8,8 +8,10 @@
 )]
 
 mod abuse;
+mod admin;
 mod cli;
 mod client;
+mod deploy;
 mod folder;
 mod messages;
 mod process;

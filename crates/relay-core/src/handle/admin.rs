@@ -52,6 +52,11 @@ impl RelayCore {
                 self.tokens(cx)?.iter().map(|(key, token)| info(key, token)).collect(),
             )),
             AdminRequest::TokenRevoke { which } => self.revoke_tokens(&which, cx),
+            AdminRequest::Accounts { after, limit } => self.accounts(after.as_ref(), limit, cx.rows),
+            AdminRequest::Account { handle } => self.account(&handle, cx.rows),
+            AdminRequest::Suspend { handle, suspended } => self.suspend(&handle, suspended, cx),
+            AdminRequest::Delete { handle } => self.delete_account(&handle, cx.rows),
+            AdminRequest::Census => self.census(cx.rows),
         }
     }
 

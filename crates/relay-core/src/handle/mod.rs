@@ -1,5 +1,6 @@
 //! One file for each group of requests.
 
+mod accounts;
 mod ack;
 mod admin;
 mod deposit;

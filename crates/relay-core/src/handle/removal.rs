@@ -3,6 +3,7 @@
 use penpal_protocol::ids::AccountId;
 use penpal_protocol::limits::MAX_CONTACTS;
 
+use crate::command::CloseReason;
 use crate::core::RelayCore;
 use crate::effect::Effect;
 use crate::error::Fault;
@@ -26,8 +27,9 @@ impl RelayCore {
             self.db.slots.delete(device.slot, &mut self.db.changes);
             self.db.changes.push(Change::DropQueue { queue: spool::queue(&device.slot) });
             self.db.spools.taken(&device.slot);
+            self.acks.forget(&device.slot);
             self.unsaved_runs.remove(&device.slot);
-            self.effects.push(Effect::Dismiss { peer: device.key });
+            self.effects.push(Effect::Dismiss { peer: device.key, reason: CloseReason::Refused });
         }
         self.db.handles.delete(account.handle, &mut self.db.changes);
         self.db.accounts.delete(id, &mut self.db.changes);

@@ -109,6 +109,7 @@ impl Rows for MemRows {
             rows: queue.rows.len() as u64,
             bytes: queue.rows.values().map(|(_, bytes)| bytes.len() as u64).sum(),
             last_seq: queue.last_seq,
+            oldest_minute: queue.rows.values().map(|(minute, _)| *minute).min(),
         }))
     }
 

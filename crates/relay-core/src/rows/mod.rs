@@ -200,6 +200,8 @@ pub struct Usage {
     pub bytes: u64,
     /// Highest number ever appended, waiting or not; 0 when none.
     pub last_seq: u64,
+    /// Smallest minute among the rows waiting; `None` when there are none, or when only this step added them.
+    pub oldest_minute: Option<u32>,
 }
 
 /// One row of a queue.

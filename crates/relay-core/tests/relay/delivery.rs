@@ -123,7 +123,7 @@ fn sending_stops_at_the_window_and_goes_on() {
 
 #[test]
 fn the_window_counts_bytes_too() {
-    let limits = Limits { window_bytes: 1_000, ..Limits::default() };
+    let limits = Limits { window_bytes: 64_000, ..Limits::default() };
     let mut world = World::with(Config { limits, ..Config::default() });
     let (alice, bob, way) = world.pair();
     send(&mut world, &bob, &way, 1..=40);
@@ -136,7 +136,7 @@ fn the_window_counts_bytes_too() {
 
 #[test]
 fn many_windows_together_make_each_narrow() {
-    let limits = Limits { total_window_bytes: 1_000, narrow_window_bytes: 200, ..Limits::default() };
+    let limits = Limits { total_window_bytes: 64_000, narrow_window_bytes: 12_800, ..Limits::default() };
     let mut world = World::with(Config { limits, ..Config::default() });
     let (alice, bob, way) = world.pair();
     let carol = world.person(3, "carol");

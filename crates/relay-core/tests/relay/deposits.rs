@@ -81,7 +81,7 @@ fn a_full_spool_says_so_and_takes_again_after_acknowledgement() {
 
 #[test]
 fn a_spool_is_full_by_bytes_too() {
-    let limits = Limits { spool_bytes: 10_000, ..Limits::default() };
+    let limits = Limits { spool_bytes: 14_000, ..Limits::default() };
     let mut world = World::with(Config { limits, ..Config::default() });
     let (_alice, bob, way) = world.pair();
     assert_eq!(world.deposit(bob.conn, way.deposit(1, vec![7; 8_000])), DepositOutcome::Accepted);
@@ -108,9 +108,9 @@ fn rates_are_answers() {
     // By size, over all edges of the depositor.
     world.advance(Duration::from_secs(60));
     let second = world.way(&alice, bob.conn);
-    assert_eq!(world.deposit(bob.conn, way.deposit(10, vec![7; 9 * 1024])), yes);
-    assert_eq!(world.deposit(bob.conn, second.deposit(11, vec![7; 9 * 1024])), quota);
-    assert_eq!(world.deposit(bob.conn, second.deposit(12, vec![7; 1024])), yes);
+    assert_eq!(world.deposit(bob.conn, way.deposit(10, vec![7; 8 * 1024])), yes);
+    assert_eq!(world.deposit(bob.conn, second.deposit(11, vec![7; 16 * 1024])), quota);
+    assert_eq!(world.deposit(bob.conn, second.deposit(12, vec![7; 8 * 1024])), yes);
 }
 
 #[test]

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, print seeds, and look for the one variant that they expect"
 )]
 
+mod accounts;
 mod delivery;
 mod deposits;
 mod edges;

@@ -178,7 +178,7 @@ fn deposit(edge: [u8; 16], cap: [u8; 32], slot: [u8; 16], id: u8, ephemeral: boo
         slot: SlotId::from_bytes(slot),
         deposit: DepositId::from_bytes([id; 16]),
         ephemeral: Some(ephemeral),
-        envelope: Blob::new(vec![id; 32]).unwrap(),
+        envelope: Blob::new(vec![id; 4096]).unwrap(),
     }
 }
 

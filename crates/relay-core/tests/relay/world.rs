@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use penpal_protocol::cbor::{Blob, List, Text};
+use penpal_protocol::envelope::ladder_step;
 use penpal_protocol::ids::{Capability, DepositId, EdgeId, Incarnation, RunId, SlotId, TransportPublicKey};
 use penpal_protocol::text::Label;
 use penpal_protocol::time::Now;
@@ -321,7 +322,9 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    pub(crate) fn deposit(&self, number: u64, envelope: Vec<u8>) -> Deposit {
+    /// A deposit whose envelope is filled up to the next size that there is.
+    pub(crate) fn deposit(&self, number: u64, mut envelope: Vec<u8>) -> Deposit {
+        envelope.resize(ladder_step(envelope.len()).unwrap(), 0);
         Deposit {
             edge: self.edge,
             cap: self.cap.clone(),

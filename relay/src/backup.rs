@@ -1,0 +1,228 @@
+//! Copies of a relay: its data in a folder, its keys in a file that is kept elsewhere.
+//!
+//! ```text
+//! DIR/store/        the log; the index is rebuilt when it is opened
+//! DIR/place.json    port and public name
+//! DIR/backup.json   whose copy it is, and of when
+//! FILE              the keys, mode 0600
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use penpal_protocol::ids::RelayPin;
+use penpal_protocol::text::pin_to_text;
+use penpal_store::{Backup, BackupError, LogPosition, LogStore, OpenError, Options, ReadError, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::folder::{Folder, KeyCopy, Keys, KeysError, copy_file, create_private_dir, replace};
+use crate::relay::ProgressFn;
+
+const VERSION: u32 = 1;
+
+/// What `backup.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct About {
+    v: u32,
+    /// When the copy was taken.
+    pub(crate) made_ms: u64,
+    /// Pin of the relay's key.
+    pub(crate) pin: String,
+    log: u64,
+    commit: u64,
+}
+
+/// A copy cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum WriteError {
+    /// The folder or the file exists already.
+    #[error("{path} exists already")]
+    Exists { path: PathBuf },
+    /// The keys of a copy must not lie in the copy.
+    #[error("the keys would lie in the copy of the data")]
+    Together,
+    /// The data cannot be copied.
+    #[error("the data cannot be copied")]
+    Data(#[from] BackupError),
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The system said no.
+    #[error("cannot write {path}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// Writes data and keys; gives the bytes of data.
+pub(crate) fn write(
+    folder: &Folder,
+    copy: Box<dyn Backup>,
+    to: &Path,
+    keys_to: &Path,
+) -> Result<u64, WriteError> {
+    if keys_to.starts_with(to) {
+        return Err(WriteError::Together);
+    }
+    for path in [to, keys_to] {
+        if path.exists() {
+            return Err(WriteError::Exists { path: path.to_owned() });
+        }
+    }
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| WriteError::Io { path, source }
+    };
+    create_private_dir(to).map_err(failed(to))?;
+    let keys = Keys::export(folder.keys())?;
+    let report = copy.write_to(&to.join("store"), &mut |_| {})?;
+    if folder.place().exists() {
+        copy_file(&folder.place(), &to.join("place.json")).map_err(failed(to))?;
+    }
+    let about = About {
+        v: VERSION,
+        made_ms: now_ms(),
+        pin: pin_of(folder)?,
+        log: report.position.log,
+        commit: report.position.commit,
+    };
+    let text = serde_json::to_string(&about).map_err(|error| failed(to)(error.into()))?;
+    replace(keys_to, keys.to_text().as_bytes()).map_err(failed(keys_to))?;
+    // Last: with it, the folder is a whole copy.
+    let path = to.join("backup.json");
+    replace(&path, text.as_bytes()).map_err(failed(&path))?;
+    Ok(report.bytes)
+}
+
+/// A copy cannot be put back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum RestoreError {
+    /// There is a relay already.
+    #[error("there is a relay in {data} already")]
+    InUse { data: PathBuf },
+    /// The folder is no copy, or not a whole one.
+    #[error("{path} is not a whole copy: {detail}")]
+    NotACopy { path: PathBuf, detail: String },
+    /// The keys are of another relay.
+    #[error("the keys belong to {keys}, the data to {data}")]
+    OtherKeys { keys: String, data: String },
+    /// The keys folder holds another relay's keys.
+    #[error("{path} holds the keys of another relay")]
+    KeysInUse { path: PathBuf },
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The copied log cannot be opened.
+    #[error("the copied log cannot be used")]
+    Store(#[from] OpenError),
+    /// The copied log cannot be read.
+    #[error("the copied log cannot be read")]
+    Read(#[from] ReadError),
+    /// The copied log is damaged.
+    #[error("the copy is damaged: {place}: {detail}")]
+    Damaged { place: String, detail: String },
+    /// The system said no.
+    #[error("cannot write {path}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// What was put back.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) about: About,
+    pub(crate) rows: u64,
+    pub(crate) waiting: u64,
+}
+
+/// Puts data and keys into folders without a relay, and checks every byte of the log on the way.
+pub(crate) fn restore(
+    folder: &Folder,
+    from: &Path,
+    keys_from: &Path,
+    progress: Option<ProgressFn>,
+) -> Result<Restored, RestoreError> {
+    if folder.is_used() {
+        return Err(RestoreError::InUse { data: folder.data().to_owned() });
+    }
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RestoreError::Io { path, source }
+    };
+    let about = about(from)?;
+    let keys = KeyCopy::read(keys_from)?;
+    let pin = pin_to_text(&RelayPin::from_bytes(keys.public().pin().0));
+    if pin != about.pin {
+        return Err(RestoreError::OtherKeys { keys: pin, data: about.pin });
+    }
+    create_private_dir(folder.data()).map_err(failed(folder.data()))?;
+    let aside = folder.data().join("store.restoring");
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(failed(&aside))?;
+    }
+    copy_tree(&from.join("store"), &aside).map_err(failed(&aside))?;
+    let (rows, waiting) = check(&aside, progress)?;
+    if !Keys::import(folder.keys(), &keys)? {
+        return Err(RestoreError::KeysInUse { path: folder.keys().to_owned() });
+    }
+    // Whatever this relay had said after the copy is unknown: the next start begins a new epoch for every spool.
+    let mark = LogPosition { log: about.log, commit: u64::MAX };
+    Keys::set_mark(folder.keys(), mark)?;
+    let place = from.join("place.json");
+    if place.exists() {
+        copy_file(&place, &folder.place()).map_err(failed(&folder.place()))?;
+    }
+    fs::rename(&aside, folder.store()).map_err(failed(&folder.store()))?;
+    Ok(Restored { about, rows, waiting })
+}
+
+fn about(from: &Path) -> Result<About, RestoreError> {
+    let path = from.join("backup.json");
+    let not = |detail: String| RestoreError::NotACopy { path: from.to_owned(), detail };
+    let text = fs::read_to_string(&path).map_err(|error| not(format!("{}: {error}", path.display())))?;
+    let about: About = serde_json::from_str(&text).map_err(|error| not(error.to_string()))?;
+    if about.v != VERSION {
+        return Err(not(format!("version {}, this version reads {VERSION}", about.v)));
+    }
+    Ok(about)
+}
+
+fn check(store: &Path, mut progress: Option<ProgressFn>) -> Result<(u64, u64), RestoreError> {
+    let opened = LogStore::open(store, Options::default())?;
+    let report = opened.verify(&mut |at| {
+        if let Some(progress) = &mut progress {
+            progress(at);
+        }
+    })?;
+    if let Some(finding) = report.findings.first() {
+        let (place, detail) = (finding.place.clone(), finding.detail.clone());
+        return Err(RestoreError::Damaged { place, detail });
+    }
+    // Dropping without closing is safe; the index is rebuilt where it is needed.
+    Ok((report.rows, report.queued))
+}
+
+/// Copies a folder of plain files and folders.
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    create_private_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            copy_file(&entry.path(), &target)?;
+        }
+    }
+    fs::File::open(to)?.sync_all()
+}
+
+fn pin_of(folder: &Folder) -> Result<String, KeysError> {
+    Ok(pin_to_text(&RelayPin::from_bytes(Keys::identity(folder.keys())?.public().pin().0)))
+}
+
+fn now_ms() -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+}
