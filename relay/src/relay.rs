@@ -118,7 +118,7 @@ impl Relay {
             let (folder, config, inbox) = (folder.clone(), config.clone(), Arc::clone(&inbox));
             tokio::task::spawn_blocking(move || open(&folder, &config, inbox, progress))
         };
-        let Opened { engine, options, place } = opened.await.map_err(|_| EngineError::Panicked)??;
+        let Opened { engine, options, chain, place } = opened.await.map_err(|_| EngineError::Panicked)??;
         let is_new = engine.is_new()?;
         let pin = RelayPin::from_bytes(options.key.public().pin().0);
         let listener = bind(options, place.as_ref(), &config)?;
@@ -151,8 +151,13 @@ impl Relay {
             })
             .map_err(|source| RelayError::System { action: "start the engine's thread", source })?;
         let (stop, stopped) = oneshot::channel();
-        let accepting =
-            tokio::spawn(accept(Accepting { listener, inbox: Arc::clone(&inbox), stop: stopped, metrics }));
+        let accepting = tokio::spawn(accept(Accepting {
+            listener,
+            inbox: Arc::clone(&inbox),
+            chain,
+            stop: stopped,
+            metrics,
+        }));
         let address = RelayAddress { at, pin };
         let stop = Some(stop);
         Ok(Self { address, listening, is_new, inbox, stop, accepting, admin, health, ended, result: None })
@@ -221,6 +226,7 @@ impl Drop for Relay {
 struct Opened {
     engine: Engine,
     options: ServerOptions,
+    chain: Arc<[u8]>,
     place: Option<Place>,
 }
 
@@ -231,16 +237,21 @@ fn open(
     progress: Option<ProgressFn>,
 ) -> Result<Opened, RelayError> {
     let (engine, keys) = open_engine(folder, config, inbox, progress)?;
-    let mut options = ServerOptions::new(config.listen, keys.0, keys.1);
+    let mut options = ServerOptions::new(config.listen, keys.relay, keys.quic);
     options.admission = Admission {
         max_connections: config.limits.connections,
         max_per_network: config.limits.connections_per_prefix,
         ..Admission::default()
     };
-    Ok(Opened { engine, options, place: Place::read(&folder.place())? })
+    Ok(Opened { engine, options, chain: keys.chain.into(), place: Place::read(&folder.place())? })
 }
 
-type NetKeys = (penpal_transport::TransportKey, penpal_transport::ServerSecrets);
+/// What the network side needs of the keys.
+pub(crate) struct NetKeys {
+    relay: penpal_transport::TransportKey,
+    quic: penpal_transport::ServerSecrets,
+    chain: Vec<u8>,
+}
 
 /// Opens keys and store and makes the engine: for serving, and for commands on a stopped relay's folder.
 pub(crate) fn open_engine(
@@ -267,7 +278,7 @@ pub(crate) fn open_engine(
     if let Some(why) = &opening.rebuilt {
         tracing::info!("the index was rebuilt: {why}");
     }
-    let net = (keys.relay.clone(), keys.quic.clone());
+    let net = NetKeys { relay: keys.relay.clone(), quic: keys.quic.clone(), chain: keys.chain.clone() };
     let store: Box<dyn Store> = Box::new(store);
     let dir = folder.store();
     let reopen = move || {

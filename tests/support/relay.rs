@@ -114,14 +114,23 @@ impl Relay {
     /// When none is minted.
     #[must_use]
     pub fn token(&self) -> String {
+        self.operator(&["token", "new"])["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Runs a command of the operator, on the running relay or on its folder.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn operator(&self, args: &[&str]) -> serde_json::Value {
         let output = clean_command(&Binaries::get().relay)
-            .args(["token", "new", "--json", "--data"])
+            .args(args)
+            .arg("--json")
+            .arg("--data")
             .arg(&self.folder)
             .output()
             .expect("penpal-relay runs");
-        assert!(output.status.success(), "no token: {}", String::from_utf8_lossy(&output.stderr));
-        let shape: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        shape["token"].as_str().expect("a token").to_owned()
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
     }
 }
 

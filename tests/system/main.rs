@@ -8,6 +8,7 @@ mod first_minutes;
 mod hooks;
 mod local;
 mod mcp;
+mod operator;
 mod persons;
 mod restarts;
 mod settings;

@@ -46,6 +46,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod chain;
 pub mod clock;
 pub mod discovery;
 pub mod limits;

@@ -30,7 +30,7 @@ use crate::config::{Config, Settings};
 use crate::engine::{self, Clock, Input, LinkId, Output};
 use events::Events;
 use inputs::{EngineHandle, MAX_WAITING_INPUTS};
-use link::{Link, LinkContext, Nudge};
+use link::{KnownKeys, Link, LinkContext, Nudge};
 use processes::ProcessWatch;
 
 /// After this long an engine that is still opening its files counts as started: it is rebuilding an index, and calls wait for it.
@@ -133,6 +133,9 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), home = %home.path().display(), "the node runs");
 
+    let keys = home.path().join("relay-keys");
+    let keys = KnownKeys::open(&keys).map_err(|error| unusable(&keys.display().to_string(), &error))?;
+    let keys = Arc::new(keys);
     let mut links: BTreeMap<LinkId, Link> = BTreeMap::new();
     let mut dialer: Option<Dialer> = None;
     let room = Arc::new(tokio::sync::Semaphore::new(link::MAX_WAITING_KIB as usize));
@@ -149,6 +152,7 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
                     id: link,
                     address,
                     key,
+                    keys: Arc::clone(&keys),
                     dialer,
                     engine: handle.clone(),
                     nudges: Arc::clone(&nudges),

@@ -6,8 +6,8 @@ macro_rules! frame_kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
         /// Number of a frame's structure. Numbers are never reused; `docs/protocol.md` lists the reserved ones.
         ///
-        /// Requests stand below 64, answers from 64, events from 128. Numbers 20–31 are kept for blobs, devices, account
-        /// deletion and the key chain, and 80–95 for their answers.
+        /// Requests stand below 64, answers from 64, events from 128. Numbers 21–31 are kept for blobs, devices and
+        /// account deletion, and 81–95 for their answers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum FrameKind {
             $($(#[$doc])* $name,)*
@@ -66,6 +66,8 @@ frame_kinds! {
     InviteRevoke = 13,
     /// [`super::Deposit`]
     Deposit = 14,
+    /// Asks for the chain of the relay's keys; nothing else to say.
+    GetKeyChain = 20,
     /// Done; nothing to say.
     Done = 64,
     /// [`super::HelloAnswer`]
@@ -82,6 +84,8 @@ frame_kinds! {
     Refusal = 70,
     /// [`super::DepositAnswer`]
     DepositAnswer = 71,
+    /// The chain: updates of 128 bytes each, oldest first, and no CBOR around them.
+    KeyChain = 80,
     /// [`super::Welcome`]
     Welcome = 128,
     /// [`super::Delivery`]

@@ -13,6 +13,7 @@ mod install;
 mod output;
 mod problem;
 mod rebuild;
+mod rotate;
 mod serve;
 mod shell;
 mod stats;
@@ -54,6 +55,7 @@ enum Command {
     Backup(backup::Backup),
     Restore(backup::Restore),
     RebuildIndex(rebuild::RebuildIndex),
+    RotateKey(rotate::RotateKey),
     Install(install::Install),
     Completions(shell::Completions),
     /// Print the manual page
@@ -116,6 +118,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Backup(command) => (command.json(), command.run()),
         Command::Restore(command) => (command.json(), command.run()),
         Command::RebuildIndex(command) => (command.json(), command.run()),
+        Command::RotateKey(command) => (command.json(), command.run()),
         Command::Install(command) => (false, command.run()),
         Command::Completions(command) => (false, command.run()),
         Command::Man => (false, shell::manual()),

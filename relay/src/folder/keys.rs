@@ -13,9 +13,10 @@ use penpal_transport::{ServerSecrets, TransportKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::chain::{self, RELAY_CHAIN};
 use super::files::{create_private_dir, replace};
 
-const RELAY_KEY: &str = "relay.key";
+pub(super) const RELAY_KEY: &str = "relay.key";
 const GRAPH_KEY: &str = "graph.key";
 const QUIC_KEY: &str = "quic.key";
 const LOG_MARK: &str = "log.mark";
@@ -80,6 +81,8 @@ pub enum KeysError {
 pub(crate) struct Keys {
     dir: PathBuf,
     pub(crate) relay: TransportKey,
+    /// The signed steps from its first key to the present one.
+    pub(crate) chain: Vec<u8>,
     pub(crate) graph: GraphKey,
     pub(crate) quic: ServerSecrets,
     /// How far the log was known to go.
@@ -102,9 +105,11 @@ impl Keys {
         let (mut reset, mut token) = (Zeroizing::new([0; 64]), Zeroizing::new([0; 64]));
         reset.copy_from_slice(&quic[..64]);
         token.copy_from_slice(&quic[64..]);
+        let relay = TransportKey::from_seed(&relay);
         Ok(Self {
             dir: dir.to_owned(),
-            relay: TransportKey::from_seed(&relay),
+            chain: chain::read(dir, &relay.public())?,
+            relay,
             graph: GraphKey::from_bytes(*graph),
             quic: ServerSecrets::new(*reset, *token),
             mark: Self::read_mark(dir)?,
@@ -114,6 +119,11 @@ impl Keys {
     /// Reads the relay's public identity only.
     pub(crate) fn identity(dir: &Path) -> Result<TransportKey, KeysError> {
         Ok(TransportKey::from_seed(&*Self::key::<32>(dir, RELAY_KEY, true)?))
+    }
+
+    /// Gives the relay another key, and those who know it by the present one a way to follow.
+    pub(crate) fn rotate(dir: &Path) -> Result<penpal_transport::PeerKey, KeysError> {
+        chain::rotate(dir, &Self::identity(dir)?)
     }
 
     /// Notes how far the log goes, or is to be taken to have gone.
@@ -129,6 +139,10 @@ impl Keys {
         keys.extend([key(RELAY_KEY, Self::key::<32>(dir, RELAY_KEY, true)?.as_slice())]);
         keys.extend([key(GRAPH_KEY, Self::key::<32>(dir, GRAPH_KEY, true)?.as_slice())]);
         keys.extend([key(QUIC_KEY, Self::key::<128>(dir, QUIC_KEY, true)?.as_slice())]);
+        let chain = chain::read(dir, &Self::identity(dir)?.public())?;
+        if !chain.is_empty() {
+            keys.extend([key(RELAY_CHAIN, &chain)]);
+        }
         Ok(KeyCopy { v: 1, keys })
     }
 
@@ -142,7 +156,8 @@ impl Keys {
         create_private_dir(dir).map_err(io_error("create", dir))?;
         let tag = dir.join(CACHE_TAG);
         replace(&tag, CACHE_TAG_TEXT.as_bytes()).map_err(io_error("write", &tag))?;
-        for name in [GRAPH_KEY, QUIC_KEY, RELAY_KEY] {
+        let chain = copy.keys.contains_key(RELAY_CHAIN).then_some(RELAY_CHAIN);
+        for name in chain.into_iter().chain([GRAPH_KEY, QUIC_KEY, RELAY_KEY]) {
             let path = dir.join(name);
             replace(&path, &copy.bytes(name)?).map_err(io_error("write", &path))?;
         }
@@ -234,6 +249,10 @@ impl KeyCopy {
                 return Err(malformed(format!("{name} has {got} bytes, {length} are expected")));
             }
         }
+        if copy.keys.contains_key(RELAY_CHAIN) {
+            let mut chain = copy.bytes(RELAY_CHAIN)?.to_vec();
+            chain::check(&mut chain, &copy.public()).map_err(malformed)?;
+        }
         Ok(copy)
     }
 
@@ -269,7 +288,7 @@ fn check_mode(path: &Path) -> Result<(), KeysError> {
     Ok(())
 }
 
-fn io_error<'p>(action: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> KeysError + 'p {
+pub(super) fn io_error<'p>(action: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> KeysError + 'p {
     move |source| KeysError::Io { action, path: path.to_owned(), source }
 }
 

@@ -4,9 +4,10 @@
 //! DIR/store/         the log and its index; locked while in use
 //! DIR/place.json     port and public name, so that the same folder keeps its address
 //! DIR/admin.sock     where a running relay takes commands
-//! DIR/keys/          (or --keys) relay.key, graph.key, quic.key, log.mark
+//! DIR/keys/          (or --keys) relay.key, relay.chain, graph.key, quic.key, log.mark
 //! ```
 
+mod chain;
 mod files;
 mod keys;
 mod place;

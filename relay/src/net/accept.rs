@@ -24,6 +24,8 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Accepting {
     pub(crate) listener: Listener,
     pub(crate) inbox: Arc<Inbox>,
+    /// The chain of the relay's keys, for whoever asks.
+    pub(crate) chain: Arc<[u8]>,
     pub(crate) metrics: Arc<Metrics>,
     /// Resolved, or dropped, to end.
     pub(crate) stop: oneshot::Receiver<()>,
@@ -39,7 +41,7 @@ pub(crate) async fn accept(mut what: Accepting) {
                 let Some(accepted) = accepted else { break };
                 what.metrics.handshakes(&what.listener.stats());
                 let conn = ConnId(last.fetch_add(1, Ordering::Relaxed) + 1);
-                connections.spawn(connection::serve(accepted, conn, Arc::clone(&what.inbox)));
+                connections.spawn(connection::serve(accepted, conn, Arc::clone(&what.inbox), Arc::clone(&what.chain)));
             }
             // Attempts that are refused end no wait above: they are counted when somebody looks.
             () = tokio::time::sleep(COUNT_PAUSE) => what.metrics.handshakes(&what.listener.stats()),

@@ -34,7 +34,7 @@ enum End {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(accepted: Accepted, conn: ConnId, inbox: Arc<Inbox>) {
+pub(super) async fn serve(accepted: Accepted, conn: ConnId, inbox: Arc<Inbox>, chain: Arc<[u8]>) {
     let Accepted { connection, outgoing } = accepted;
     let outbox = Arc::new(Outbox::default());
     let connected = Input::Connected {
@@ -48,7 +48,7 @@ pub(super) async fn serve(accepted: Accepted, conn: ConnId, inbox: Arc<Inbox>) {
     }
     // From here on the engine knows the connection and must be told of its end, also when this task is cancelled.
     let _farewell = Farewell { conn, inbox: Arc::clone(&inbox) };
-    let (reason, code) = match run(&connection, conn, &inbox, &outbox, outgoing).await {
+    let (reason, code) = match run(&connection, conn, &inbox, &outbox, &chain, outgoing).await {
         End::Close(CloseReason::Replaced) => {
             ("a newer connection of this device took over", CloseCode::Replaced)
         }
@@ -79,6 +79,7 @@ async fn run(
     conn: ConnId,
     inbox: &Arc<Inbox>,
     outbox: &Arc<Outbox>,
+    chain: &Arc<[u8]>,
     mut delivery: FrameWriter,
 ) -> End {
     let mut deposits: Option<Deposits> = None;
@@ -134,7 +135,8 @@ async fn run(
             stream = connection.accept_bi(MAX_PAYLOAD) => {
                 let Ok((writer, reader)) = stream else { return End::Lost };
                 let connection = connection.clone();
-                let stream = stream::Stream { connection, conn, inbox: Arc::clone(inbox), outbox: Arc::clone(outbox) };
+                let (inbox, outbox, chain) = (Arc::clone(inbox), Arc::clone(outbox), Arc::clone(chain));
+                let stream = stream::Stream { connection, conn, inbox, outbox, chain };
                 streams.spawn(stream.serve(writer, reader));
             }
             Some(ended) = streams.join_next(), if !streams.is_empty() => {
@@ -157,7 +159,7 @@ async fn flush(deposits: &mut Option<Deposits>) -> Result<(), WriteError> {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Stream {
     pub(super) inbox: Arc<Inbox>,
     /// Where a deposits stream's answering side goes.
     pub(super) outbox: Arc<Outbox>,
+    /// The chain of the relay's keys, which changes only between two runs.
+    pub(super) chain: Arc<[u8]>,
 }
 
 impl Stream {
@@ -57,6 +59,12 @@ impl Stream {
         };
         if first.kind == FrameKind::Deposit.number() {
             self.deposits(first, writer, reader).await
+        } else if first.kind == FrameKind::GetKeyChain.number() && first.payload.is_empty() {
+            if writer.push(FrameKind::KeyChain.number(), &self.chain).is_ok() {
+                // A client that does not want its answer is its own affair.
+                writer.finish().await.ok();
+            }
+            Ok(())
         } else {
             self.request(&first, writer).await
         }

@@ -5,7 +5,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-use penpal_protocol::wire::{DepositOutcome, RefusalCode};
+use penpal_protocol::text::RelayAddress;
+use penpal_protocol::wire::{DepositOutcome, FrameKind, RefusalCode};
+use penpal_transport::chain::follow;
+use penpal_transport::{Frame, RelayPin};
 use serde_json::Value;
 
 use crate::client::{Client, Way, pair};
@@ -219,6 +222,32 @@ async fn the_doctor_repairs_after_saying_what_is_lost() {
     alice.hello().await;
     alice.delivery().await;
     assert_eq!(process.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_with_another_key_can_be_followed_from_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(&dir);
+    let process = Process::start(&data);
+    let before = process.address.clone();
+    let (status, error, _) = run(&data, &["rotate-key", "--yes"]);
+    assert_eq!((status, &error["error"]["code"]), (1, &"folder-in-use".into()));
+    assert_eq!(process.terminate(), Some(0));
+    let (status, error, _) = run(&data, &["rotate-key"]);
+    assert_eq!((status, &error["error"]["code"]), (4, &"needs-a-person".into()));
+    let rotated = good(&data, &["rotate-key", "--yes"]);
+    let process = Process::start(&data);
+    assert_eq!(rotated["address"], process.address.to_string());
+    assert_ne!(process.address, before);
+    let client = Client::connect(&process.address, 9).await;
+    let ask = Frame::new(FrameKind::GetKeyChain.number(), Vec::new());
+    let answer = client.connection.request(&ask, 64 * 1024, crate::client::LONG).await.unwrap();
+    assert_eq!(answer.kind, FrameKind::KeyChain.number());
+    let pin = |address: &RelayAddress| RelayPin(*address.pin().as_bytes());
+    assert_eq!(follow(&answer.payload, pin(&before), pin(&process.address)), Ok(()));
+    assert!(follow(&answer.payload, pin(&process.address), pin(&before)).is_err());
+    assert_eq!(process.terminate(), Some(0));
+    assert_eq!(good(&data, &["doctor"])["checks"][0]["ok"], true);
 }
 
 pub(crate) fn http(at: &str, path: &str) -> String {

@@ -5,15 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use penpal_protocol::ids::{DepositId, TransportPublicKey};
+use penpal_protocol::ids::{DepositId, RelayPin, TransportPublicKey};
 use penpal_protocol::limits::MAX_FRAME_BYTES;
 use penpal_protocol::text::RelayAddress;
 use penpal_protocol::wire::{
     Answer, Deposit, DepositAnswer, Event, FrameKind, MAX_ANSWER_BYTES, Request, Welcome,
 };
-use penpal_transport::{
-    CloseCode, Connection, DialError, Dialed, Dialer, Frame, FrameReader, FrameWriter, Target, TransportKey,
-};
+use penpal_transport::{CloseCode, Connection, DialError, Dialed, Frame, FrameReader, FrameWriter, Target};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
@@ -44,17 +42,23 @@ pub(super) struct Live {
 }
 
 /// Dials, and waits for the relay's first words.
-pub(super) async fn dial(
-    dialer: &Dialer,
-    address: &RelayAddress,
-    key: &TransportKey,
-) -> Result<Live, Trouble> {
+pub(super) async fn dial(context: &LinkContext) -> Result<Live, Trouble> {
+    let (dialer, address) = (&context.dialer, &context.address);
     let place = format!("{}:{}", address.host(), address.port());
     let resolved = penpal_transport::discovery::resolve(address.host(), address.port(), RESOLVE_LIMIT).await;
     let addresses = resolved.map_err(|error| Trouble::other(format!("cannot find {place}: {error}")))?;
-    let pin = penpal_transport::RelayPin(*address.pin().as_bytes());
-    let target = Target { addresses: &addresses, pin, key };
-    let dialed = match dialer.dial(target, DIAL_LIMIT).await {
+    let target = |pin: RelayPin| {
+        let pin = penpal_transport::RelayPin(*pin.as_bytes());
+        Target { addresses: &addresses, pin, key: &context.key }
+    };
+    let pinned = *address.pin();
+    let mut dialed = dialer.dial(target(context.keys.present(&pinned)), DIAL_LIMIT).await;
+    if let Err(DialError::WrongKey { got, .. }) = &dialed
+        && let Some(present) = context.keys.follow(dialer, &addresses, pinned, *got).await
+    {
+        dialed = dialer.dial(target(present), DIAL_LIMIT).await;
+    }
+    let dialed = match dialed {
         Ok(dialed) => dialed,
         Err(error @ DialError::WrongKey { .. }) => return Err(other_key(&error, address).await),
         Err(error) => return Err(Trouble::of_dial(&error, address)),

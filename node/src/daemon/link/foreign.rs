@@ -18,7 +18,7 @@ pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedRecei
     while let Some(first) = commands.recv().await {
         let mut waiting = vec![first];
         report(&context, LinkEvent::Dialing).await;
-        let dialed = dial(&context.dialer, &context.address, &context.key).await;
+        let dialed = dial(&context).await;
         while let Ok(command) = commands.try_recv() {
             waiting.push(command);
         }

@@ -25,7 +25,7 @@ pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedRecei
             }
         }
         report(&context, LinkEvent::Dialing).await;
-        let mut live = match dial(&context.dialer, &context.address, &context.key).await {
+        let mut live = match dial(&context).await {
             Ok(live) => live,
             Err(trouble) => {
                 machine.reconnect.handle_dial_failed(trouble.kind(), BootInstant::now(), random());
@@ -119,7 +119,7 @@ impl Machine {
                     std::future::pending::<()>().await;
                 }
             }
-            match dial(&context.dialer, &context.address, &context.key).await {
+            match dial(context).await {
                 Ok(live) => return Box::new(live),
                 Err(trouble) => {
                     tracing::info!(trouble = trouble.text(), "no other connection to the relay");
@@ -191,6 +191,7 @@ mod tests {
             id: LinkId::HOME,
             address: relay.address().clone(),
             key: TransportKey::from_seed(&[7; 32]),
+            keys: Arc::new(super::super::KnownKeys::forgetful()),
             dialer: Dialer::bind(DialerOptions::default()).unwrap(),
             engine: EngineHandle::new(inputs),
             nudges: Arc::new(watch::Sender::new(Nudge::default())),
@@ -228,7 +229,7 @@ mod tests {
         let mut machine = Machine::new(&context);
         machine.reconnect.start(BootInstant::now());
         assert!(machine.reconnect.poll_command().is_some());
-        let live = dial(&context.dialer, &context.address, &context.key).await.unwrap();
+        let live = dial(&context).await.unwrap();
         machine.connected(&live);
         context.nudges.send_modify(|nudge| nudge.network += 1);
         machine.nudge();

@@ -7,6 +7,7 @@
 mod connection;
 mod foreign;
 mod home;
+mod keys;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::inputs::EngineHandle;
 use crate::engine::LinkId;
+pub use keys::KnownKeys;
 
 /// Events of all links that may wait for the engine, in KiB. Beyond it links do not read on.
 pub const MAX_WAITING_KIB: u32 = 4 * 1024;
@@ -167,6 +169,8 @@ pub struct LinkContext {
     pub address: RelayAddress,
     /// Key to show.
     pub key: TransportKey,
+    /// Keys of relays that changed them.
+    pub keys: Arc<KnownKeys>,
     /// The socket.
     pub dialer: Dialer,
     /// Where events go.
