@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::binaries::{Binaries, clean_command};
+use crate::wait;
+
+/// Exit status when the node cannot be reached.
+const NO_NODE: i32 = 3;
 
 /// One person on one machine. Its node is killed when dropped.
 #[derive(Debug)]
@@ -146,10 +150,19 @@ impl Person {
         rows.clone().find(|row| row["name"] == name).and_then(|row| row["state"].as_str()).map(str::to_owned)
     }
 
-    /// Bodies of all mail in a session, oldest first.
+    /// Bodies of all mail in a session, oldest first. A node that was too slow to start is asked again.
+    ///
+    /// # Panics
+    /// When the node says no, or nothing for a long time.
     #[must_use]
     pub fn bodies(&self, session: &str) -> Vec<String> {
-        let inbox = self.json(&["inbox", session, "--all"]);
+        let mut inbox = serde_json::Value::Null;
+        wait::until("the node to answer", || {
+            let said = self.try_json(&["inbox", session, "--all"]);
+            assert!(said.status == 0 || said.status == NO_NODE, "{}: {said:?}", self.name);
+            inbox = said.json();
+            said.status == 0
+        });
         let rows = inbox["messages"].as_array().cloned().unwrap_or_default();
         rows.iter().filter_map(|row| row["body"].as_str()).map(str::to_owned).collect()
     }

@@ -41,7 +41,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(workspace: &Path, what: &Repeated, options: &Options) -> Result<()> {
     let mut command = cargo(workspace)?;
-    command.args(["test", "--quiet", "--locked", "-p", "penpal-tests", "--test", what.binary, "--"]);
+    // The whole workspace, as in a run of all tests: a part of it has other features, and would be compiled anew.
+    command.args(["test", "--quiet", "--locked", "--workspace", "--test", what.binary, "--"]);
     command.args(["--exact", what.test, "--nocapture"]);
     command.env(what.variable, options.count.to_string());
     if let Some(seed) = options.seed {

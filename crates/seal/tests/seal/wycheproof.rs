@@ -18,13 +18,14 @@ macro_rules! vectors {
         include_str!(concat!("../../../../tests/vectors/seal/wycheproof/", $name, "_test.json"))
     };
 }
+pub(crate) use vectors;
 
-fn bytes(value: &Value) -> Vec<u8> {
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
 }
 
 /// Calls `check` with each group, test, and whether the test must succeed; `None` for *acceptable*.
-fn each(text: &str, mut check: impl FnMut(&Value, &Value, Option<bool>)) {
+pub(crate) fn each(text: &str, mut check: impl FnMut(&Value, &Value, Option<bool>)) {
     let all: Value = serde_json::from_str(text).unwrap();
     let mut seen = 0;
     for group in all["testGroups"].as_array().unwrap() {

@@ -239,16 +239,13 @@ impl World {
         of_256 > 0 && (self.rng.next_u32() & 0xff) < u32::from(of_256)
     }
 
-    fn relay_of(&self, who: Who, at: &At) -> usize {
-        match at {
-            At::Home => {
-                let pin = self.people[who].node.home_relay().map(|address| address.pin);
-                self.relays.iter().position(|relay| Some(relay.address.pin) == pin).unwrap()
-            }
-            At::Foreign(address) => {
-                self.relays.iter().position(|relay| relay.address.pin == address.pin).unwrap()
-            }
-        }
+    /// `None` where there is none: a home that was given up since, or an address that somebody made up.
+    fn relay_of(&self, who: Who, at: &At) -> Option<usize> {
+        let pin = match at {
+            At::Home => self.people[who].node.home_relay()?.pin,
+            At::Foreign(address) => address.pin,
+        };
+        self.relays.iter().position(|relay| relay.address.pin == pin)
     }
 
     fn events(&mut self) -> Vec<Event> {
@@ -338,8 +335,11 @@ impl World {
         if self.people[who].run != run && self.chance(128) {
             return;
         }
-        let index = self.relay_of(who, &relay);
         let lost = Reply { who, run, token, answer: Err(Unreachable) };
+        let Some(index) = self.relay_of(who, &relay) else {
+            self.replies.push(lost);
+            return;
+        };
         if self.relays[index].down || self.chance(self.faults.lose_request) {
             self.replies.push(lost);
             return;
@@ -360,7 +360,7 @@ impl World {
     }
 
     fn home_of(&self, who: Who) -> usize {
-        self.relay_of(who, &At::Home)
+        self.relay_of(who, &At::Home).unwrap()
     }
 
     fn spool(&mut self, who: Who) {
@@ -388,7 +388,7 @@ impl World {
     fn pump(&mut self, who: Who) -> bool {
         let mut step = Step { now: self.now, rng: &mut self.rng };
         let Some(ready) = self.people[who].ready(&mut step) else { return false };
-        let index = self.relay_of(who, &ready.relay);
+        let Some(index) = self.relay_of(who, &ready.relay) else { return false };
         if self.relays[index].down {
             return false;
         }
