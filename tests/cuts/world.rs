@@ -90,6 +90,7 @@ pub(crate) fn run(cuts: u64) {
         gate: RwLock::default(),
         accepted: Mutex::default(),
     };
+    let _logs = Logs([&alice, &bob]);
     let writers = [writer(&alice, "bob/web", "api"), writer(&bob, "alice/api", "web")];
     let (total, ends) = (AtomicU64::new(0), AtomicBool::new(false));
     let mut summary = Summary::default();
@@ -116,6 +117,19 @@ pub(crate) fn run(cuts: u64) {
         total.load(Ordering::Relaxed),
         started.elapsed().as_secs()
     );
+}
+
+/// Shows what the nodes said last, when a check fails: their disks go with the test.
+struct Logs<'l>([&'l Person; 2]);
+
+impl Drop for Logs<'_> {
+    fn drop(&mut self) {
+        for person in self.0.iter().filter(|_| std::thread::panicking()) {
+            let log = std::fs::read_to_string(person.home().join("node.log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            println!("{}\n{}", person.name(), lines[lines.len().saturating_sub(30)..].join("\n"));
+        }
+    }
 }
 
 /// Ends the writers also when a check fails.

@@ -122,7 +122,7 @@ fn ml_kem_768_with_libcrux() {
     let public = theirs.encapsulation_key().unwrap().key_bytes().unwrap();
     let public = <[u8; 1184]>::try_from(public.as_ref()).unwrap();
     let (ciphertext, secret) = mlkem768::encapsulate(&public.into(), [7; 32]);
-    let opened = theirs.decapsulate(Ciphertext::from(&ciphertext.as_ref()[..])).unwrap();
+    let opened = theirs.decapsulate(Ciphertext::from(ciphertext.as_ref())).unwrap();
     assert_eq!(opened.as_ref(), secret);
 
     let ours = mlkem768::generate_key_pair([9; 64]);
