@@ -539,8 +539,11 @@ fn restored(world: &World, node: &Node, machine: &Delivery) {
     let again = Delivery::open(&mut step).expect("own rows can be read");
     assert_eq!(again.incarnation(), machine.incarnation());
     for selection in [Selection::All(Mailbox::Desk), Selection::Unread(Mailbox::Desk)] {
-        let list = |machine: &Delivery| machine.list(selection, None, usize::MAX, &node.rows);
-        assert_eq!(list(&again), list(machine));
+        let list = |machine: &Delivery| machine.list(selection, None, usize::MAX, &node.rows).expect("own rows");
+        let (mut stored, shown) = (list(&again), list(machine));
+        // A message that waits two seconds for an earlier one does so in memory: a restart shows it, marked as it is stored.
+        stored.retain(|view| !view.marks.gap || shown.contains(view));
+        assert_eq!(stored, shown);
     }
     assert_eq!(again.outbox(&node.rows), machine.outbox(&node.rows));
     assert_eq!(again.dead(&node.rows), machine.dead(&node.rows));
