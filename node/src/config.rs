@@ -19,7 +19,7 @@ const MIN_HISTORY_BYTES: u64 = 1024 * 1024;
 const MAX_HISTORY_DAYS: u32 = 36_500;
 
 /// Settings as they are written: the same fields in the file, as arguments, and in the environment (`PENPAL_LOG`,
-/// `PENPAL_HISTORY_DAYS`, `PENPAL_HISTORY_BYTES`, `PENPAL_MESSAGE_DAYS`, `PENPAL_NOTIFY`). What one place leaves out the next one says.
+/// `PENPAL_HISTORY_DAYS`, `PENPAL_HISTORY_BYTES`, `PENPAL_MESSAGE_DAYS`, `PENPAL_NOTIFY`, `PENPAL_WAKES`). What one place leaves out the next one says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
@@ -38,6 +38,20 @@ pub struct Settings {
     /// When the desktop is notified of mail: never, or of asks to sessions that cannot be woken (default: off)
     #[arg(long, value_name = "WHEN", value_enum)]
     pub notify: Option<Notify>,
+    /// Whether an ask, or the answer to one, may start a turn in an idle session (default: on)
+    #[arg(long, value_name = "WHETHER", value_enum)]
+    pub wakes: Option<Wakes>,
+}
+
+/// Whether idle sessions are woken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wakes {
+    /// By asks and answers to asks.
+    #[default]
+    On,
+    /// Never.
+    Off,
 }
 
 /// When the desktop is notified.
@@ -62,6 +76,8 @@ pub struct Config {
     pub(crate) message_life_ms: u64,
     /// When the desktop is notified.
     pub(crate) notify: Notify,
+    /// Whether idle sessions are woken.
+    pub(crate) wakes: bool,
 }
 
 /// Settings cannot be used. Nothing was started or changed.
@@ -101,6 +117,33 @@ impl ConfigError {
     pub(crate) fn api(&self) -> ApiError {
         ApiError::new(ErrorCode::BadConfig, self.to_string())
     }
+}
+
+/// Writes whether sessions are woken into the settings file; everything else in it stays as it is.
+///
+/// # Errors
+/// [`ConfigError::Read`] when it cannot be read or written.
+pub(crate) fn write_wakes(home: &Home, wakes: Wakes) -> Result<(), ConfigError> {
+    let path = home.config();
+    Settings::read(&path)?;
+    let failed = |source| ConfigError::Read { path: path.clone(), source };
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let line = match wakes {
+        Wakes::On => "wakes = \"on\"",
+        Wakes::Off => "wakes = \"off\"",
+    };
+    let is_it = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim() == "wakes");
+    let mut lines: Vec<&str> = text.lines().collect();
+    match lines.iter().position(|line| is_it(line)) {
+        Some(at) => drop(std::mem::replace(&mut lines[at], line)),
+        None => lines.insert(0, line),
+    }
+    crate::launch::prepare_home(home).map_err(|error| failed(std::io::Error::other(error.message)))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    std::io::Write::write_all(&mut file, format!("{}\n", lines.join("\n")).as_bytes()).map_err(failed)?;
+    file.persist(&path).map_err(|error| failed(error.error))?;
+    Ok(())
 }
 
 /// The place where settings were written, for messages.
@@ -154,6 +197,7 @@ impl Config {
             },
             message_life_ms: settings.message_days.map_or(DEFAULT_MESSAGE_LIFE_MS, days),
             notify: settings.notify.unwrap_or_default(),
+            wakes: settings.wakes.unwrap_or_default() == Wakes::On,
         }
     }
 }
@@ -198,7 +242,8 @@ impl Settings {
             history_days: number("history-days", text("history-days"))?,
             history_bytes: number("history-bytes", text("history-bytes"))?,
             message_days: number("message-days", text("message-days"))?,
-            notify: notify(text("notify"))?,
+            notify: chosen("notify", text("notify"))?,
+            wakes: chosen("wakes", text("wakes"))?,
         })
     }
 
@@ -210,6 +255,7 @@ impl Settings {
             history_bytes: self.history_bytes.or(below.history_bytes),
             message_days: self.message_days.or(below.message_days),
             notify: self.notify.or(below.notify),
+            wakes: self.wakes.or(below.wakes),
         }
     }
 
@@ -237,11 +283,15 @@ impl Settings {
     }
 }
 
-fn notify(text: Option<String>) -> Result<Option<Notify>, ConfigError> {
+fn chosen<T: clap::ValueEnum>(key: &str, text: Option<String>) -> Result<Option<T>, ConfigError> {
     let Some(text) = text else { return Ok(None) };
-    clap::ValueEnum::from_str(&text, false).map(Some).map_err(|_| ConfigError::Value {
-        place: Place::Environment.key("notify"),
-        detail: format!("is {text:?}; off and asks are possible"),
+    T::from_str(&text, false).map(Some).map_err(|_| {
+        let all = T::value_variants().iter().filter_map(clap::ValueEnum::to_possible_value);
+        let all: Vec<String> = all.map(|value| value.get_name().to_owned()).collect();
+        ConfigError::Value {
+            place: Place::Environment.key(key),
+            detail: format!("is {text:?}; {} are possible", all.join(" and ")),
+        }
     })
 }
 

@@ -23,7 +23,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 
 /// Variables that the node inherits from whoever starts it: where things are, and how to speak. Keys of other programs are not
 /// its business, and it outlives the shell they belong to.
-const KEPT_VARIABLES: [&str; 14] = [
+const KEPT_VARIABLES: [&str; 16] = [
     "PATH",
     "HOME",
     "USER",
@@ -38,6 +38,8 @@ const KEPT_VARIABLES: [&str; 14] = [
     "PENPAL_HISTORY_DAYS",
     "PENPAL_HISTORY_BYTES",
     "PENPAL_MESSAGE_DAYS",
+    "PENPAL_NOTIFY",
+    "PENPAL_WAKES",
 ];
 
 /// Whether a client may start the node, and past a stop by hand.

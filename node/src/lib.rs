@@ -27,4 +27,5 @@ pub mod engine;
 pub mod hook;
 pub mod launch;
 pub mod mcp;
+mod supervise;
 mod wiring;

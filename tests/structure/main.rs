@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 /// Which of our crates each of our crates may use directly. Left: the user; right: what it may use.
 ///
 /// The direction is what matters: the relay never comes near code that could open a message.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("penpal-protocol", &[]),
     ("penpal-seal", &["penpal-protocol"]),
     ("penpal-store", &["penpal-protocol"]),
@@ -17,6 +17,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("penpal-relay-core", &["penpal-protocol"]),
     ("penpal-local-api", &["penpal-protocol"]),
     ("penpal-sessions", &["penpal-protocol"]),
+    ("penpal-wake", &["penpal-protocol"]),
     ("penpal-contact", &["penpal-protocol", "penpal-seal"]),
     ("penpal-delivery", &["penpal-protocol", "penpal-seal"]),
     ("penpal-agents", &["penpal-protocol", "penpal-local-api"]),
@@ -30,6 +31,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "penpal-transport",
             "penpal-local-api",
             "penpal-sessions",
+            "penpal-wake",
             "penpal-contact",
             "penpal-delivery",
             "penpal-agents",

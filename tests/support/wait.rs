@@ -12,11 +12,19 @@ const LONGEST_LOOK: Duration = Duration::from_secs(12);
 ///
 /// # Panics
 /// When it does not hold within [`PATIENCE`].
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, holds: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, holds);
+}
+
+/// The same with another limit.
+///
+/// # Panics
+/// When it does not hold in time.
+pub fn until_within(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let mut waited = Duration::ZERO;
     let mut looked = Instant::now();
     while !holds() {
-        assert!(waited < PATIENCE, "{what} did not happen within {PATIENCE:?}");
+        assert!(waited < patience, "{what} did not happen within {patience:?}");
         std::thread::park_timeout(Duration::from_millis(20));
         let now = Instant::now();
         waited += now.saturating_duration_since(looked).min(LONGEST_LOOK);

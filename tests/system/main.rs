@@ -13,4 +13,5 @@ mod persons;
 mod restarts;
 mod settings;
 mod two_relays;
+mod wakes;
 mod wiring;

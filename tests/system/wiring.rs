@@ -153,7 +153,7 @@ fn a_dry_run_shows_every_line_and_touches_nothing() {
     for part in [
         "Claude Code",
         "MCP server",
-        "5 hooks",
+        "7 hooks",
         "status line",
         "~/.claude.json",
         "+     \"penpal\": {",

@@ -112,7 +112,14 @@ fn a_program_that_moved_is_put_right_in_place_and_once() {
         let moved = new.put(Some(&text)).expect("put again");
         assert!(!moved.contains("/old/penpal"), "{moved}");
         assert_eq!(new.take(&moved).expect("taken").text, "{\n  \"a\": 1\n}\n");
-        assert_eq!(moved.matches("SessionStart").count(), usize::from(text.contains("SessionStart")) * 2);
+        assert_eq!(
+            moved.matches("hook claude-code SessionStart").count(),
+            text.matches("hook claude-code SessionStart").count()
+        );
+        assert_eq!(
+            moved.matches("hook claude-code wait").count(),
+            text.matches("hook claude-code wait").count()
+        );
     }
 }
 

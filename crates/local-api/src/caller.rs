@@ -43,6 +43,9 @@ pub struct Caller {
     /// Agent variables that stand in the environment, by name only: a second sign of running inside an agent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agent_variables: Vec<String>,
+    /// How its session can be woken, as far as this caller sees.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wakes: Vec<crate::wake::WakeOffer>,
 }
 
 /// Occasions of calls.

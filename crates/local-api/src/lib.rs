@@ -30,6 +30,7 @@ pub mod method;
 pub mod methods;
 pub mod sessions;
 pub mod status;
+pub mod wake;
 
 /// Number of the API that this code speaks. It changes only when an older client or node could not work any more.
 pub const API_NUMBER: u32 = 1;

@@ -1,7 +1,9 @@
 //! The methods, in the order of the command line's table.
 
 use crate::method::{Method, MethodSchema};
-use crate::{account as a, contacts as c, daemon as d, hook as h, mail as m, sessions as s, status as st};
+use crate::{
+    account as a, contacts as c, daemon as d, hook as h, mail as m, sessions as s, status as st, wake as w,
+};
 
 macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident $path:literal $timeout:literal $request:ty => $answer:ty;)*) => {
@@ -121,6 +123,12 @@ methods! {
     SessionRename "session/rename" 10_000 s::RenameRequest => s::Session;
     /// Sets a session's summary.
     SessionSummary "session/summary" 10_000 s::SummaryRequest => s::Session;
+    /// Says when mail may reach a session's model.
+    SessionMute "session/mute" 10_000 s::MuteRequest => s::Session;
+    /// Waits until the caller is to wake a session.
+    WakeWait "wake/wait" 10_000 w::WakeWaitRequest => w::WakeWaited;
+    /// Takes what a session is woken with; commit or it is unread again.
+    WakeTake "wake/take" 10_000 w::WakeTakeRequest => w::WakeTaken;
     /// Reports an agent's hook and takes the mail that it can show; commit or it is unread again.
     Hook "hook" 150 h::HookRequest => h::HookAnswer;
     /// What waits for the caller's session, for its status line.

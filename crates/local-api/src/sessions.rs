@@ -61,6 +61,39 @@ pub struct SessionRow {
     pub unread: u64,
     /// Whether contacts are told of it.
     pub announced: bool,
+    /// When mail may reach its model.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How it can be woken, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wakes: Vec<crate::wake::WakeWay>,
+}
+
+/// When mail may reach a session's model.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// As its reach allows: an ask may wake it.
+    #[default]
+    Wake,
+    /// At its person's next prompt, never by a wake.
+    Quiet,
+    /// Only when it asks.
+    Off,
+}
+
+/// Says when mail may reach a session's model.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MuteRequest {
+    /// Who says so.
+    pub caller: Caller,
+    /// The session.
+    pub name: String,
+    /// When.
+    pub mode: Mode,
 }
 
 /// What a session is doing.

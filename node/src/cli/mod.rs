@@ -69,6 +69,8 @@ enum Command {
     Session(commands::session::Args),
     #[command(subcommand)]
     Daemon(commands::daemon::Args),
+    WakeTest(commands::wake_test::Args),
+    Run(commands::run::Args),
     Mcp(commands::mcp::Args),
     Hook(commands::hook::Args),
     Statusline(commands::statusline::Args),
@@ -184,6 +186,8 @@ fn run(command: Option<Command>, context: &Context) -> Done {
         Some(Command::Sessions(args)) => commands::sessions::run(&args, context),
         Some(Command::Session(args)) => commands::session::run(&args, context),
         Some(Command::Daemon(args)) => commands::daemon::run(&args, context),
+        Some(Command::WakeTest(args)) => commands::wake_test::run(&args, context),
+        Some(Command::Run(args)) => commands::run::run(&args, context),
         Some(Command::Mcp(args)) => commands::mcp::run(&args, context),
         Some(Command::Hook(args)) => commands::hook::run(&args, context),
         Some(Command::Statusline(args)) => commands::statusline::run(&args, context),

@@ -13,6 +13,7 @@ pub mod link;
 mod logging;
 mod notify;
 mod processes;
+mod wake;
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -172,6 +173,13 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
                 // It never keeps anything else waiting.
                 drop(tokio::task::spawn_blocking(move || notify::ask(&from, &session)));
             }
+            Directive::Wake(wake, push) => {
+                let engine = handle.clone();
+                drop(tokio::spawn(async move {
+                    let ok = wake::push(push).await;
+                    engine.input(Input::WakeTried { wake, ok }).await;
+                }));
+            }
             Directive::Stop => break,
         }
     }
@@ -209,6 +217,7 @@ enum Directive {
         from: String,
         session: String,
     },
+    Wake(penpal_wake::WakeId, engine::Push),
     Stop,
 }
 
@@ -233,6 +242,7 @@ fn route(
         Output::Watch(process) => Directive::Watch(process),
         Output::Unwatch(process) => Directive::Unwatch(process),
         Output::Notify { from, session } => Directive::Notify { from, session },
+        Output::Wake { wake, push } => Directive::Wake(wake, push),
         Output::Stop => {
             events.tell(penpal_local_api::events::Event::Ending);
             Directive::Stop

@@ -23,6 +23,7 @@ use super::meta::Runs;
 use super::notices::Notices;
 use super::storage::{self, Storage};
 use super::waiting::Waiting;
+use super::wakes::Waking;
 use super::{CallId, LinkId, Output};
 use crate::config::Config;
 use penpal_local_api::error::ApiError;
@@ -122,6 +123,7 @@ pub(super) struct Engine {
     pub(super) waiting: Waiting,
     pub(super) notices: Notices,
     pub(super) hooks: HookMemory,
+    pub(super) waking: Waking,
     /// Contacts with a connected device, as the home relay says.
     pub(super) up: BTreeSet<Fingerprint>,
     /// Presence that waits for a contact's bundle.
@@ -199,6 +201,7 @@ impl Engine {
             waiting: Waiting::default(),
             notices: Notices::default(),
             hooks: HookMemory::default(),
+            waking: Waking::default(),
             up: BTreeSet::new(),
             unsent_presence: BTreeMap::new(),
             foreign_envelopes: 0,

@@ -19,6 +19,7 @@
 //! | `calls` | the methods of the local API, one file a group |
 //! | `waiting` | calls that wait for something |
 //! | `events` | tells listeners what changed |
+//! | `wakes` | which session is woken when, and how |
 //! | `views` | rows as the local API shows them |
 
 mod arrivals;
@@ -37,6 +38,7 @@ mod settle;
 mod storage;
 mod views;
 mod waiting;
+mod wakes;
 
 use penpal_local_api::error::ApiError;
 use penpal_local_api::events::Event;
@@ -44,6 +46,7 @@ use penpal_local_api::methods::Call;
 use penpal_protocol::text::RelayAddress;
 use penpal_sessions::ProcessRef;
 use penpal_transport::TransportKey;
+use penpal_wake::WakeId;
 
 use crate::daemon::link::{LinkCommand, LinkEvent};
 
@@ -91,6 +94,13 @@ pub enum Input {
     ProcessGone(ProcessRef),
     /// The machine slept and is awake again: clocks jumped.
     Resumed,
+    /// What became of a push into an agent.
+    WakeTried {
+        /// Which wake.
+        wake: WakeId,
+        /// Whether the agent took it.
+        ok: bool,
+    },
     /// So many listen to events now.
     Listeners(usize),
     /// The node is to end.
@@ -138,6 +148,38 @@ pub enum Output {
         /// The session's name.
         session: String,
     },
+    /// Wake a session; answered by [`Input::WakeTried`].
+    Wake {
+        /// Names the wake.
+        wake: WakeId,
+        /// How.
+        push: Push,
+    },
     /// End the process.
     Stop,
+}
+
+/// A way to start a turn in an agent from outside.
+#[derive(Debug)]
+pub enum Push {
+    /// Write one message to the agent's socket.
+    Inbox {
+        /// Its path.
+        socket: String,
+        /// The agent's id of the conversation.
+        conversation: String,
+        /// What to write.
+        text: String,
+    },
+    /// Run the agent's queue command.
+    Queue {
+        /// Its program.
+        program: String,
+        /// Folder of its settings, when a variable moved it.
+        folder: Option<String>,
+        /// The agent's id of the conversation.
+        thread: String,
+        /// What to queue: no mail.
+        text: String,
+    },
 }

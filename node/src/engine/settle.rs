@@ -25,7 +25,11 @@ const MAX_ROUNDS: usize = 64;
 impl Engine {
     /// Takes one input.
     pub(super) fn handle(&mut self, input: Input) {
+        if matches!(input, Input::Call { .. } | Input::CallGone(_) | Input::ProcessGone(_)) {
+            self.waking.look_again();
+        }
         match input {
+            Input::WakeTried { wake, ok } => self.wake_tried(wake, ok),
             Input::Call { id, call } => self.call(id, *call),
             Input::CallGone(id) => self.waiting.forget(id),
             Input::Link { link, event } => self.link_event(link, event),
@@ -48,6 +52,11 @@ impl Engine {
         }
         if due(self.sessions.poll_timeout(), now) {
             self.sessions.handle_timeout(self.now);
+            self.waking.look_again();
+        }
+        if due(self.waking.ladder.poll_timeout(), now) {
+            self.waking.ladder.handle_timeout(now);
+            self.waking.look_again();
         }
         self.retry_foreign();
         if due(self.greeting.again_at, now) {
@@ -63,6 +72,7 @@ impl Engine {
             self.contacts.poll_timeout(),
             self.delivery.poll_timeout(),
             self.sessions.poll_timeout(),
+            self.waking.ladder.poll_timeout(),
             self.waiting.deadline(),
             self.greeting.again_at,
             foreign,
@@ -86,6 +96,7 @@ impl Engine {
                 busy = true;
             }
             busy |= self.answer_waiting();
+            busy |= self.settle_wakes();
             self.delivery.flush(&mut delivery_step!(self));
             while let Some(command) = self.delivery.poll_command() {
                 self.delivery_command(command);
@@ -257,6 +268,9 @@ impl Engine {
 
     fn delivery_event(&mut self, event: DeliveryEvent) {
         self.tell_of_mail(&event);
+        if matches!(event, DeliveryEvent::Arrived { .. } | DeliveryEvent::Mailbox { .. }) {
+            self.waking.look_again();
+        }
         match event {
             DeliveryEvent::Stage { msg_id, stage, .. } => {
                 // Only the contact machine's own messages mean anything to it; it ignores all others.

@@ -87,6 +87,12 @@ impl Engine {
             last_seen_ms: view.last_seen_ms,
             unread: count(unread),
             announced: view.announced,
+            mode: match view.mode {
+                penpal_sessions::DeliveryMode::Wake => sessions_api::Mode::Wake,
+                penpal_sessions::DeliveryMode::Quiet => sessions_api::Mode::Quiet,
+                penpal_sessions::DeliveryMode::Off => sessions_api::Mode::Off,
+            },
+            wakes: self.wake_ways(view.session),
         }
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use penpal_contact::Notice;
 use penpal_delivery::{MailKey, Stage};
 use penpal_local_api::mail::{InboxRequest, TakeRequest};
-use penpal_protocol::ids::{Fingerprint, InviteId, MsgId};
+use penpal_protocol::ids::{Fingerprint, InviteId, MsgId, SessionId};
+use penpal_wake::Rung;
 
 use super::{CallId, LinkId};
 use crate::daemon::link::Trouble;
@@ -22,6 +23,8 @@ pub(super) enum Wait {
     Inbox(Box<InboxRequest>),
     /// Mail to take.
     Take(Box<TakeRequest>),
+    /// A session that is to be woken by the caller: by itself, or as the one of a supervised terminal.
+    Wake { session: Option<SessionId>, run: Option<String>, rung: Rung },
     /// An account.
     Account,
     /// Invites that the relay must take first.

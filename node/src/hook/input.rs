@@ -1,7 +1,7 @@
 //! What an agent wrote to a hook's standard input, without its long parts.
 
 use std::fmt;
-use std::io::{IsTerminal, Read};
+use std::io::{BufRead, IsTerminal, Read};
 use std::time::{Duration, Instant};
 
 use penpal_agents::hook::MAX_HOOK_INPUT_BYTES;
@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 
 /// How long the input may take; agents write it at once.
 const LIMIT: Duration = Duration::from_secs(1);
+
+/// Longest line that a waiting hook reads, in bytes.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 /// Members that can be long and say nothing of who is calling.
 const LONG: [&str; 12] = [
@@ -31,6 +34,13 @@ const LONG: [&str; 12] = [
 /// Reads it; a terminal, garbage and what is too long give `None`.
 pub(super) fn read() -> Option<Value> {
     parse(&bytes()?)
+}
+
+/// Reads one line, and leaves the input open: whoever wrote it keeps the other end for as long as it lives.
+pub(super) fn read_line() -> Option<Value> {
+    let mut line = Vec::new();
+    let read = std::io::stdin().lock().take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
+    read.ok().and_then(|_| parse(&line))
 }
 
 /// The bytes as they are; nothing when there are none.

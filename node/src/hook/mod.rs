@@ -6,6 +6,7 @@
 mod input;
 mod start;
 mod statusline;
+mod wait;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use penpal_agents::agent::{self, Agent, Shows};
+use penpal_agents::agent::{self, Agent, Shows, WAIT};
 use penpal_agents::evidence::Surroundings;
 use penpal_agents::hook::{HookEvent as Event, HookReport, StartKind};
 use penpal_agents::kind::AgentKind;
@@ -26,6 +27,7 @@ use penpal_local_api::methods::{Commit, Hook};
 use penpal_protocol::text::Label;
 
 pub(crate) use statusline::run as statusline;
+pub(crate) use wait::run as wait;
 
 /// How long a hook may take all in all when the node does not answer.
 const LIMIT: Duration = Duration::from_millis(130);
@@ -49,6 +51,7 @@ pub fn light(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> 
     // Help and other options are the command tree's.
     let plain = rest.iter().take_while(|word| *word != "--then").all(|word| !word.starts_with('-'));
     match (first.to_str()?, rest.as_slice()) {
+        ("hook", [agent, event]) if plain && event == WAIT => return Some(wait::run(home, agent)),
         ("hook", [agent, event]) if plain => run(home, agent, event),
         ("statusline", then) if plain => statusline::run(home, then.get(1).map(String::as_str)),
         _ => return None,

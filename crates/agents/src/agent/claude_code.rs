@@ -1,8 +1,12 @@
 //! Claude Code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Agent, HookPoint, Setup, Shows, Wake, Wiring};
+use penpal_local_api::wake::WakeOffer;
+use serde_json::json;
+
+use super::{Agent, HookPoint, Setup, Shows, WAIT, Wake, Wiring, Woken};
+use crate::evidence::Environment;
 use crate::kind::{AgentKind, Facts, Model};
 use crate::wire::{JsonEntry, Wish, hook_group, mcp_stdio};
 
@@ -20,6 +24,12 @@ const HOOKS: [HookPoint; 5] = [
 
 /// Seconds after which it gives a hook up; ours ends within a quarter of one.
 const TIMEOUT_SECONDS: u32 = 5;
+
+/// Hooks after which one waits in the background: when a conversation begins, and again after every turn.
+const WAITS: [&str; 2] = ["SessionStart", "Stop"];
+
+/// Seconds after which it gives up a hook that waits in the background: a week.
+const WAIT_SECONDS: u32 = 7 * 24 * 3600;
 
 impl Agent for ClaudeCode {
     fn kind(&self) -> AgentKind {
@@ -53,6 +63,12 @@ impl Agent for ClaudeCode {
                 JsonEntry::element(&["hooks", hook.event], hook_group(None, &command, TIMEOUT_SECONDS))
             })
             .collect();
+        settings.extend(WAITS.iter().map(|event| {
+            let command = setup.program.shell(&["hook", "claude-code", WAIT]);
+            let hook =
+                json!({ "type": "command", "command": command, "timeout": WAIT_SECONDS, "asyncRewake": true });
+            JsonEntry::element(&["hooks", event], json!({ "hooks": [hook] }))
+        }));
         settings.push(JsonEntry::StatusLine { command: setup.program.shell(&["statusline"]) });
         let files = vec![
             Wish::json(
@@ -66,6 +82,29 @@ impl Agent for ClaudeCode {
 
     fn wakes(&self) -> &'static [Wake] {
         &[Wake::MessagingSocket, Wake::AsyncRewake, Wake::Channel, Wake::Terminal]
+    }
+
+    /// Its socket for messages between its own sessions. The format is private: only the versions that were tried count.
+    fn offers(&self, environment: &Environment, _program: Option<&Path>) -> Vec<WakeOffer> {
+        let version = environment.get("AI_AGENT").and_then(|agent| agent.strip_prefix("claude-code_"));
+        // 2.1.329 is the oldest known to listen.
+        let known = version.is_some_and(|version| {
+            let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+            let mut parts = version.split(['.', '-', '_']).take(3).map(|part| digits(part).parse::<u32>().ok());
+            let mut next = || parts.next().flatten();
+            matches!((next(), next(), next()), (Some(2), Some(minor), Some(patch)) if (minor, patch) >= (1, 329))
+        });
+        let socket = environment.get("CLAUDE_CODE_MESSAGING_SOCKET").filter(|path| path.starts_with('/'));
+        socket
+            .filter(|_| known)
+            .map(|socket| WakeOffer::NativeInbox { socket: socket.clone() })
+            .into_iter()
+            .collect()
+    }
+
+    /// A hook with `asyncRewake` that ends with status 2 starts a turn with what it wrote.
+    fn wake(&self, text: &str) -> Woken {
+        Woken { out: String::new(), error: text.to_owned(), status: 2 }
     }
 
     fn lacks(&self) -> &'static [&'static str] {

@@ -1,8 +1,11 @@
 //! Codex CLI.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use penpal_local_api::wake::WakeOffer;
 
 use super::{Agent, HookPoint, Setup, Shows, Wake, Wiring};
+use crate::evidence::Environment;
 use crate::kind::{AgentKind, Facts, Model};
 use crate::wire::{JsonEntry, Wish, hook_group};
 
@@ -65,6 +68,13 @@ impl Agent for Codex {
 
     fn wakes(&self) -> &'static [Wake] {
         &[Wake::QueueCommand, Wake::Terminal]
+    }
+
+    /// `codex queue`, of the very program that runs.
+    fn offers(&self, environment: &Environment, program: Option<&Path>) -> Vec<WakeOffer> {
+        let program = program.and_then(Path::to_str).filter(|path| path.starts_with('/'));
+        let folder = environment.get("CODEX_HOME").cloned();
+        program.map(|path| WakeOffer::Queue { program: path.to_owned(), folder }).into_iter().collect()
     }
 
     fn lacks(&self) -> &'static [&'static str] {

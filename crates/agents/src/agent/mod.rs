@@ -16,6 +16,8 @@ mod say;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
+use penpal_local_api::wake::WakeOffer;
+
 use crate::evidence::Environment;
 use crate::hook::HookEvent;
 use crate::kind::AgentKind;
@@ -92,6 +94,20 @@ pub struct Wiring {
     pub remarks: Vec<String>,
 }
 
+/// How a background hook ends when its session is to be woken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Woken {
+    /// To its standard output.
+    pub out: String,
+    /// To its standard error.
+    pub error: String,
+    /// Its exit status.
+    pub status: u8,
+}
+
+/// Event of `penpal hook AGENT` under which it waits in the background until its session is to be woken.
+pub const WAIT: &str = "wait";
+
 /// One coding agent.
 pub trait Agent: Debug + Sync {
     /// Which.
@@ -120,6 +136,16 @@ pub trait Agent: Debug + Sync {
     /// How it can be woken, best first.
     fn wakes(&self) -> &'static [Wake] {
         &[Wake::Terminal]
+    }
+
+    /// What an environment that the agent made offers for waking its session. `program` is the agent's own, when it is known.
+    fn offers(&self, _environment: &Environment, _program: Option<&Path>) -> Vec<WakeOffer> {
+        Vec::new()
+    }
+
+    /// What a hook that waits for a wake writes, and the status with which it ends.
+    fn wake(&self, text: &str) -> Woken {
+        Woken { out: say::like_claude("", Shows::Nothing, text), error: String::new(), status: 0 }
     }
 
     /// What cannot be done with it, one sentence each.

@@ -34,6 +34,31 @@ function partId() {
 export const Penpal = async ({ client, directory }) => {
   // Conversations that an agent started within another one are no sessions of their own.
   const inner = new Set()
+  // One process for each conversation waits until penpal wakes it.
+  const waiting = new Map()
+  const give = (sessionID, text) =>
+    client.session.promptAsync({ path: { id: sessionID }, body: { parts: [{ type: "text", text }] } })
+
+  function wait(sessionID) {
+    if (waiting.has(sessionID)) return
+    const child = spawn(command[0], [...command.slice(1), "wait"], { stdio: ["pipe", "pipe", "ignore"] })
+    waiting.set(sessionID, child)
+    let said = ""
+    child.stdout.on("data", (part) => (said += part))
+    child.stdin.on("error", () => {})
+    const over = () => waiting.get(sessionID) === child && waiting.delete(sessionID)
+    child.on("error", over)
+    child.on("close", () => {
+      over()
+      try {
+        if (said) give(sessionID, JSON.parse(said).prompt)
+      } catch {}
+    })
+    // Its input stays open: when this process ends, it does.
+    child.stdin.write(JSON.stringify({ sessionID, directory }) + "\n")
+    child.unref?.()
+  }
+
   return {
     event: async ({ event }) => {
       const about = event.properties ?? {}
@@ -42,12 +67,10 @@ export const Penpal = async ({ client, directory }) => {
       if (about.info?.parentID) inner.add(sessionID)
       if (inner.has(sessionID)) return
       if (!["session.created", "session.idle", "session.deleted"].includes(event.type)) return
+      if (event.type === "session.deleted") waiting.get(sessionID)?.kill()
       const said = await hook("event:" + event.type, { sessionID, directory })
-      if (said.prompt)
-        await client.session.promptAsync({
-          path: { id: sessionID },
-          body: { parts: [{ type: "text", text: said.prompt }] },
-        })
+      if (said.prompt) await give(sessionID, said.prompt)
+      else if (event.type !== "session.deleted") wait(sessionID)
     },
     "chat.message": async (input, output) => {
       if (inner.has(input.sessionID)) return

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Agent, HookPoint, Setup, Shows, Wake, Wiring, say};
+use super::{Agent, HookPoint, Setup, Shows, Wake, Wiring, Woken, say};
 use crate::kind::{AgentKind, Facts, Model};
 use crate::wire::{JsonEntry, Wish};
 
@@ -63,6 +63,12 @@ impl Agent for Opencode {
 
     fn wakes(&self) -> &'static [Wake] {
         &[Wake::Plugin, Wake::Terminal]
+    }
+
+    /// The plugin gives it to the conversation as a prompt.
+    fn wake(&self, text: &str) -> Woken {
+        let out = say::with_field("context", Some("prompt"), Shows::Hold, text);
+        Woken { out, error: String::new(), status: 0 }
     }
 
     fn lacks(&self) -> &'static [&'static str] {

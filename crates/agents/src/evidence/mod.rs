@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use penpal_local_api::caller::{Caller, Conversation, ConversationSource, Process, Via};
+use penpal_local_api::wake::WakeOffer;
 use penpal_protocol::text::Label;
 use serde_json::Value;
 
@@ -36,6 +37,9 @@ pub const MAX_ANCESTORS: usize = 32;
 
 /// Variable in which a person wants a name for a session.
 pub const NAME_VARIABLE: &str = "PENPAL_SESSION";
+
+/// Variable by which `penpal run` is known to what it started: the agent's name, a dot, and what names the run.
+pub const RUN_VARIABLE: &str = "PENPAL_RUN";
 
 /// Programs that only start another one: between an agent and what it started they do not count.
 const LAUNCHERS: [&str; 22] = [
@@ -118,6 +122,7 @@ impl Surroundings {
         let mut caller = self.base(Some(agent), folder);
         caller.client = self.started_by(agent).map(|ancestor| ancestor.process);
         caller.headless = self.headless(agent);
+        caller.wakes = self.wakes(agent, caller.headless);
         caller.conversation = report
             .conversation
             .clone()
@@ -139,6 +144,7 @@ impl Surroundings {
         caller.agent_version = version.map(str::to_owned);
         caller.client = self.started_by(&agent).map(|ancestor| ancestor.process).or(self.own);
         caller.headless = self.headless(&agent) || meta.is_some_and(|meta| unwatched_call(&agent, meta));
+        caller.wakes = self.wakes(&agent, caller.headless);
         caller.conversation =
             meta.and_then(|meta| conversation_of_call(&agent, meta)).or_else(|| self.guess(&agent));
         caller
@@ -176,11 +182,33 @@ impl Surroundings {
             worktree: found.as_ref().and_then(|found| text(&found.worktree)),
             wanted_name: wanted.map(|name| Label::reduce(name, "session").as_str().to_owned()),
             headless: false,
+            wakes: Vec::new(),
             agent_variables: kind::sign_variables()
                 .filter(|name| self.environment.contains_key(*name))
                 .map(str::to_owned)
                 .collect(),
         }
+    }
+
+    /// How the agent's session can be woken, as its surroundings say. A run that nobody watches ends by itself and is never woken.
+    fn wakes(&self, agent: &AgentKind, headless: bool) -> Vec<WakeOffer> {
+        if headless {
+            return Vec::new();
+        }
+        let program = self
+            .ancestors
+            .iter()
+            .find(|ancestor| ancestor.kind.as_ref() == Some(agent))
+            .and_then(|ancestor| process::executable(ancestor.process.pid));
+        let known = crate::agent::of(agent);
+        let mut offers =
+            known.map_or_else(Vec::new, |agent| agent.offers(&self.environment, program.as_deref()));
+        // What an agent starts inherits the variable; another kind of agent in it does not sit at that terminal.
+        let run = self.environment.get(RUN_VARIABLE).filter(|run| {
+            run.split_once('.').is_some_and(|(kind, _)| kind == agent.label().as_str()) && run.len() <= 64
+        });
+        offers.extend(run.map(|run| WakeOffer::Terminal { run: run.clone() }));
+        offers
     }
 
     /// The process that started this one, launchers aside.

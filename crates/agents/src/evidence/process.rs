@@ -9,7 +9,7 @@ mod system;
 #[path = "process_ps.rs"]
 mod system;
 
-pub use system::SystemProcesses;
+pub use system::{SystemProcesses, executable};
 
 /// A process as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -46,6 +46,12 @@ impl ProcessTable for SystemProcesses {
     }
 }
 
+/// Path of the program that a process runs; nothing when it was replaced meanwhile.
+#[must_use]
+pub fn executable(pid: u32) -> Option<std::path::PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok().filter(|path| path.is_file())
+}
+
 fn command_line(pid: u32) -> Vec<String> {
     let mut bytes = Vec::new();
     let read = fs::File::open(format!("/proc/{pid}/cmdline"))

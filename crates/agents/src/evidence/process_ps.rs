@@ -28,6 +28,13 @@ impl ProcessTable for SystemProcesses {
     }
 }
 
+/// Path of the program that a process runs: not told by `ps`.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn executable(_: u32) -> Option<std::path::PathBuf> {
+    None
+}
+
 fn list() -> BTreeMap<u32, Found> {
     let output = Command::new("/bin/ps")
         .args(["-axww", "-o", "pid=,ppid=,lstart=,command="])

@@ -73,8 +73,11 @@ fn put_member(
 
 fn put_element(text: &str, root: Option<&Node>, at: &[String], value: &Value) -> Result<String, WireError> {
     let found = root.and_then(|root| root.at(at));
-    let ours: Vec<&Node> = found.map(Node::items).unwrap_or_default().iter().flat_map(commands).collect();
     let command = command_of(value).unwrap_or_default();
+    // One event can have two of ours: one that shows mail, and one that waits for a wake.
+    let same_part = |node: &&Node| node.value().as_str().is_some_and(|line| waits(line) == waits(&command));
+    let ours: Vec<&Node> =
+        found.map(Node::items).unwrap_or_default().iter().flat_map(commands).filter(same_part).collect();
     match ours.split_first() {
         None => make(text, root, at, None, value),
         Some((first, more)) => {
@@ -282,6 +285,10 @@ fn commands(node: &Node) -> impl Iterator<Item = &Node> {
     let inner = node.get("hooks").map(Node::items).unwrap_or_default().iter();
     let inner = inner.flat_map(|hook| ["command", "bash"].into_iter().filter_map(|name| hook.get(name)));
     own.chain(inner).filter(|found| found.value().as_str().is_some_and(is_our_command))
+}
+
+fn waits(line: &str) -> bool {
+    line.ends_with(&format!(" {}", crate::agent::WAIT))
 }
 
 fn command_of(value: &Value) -> Option<String> {

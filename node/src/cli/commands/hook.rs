@@ -1,6 +1,6 @@
 //! `penpal hook`
 
-use crate::cli::{Context, Done};
+use crate::cli::{Context, Done, Failure};
 
 /// Report what happens in an agent and show mail that waits (run by agents)
 ///
@@ -15,6 +15,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
-    crate::hook::run(Some(context.home.path().to_path_buf()), &args.agent, &args.event);
+    let home = Some(context.home.path().to_path_buf());
+    if args.event == penpal_agents::agent::WAIT {
+        return Err(Failure::Exit(crate::hook::wait(home, &args.agent)));
+    }
+    crate::hook::run(home, &args.agent, &args.event);
     Ok(())
 }

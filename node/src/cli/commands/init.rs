@@ -35,6 +35,10 @@ pub(crate) struct Args {
     #[arg(long)]
     login: bool,
 
+    /// Whether an ask may start a turn in an idle session; written into config.toml, read when the node starts
+    #[arg(long, value_name = "WHETHER", value_enum)]
+    wakes: Option<crate::config::Wakes>,
+
     /// Program that agents run, instead of this one
     #[arg(long, value_name = "PATH")]
     program: Option<PathBuf>,
@@ -53,6 +57,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let changes = plan.agents.iter().any(|agent| agent.files.iter().any(wiring::FilePlan::changes));
     if !out.json {
         show(out, &plan, &setup.user, args.dry_run || !args.yes)?;
+    }
+    if let Some(wakes) = args.wakes.filter(|_| !args.dry_run) {
+        crate::config::write_wakes(&context.home, wakes).map_err(|error| error.api())?;
+        out.remark("takes effect when the node starts: penpal daemon stop; the next command starts it");
     }
     if args.dry_run || (!changes && !args.login) {
         if out.json {

@@ -1,8 +1,10 @@
 //! `penpal session …`
 
-use penpal_local_api::methods::{SessionClose, SessionOpen, SessionRename, SessionSummary, Whoami};
+use penpal_local_api::methods::{
+    SessionClose, SessionMute, SessionOpen, SessionRename, SessionSummary, Whoami,
+};
 use penpal_local_api::sessions::{
-    NameRequest, OpenRequest, RenameRequest, Session, SummaryRequest, WhoamiRequest,
+    Mode, MuteRequest, NameRequest, OpenRequest, RenameRequest, Session, SummaryRequest, WhoamiRequest,
 };
 
 use crate::cli::{Context, Done, caller};
@@ -37,6 +39,19 @@ pub(crate) enum Args {
         /// The line; empty clears it
         text: String,
     },
+    /// Say when mail may reach a session's model
+    ///
+    /// Without an option: at its person's next prompt, never by a wake.
+    Mute {
+        /// Its name
+        name: String,
+        /// Not even then: only when it asks for its mail
+        #[arg(long, conflicts_with = "end")]
+        off: bool,
+        /// As before it was muted: an ask may wake it
+        #[arg(long)]
+        end: bool,
+    },
     /// Show which session this command runs in
     Whoami,
 }
@@ -66,6 +81,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         Args::Summary { name, text } => {
             let request = SummaryRequest { caller, name: Some(name.clone()), text: text.clone() };
             show(&node.call::<SessionSummary>(&request)?, "has a new summary")?;
+        }
+        Args::Mute { name, off, end } => {
+            let (mode, what) = match (off, end) {
+                (_, true) => (Mode::Wake, "is not muted"),
+                (true, _) => (Mode::Off, "sees mail only when it asks"),
+                _ => (Mode::Quiet, "sees mail at its next prompt and is not woken"),
+            };
+            let request = MuteRequest { caller, name: name.clone(), mode };
+            show(&node.call::<SessionMute>(&request)?, what)?;
         }
         Args::Whoami => {
             let answer = node.call::<Whoami>(&WhoamiRequest { caller, attach: false })?;

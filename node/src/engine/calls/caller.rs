@@ -93,6 +93,9 @@ impl Engine {
             }
             Decision::NeedsId { .. } | Decision::Outside | Decision::Nothing => None,
         };
+        if let Some(session) = placed {
+            self.note_offers(session, &caller.wakes);
+        }
         if let (Some(session), Some(sign)) = (placed, sign)
             && let Err(error) = self.sessions.handle_sign(session, sign, self.now)
         {

@@ -18,6 +18,7 @@ use penpal_protocol::ids::SessionId;
 use penpal_protocol::sealed::{Kind, Reach};
 use penpal_protocol::text::Label;
 use penpal_sessions::{DeliveryMode, Sign};
+use penpal_wake::{Outcome as WakeOutcome, Rung};
 
 use super::{Outcome, now};
 use crate::engine::machines::{Engine, delivery_step};
@@ -45,10 +46,20 @@ pub(in crate::engine) struct HookMemory {
     quotes: VecDeque<LiveQuote>,
 }
 
+/// What of ours a prompt gave back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WokenBy {
+    /// The mail itself.
+    Quote,
+    /// A word that mail waits.
+    Nudge,
+}
+
 #[derive(Debug)]
 struct LiveQuote {
     nonce: String,
     mailbox: Mailbox,
+    /// Empty for a word that mail waits.
     lease: String,
     until: Duration,
 }
@@ -68,8 +79,13 @@ impl Engine {
             return self.nothing_to_show(session);
         }
         self.note_reach(session, &request.caller, event);
-        if self.is_wake(session, &request.nonces) {
+        let woken = self.is_wake(session, &request.nonces);
+        if woken == Some(WokenBy::Quote) {
             return self.nothing_to_show(session);
+        }
+        if event == Event::Prompt && woken.is_none() {
+            // A person was faster than a wake.
+            self.wake_ended(session, None, WakeOutcome::Nothing);
         }
         if event == Event::Prompt {
             self.hooks.held.remove(&session);
@@ -92,10 +108,27 @@ impl Engine {
         if waiting.is_empty() || (holds && !waiting.iter().any(calls)) {
             return self.nothing_to_show(session);
         }
-        let (keys, left) = digest(&waiting);
         if holds {
             self.hooks.held.insert(session);
         }
+        let mechanism = if woken.is_some() { Rung::Queue.name() } else { mechanism(event) };
+        let handed = self.hand_out(session, mechanism)?;
+        let (lease, quote) = handed.map_or_else(Default::default, |(lease, quote)| (Some(lease), quote));
+        now(&HookAnswer { v: SHAPE_VERSION, session: self.name_of(session), lease, quote })
+    }
+
+    /// Takes what a session is to be shown: lease and quote, or nothing when nothing waits.
+    pub(in crate::engine) fn hand_out(
+        &mut self,
+        session: SessionId,
+        mechanism: &str,
+    ) -> Result<Option<(String, String)>, ApiError> {
+        let mailbox = Mailbox::Session(session);
+        let waiting = self.to_show(session, mailbox)?;
+        if waiting.is_empty() {
+            return Ok(None);
+        }
+        let (keys, left) = digest(&waiting);
         if left > 0
             && let Some(newest) = waiting.iter().map(|view| view.ordinal).max()
         {
@@ -105,12 +138,12 @@ impl Engine {
         let messages: Result<Vec<_>, ApiError> =
             lease.messages.iter().map(|view| self.message(view)).collect();
         let mut quote = self.quote(&messages?, Shown::Head);
-        let text = self.lease_text(lease.id, mailbox, Some(mechanism(event)));
+        let text = self.lease_text(lease.id, mailbox, Some(mechanism));
         self.remember_quote(&quote, mailbox, &text);
         if left > 0 {
             quote.push_str(&format!("\n{left} more unread: read them with inbox()."));
         }
-        now(&HookAnswer { v: SHAPE_VERSION, session: self.name_of(session), lease: Some(text), quote })
+        Ok(Some((text, quote)))
     }
 
     /// What waits for the caller's session; changes nothing and makes no session.
@@ -146,8 +179,8 @@ impl Engine {
         }
     }
 
-    /// Whether a prompt gives back a quote of ours; its mail reached the agent then.
-    fn is_wake(&mut self, session: SessionId, nonces: &[String]) -> bool {
+    /// Whether a prompt gives back a quote of ours; its mail reached the agent then, and a wake that brought it worked.
+    fn is_wake(&mut self, session: SessionId, nonces: &[String]) -> Option<WokenBy> {
         let (mailbox, now) = (Mailbox::Session(session), self.now.mono);
         let is_back = |quote: &LiveQuote| {
             quote.mailbox == mailbox && quote.until > now && nonces.contains(&quote.nonce)
@@ -159,16 +192,25 @@ impl Engine {
             .filter(|quote| is_back(quote))
             .map(|quote| quote.lease.clone())
             .collect();
-        for lease in &leases {
-            if let Err(error) = self.commit_lease(&CommitRequest { lease: lease.clone() }) {
-                tracing::debug!(%error, "a wake whose mail was committed before");
+        let mut woken = None;
+        for lease in leases {
+            if lease.is_empty() {
+                self.wake_ended(session, Some(Rung::Queue), WakeOutcome::Woken);
+                woken = woken.or(Some(WokenBy::Nudge));
+            } else {
+                self.commit_quietly(&CommitRequest { lease });
+                woken = Some(WokenBy::Quote);
             }
         }
-        !leases.is_empty()
+        woken
     }
 
     /// Unread mail that is not handed out and that no digest left to `inbox`, oldest first.
-    fn to_show(&self, session: SessionId, mailbox: Mailbox) -> Result<Vec<MailView>, ApiError> {
+    pub(in crate::engine) fn to_show(
+        &self,
+        session: SessionId,
+        mailbox: Mailbox,
+    ) -> Result<Vec<MailView>, ApiError> {
         let left = self.hooks.left.get(&session).copied().unwrap_or_default();
         let mut views = self.unread_views(mailbox)?;
         views.retain(|view| !self.delivery.is_leased(&view.key) && view.ordinal > left);
@@ -196,12 +238,7 @@ impl Engine {
             Sight::NextPrompt => Reach::NextPrompt,
             Sight::Manual => Reach::Manual,
         };
-        if self.sessions.session(session).is_some_and(|view| view.reach == Reach::Wakes) {
-            return;
-        }
-        if let Err(error) = self.sessions.handle_reach(session, reach, self.now) {
-            tracing::debug!(%error, "reach of a session that is gone");
-        }
+        self.note_sight(session, reach);
     }
 }
 

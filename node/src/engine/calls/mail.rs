@@ -10,6 +10,7 @@ use penpal_local_api::mail::{
 };
 
 use penpal_protocol::ids::MsgId;
+use penpal_wake::{Outcome as WakeOutcome, Rung};
 
 use super::{Outcome, Reply, now, wait};
 use crate::engine::machines::{Engine, delivery_step};
@@ -215,7 +216,17 @@ impl Engine {
             ApiError::new(ErrorCode::NotFound, error.to_string())
                 .hint("nothing to do: the mail is unread again and will be shown again")
         })?;
+        if let (Mailbox::Session(session), Some(rung)) = (mailbox, Rung::from_name(&mechanism)) {
+            self.wake_ended(session, Some(rung), WakeOutcome::Woken);
+        }
         now(&Committed { v: SHAPE_VERSION })
+    }
+
+    /// The same for a lease that may have been committed before.
+    pub(in crate::engine) fn commit_quietly(&mut self, request: &CommitRequest) {
+        if let Err(error) = self.commit_lease(request) {
+            tracing::debug!(%error, "a wake whose mail was committed before");
+        }
     }
 
     pub(super) fn outbox(&mut self, request: &OutboxRequest) -> Outcome {

@@ -9,6 +9,7 @@ mod mail;
 mod send;
 mod sessions;
 mod status;
+mod wake;
 
 use std::time::Duration;
 
@@ -107,6 +108,9 @@ impl Engine {
             Call::SessionClose(request) => self.session_close(&request),
             Call::SessionRename(request) => self.session_rename(&request),
             Call::SessionSummary(request) => self.session_summary(&request),
+            Call::SessionMute(request) => self.session_mute(&request),
+            Call::WakeWait(request) => self.wake_wait(request),
+            Call::WakeTake(request) => self.wake_take(&request),
             Call::Hook(request) => self.hook(&request),
             Call::Glance(request) => self.glance(&request),
             Call::DaemonStop(request) => self.daemon_stop(&request),

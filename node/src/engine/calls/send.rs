@@ -9,7 +9,7 @@ use penpal_local_api::mail::{IdRequest, SendRequest, SendWaitRequest};
 use penpal_protocol::cbor::Text;
 use penpal_protocol::ids::{DeviceId, Fingerprint};
 use penpal_protocol::limits::{MAX_SUBJECT_BYTES, MAX_TEXT_BYTES};
-use penpal_protocol::sealed::{Content, Kind, Letter, SessionRef, SessionTarget};
+use penpal_protocol::sealed::{Content, Kind, Letter, Reach, SessionRef, SessionState, SessionTarget};
 use penpal_sessions::{Target, Unchecked};
 
 use super::{Outcome, Reply, label, wait};
@@ -44,7 +44,7 @@ impl Engine {
             (Some(key), false) => self.view_of(key)?.mailbox.unwrap_or(own),
             _ => own,
         };
-        let route = match (&request.to, reply_to) {
+        let mut route = match (&request.to, reply_to) {
             (Some(to), _) => self.route(to, request.anyway)?,
             (None, Some(key)) => self.route_back(key)?,
             (None, None) => return Err(ApiError::new(ErrorCode::Usage, "no address was given")),
@@ -54,6 +54,9 @@ impl Engine {
             (Some(_), false) => Kind::Reply,
             (None, false) => Kind::Note,
         };
+        if kind == Kind::Note && self.sees_late(&route) {
+            route.remarks.push("seen at its next prompt; an ask would wake it".to_owned());
+        }
         let subject =
             request.subject.as_deref().filter(|subject| !subject.is_empty()).map(Text::new).transpose();
         let subject = subject.map_err(|error| {
@@ -116,6 +119,22 @@ impl Engine {
             mechanism: request.mechanism,
         };
         Ok(Reply::Later(Wait::Sent(wait), span))
+    }
+
+    /// Whether a note reaches an idle session that an ask would wake.
+    fn sees_late(&self, route: &Route) -> bool {
+        let waits = |state, reach| state == SessionState::Idle && reach == Reach::Wakes;
+        match (route.destinations.first(), &route.target, route.account) {
+            (Some(Destination::Local { mailbox: Mailbox::Session(session), .. }), _, _) => {
+                self.sessions.session(*session).is_some_and(|view| waits(view.state, view.reach))
+            }
+            (_, Some(SessionTarget { sid: Some(sid), .. }), Some(account)) => {
+                let rows = self.sessions.remote(&self.directory(), self.now);
+                let row = rows.iter().find(|row| row.account == account && row.session == *sid);
+                row.is_some_and(|row| waits(row.state, row.reach))
+            }
+            _ => false,
+        }
     }
 
     /// The best stage that can come by itself within moments.

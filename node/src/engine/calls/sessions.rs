@@ -3,12 +3,13 @@
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::sessions::{
-    NameRequest, OpenRequest, RenameRequest, Session, Sessions, SessionsRequest, SummaryRequest, Whoami,
-    WhoamiRequest,
+    Mode, MuteRequest, NameRequest, OpenRequest, RenameRequest, Session, Sessions, SessionsRequest,
+    SummaryRequest, Whoami, WhoamiRequest,
 };
 use penpal_protocol::cbor::Text;
 use penpal_protocol::ids::SessionId;
 use penpal_protocol::sealed::SessionState;
+use penpal_sessions::DeliveryMode;
 
 use super::{Outcome, label, now};
 use crate::engine::machines::Engine;
@@ -92,7 +93,19 @@ impl Engine {
         self.session_shape(sid)
     }
 
-    fn session_named(&self, name: &str) -> Result<SessionId, ApiError> {
+    pub(super) fn session_mute(&mut self, request: &MuteRequest) -> Outcome {
+        let sid = self.session_named(&request.name)?;
+        let mode = match request.mode {
+            Mode::Wake => DeliveryMode::Wake,
+            Mode::Quiet => DeliveryMode::Quiet,
+            Mode::Off => DeliveryMode::Off,
+        };
+        let muted = self.sessions.handle_mute(sid, mode, self.now);
+        muted.map_err(|error| ApiError::new(ErrorCode::UnknownAddress, error.to_string()))?;
+        self.session_shape(sid)
+    }
+
+    pub(super) fn session_named(&self, name: &str) -> Result<SessionId, ApiError> {
         let name = label(name)?;
         self.sessions.by_name(&name).ok_or_else(|| self.no_session(&name))
     }
