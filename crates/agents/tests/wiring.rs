@@ -200,6 +200,16 @@ fn codexs_commands_do_not_change_with_the_version() {
 }
 
 #[test]
+fn the_plugin_for_claude_code_holds_what_init_writes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/claude-plugin/hooks/hooks.json");
+    let plugin: Value =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("the plugin")).expect("JSON");
+    let settings = wishes(&AgentKind::ClaudeCode, "penpal").remove(1).put(None).expect("put");
+    let settings: Value = serde_json::from_str(&settings).expect("JSON");
+    assert_eq!(plugin["hooks"], settings["hooks"]);
+}
+
+#[test]
 fn every_agents_entries_are_recognised_as_ours() {
     for agent in agent::all() {
         let wiring = agent.wiring(&setup("/usr/bin/penpal"));

@@ -41,7 +41,7 @@ impl Sessions {
         let Registration { agent, model, process, conversation, place, wanted, headless, fork } =
             registration;
         let wanted = wanted.filter(|name| !name.is_reserved());
-        let heir = Heir { agent: &agent, place: &place, wanted: wanted.as_ref(), headless };
+        let heir = Heir { agent: &agent, place: &place, wanted: wanted.as_ref(), displaced: false, headless };
         let ended = if fork { None } else { self.one_ended(&heir, conversation.is_none()) };
         let (session, how) = match ended {
             Some(session) => {
@@ -276,6 +276,9 @@ impl Sessions {
                 && record.agent == *heir.agent
                 && record.place.as_ref().is_some_and(|place| place.worktree == heir.place.worktree)
                 && match heir.wanted {
+                    Some(wanted) if heir.displaced => {
+                        record.origin == NameOrigin::Person && is_numbered(&record.name, wanted)
+                    }
                     Some(wanted) => record.name == *wanted,
                     None => record.headless == heir.headless,
                 }
@@ -293,9 +296,11 @@ impl Sessions {
     fn ended_for(&self, session: SessionId) -> Option<SessionId> {
         let record = &self.local.get(&session)?.record;
         let wanted = (record.origin == NameOrigin::Person).then_some(&record.name);
-        let heir =
-            Heir { agent: &record.agent, place: record.place.as_ref()?, wanted, headless: record.headless };
-        self.one_ended(&heir, false).filter(|ended| *ended != session)
+        let (place, headless) = (record.place.as_ref()?, record.headless);
+        let heir = |displaced| Heir { agent: &record.agent, place, wanted, displaced, headless };
+        // When its name was wanted before its id came, the ended one gave that name up for a number.
+        let found = self.one_ended(&heir(false), false);
+        found.or_else(|| self.one_ended(&heir(true), false)).filter(|ended| *ended != session)
     }
 
     /// Makes `from` part of `into`; nothing of `from` stays but where its mail went.
@@ -368,7 +373,14 @@ struct Heir<'a> {
     agent: &'a Label,
     place: &'a Place,
     wanted: Option<&'a Label>,
+    /// Who had the wanted name and has a number behind it now.
+    displaced: bool,
     headless: bool,
+}
+
+fn is_numbered(name: &Label, base: &Label) -> bool {
+    let number = name.as_str().rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+    number.is_some_and(|number| base.numbered(number) == *name)
 }
 
 fn remember(record: &mut SessionRecord, id: AgentConversation) {

@@ -246,3 +246,21 @@ fn an_unknown_session_is_an_error_not_a_guess() {
     assert_eq!(shell.machine.handle_bind(unknown, shell.now), Err(UnknownSession));
     assert_eq!(shell.machine.handle_sign(nobody, Sign::Call, shell.now), Err(UnknownSession));
 }
+
+#[test]
+fn a_wanted_name_is_taken_over_when_the_id_comes_after_the_name() {
+    let mut shell = Shell::new();
+    let wanted = |registration| Registration { wanted: "work".parse().ok(), headless: true, ..registration };
+    let old = shell.register(wanted(claude(1, "c1", "proj")));
+    shell.gone(1);
+    for (pid, conversation) in [(2, "c2"), (3, "c3")] {
+        // Its MCP server comes first and says no id; then its hook does.
+        let server =
+            shell.register(wanted(Registration { conversation: None, ..claude(pid, "none", "proj") }));
+        assert_eq!((server.how, server.name.as_str()), (PlacedHow::Created, "work"));
+        let hook = shell.bind(binding(&server, conversation));
+        assert_eq!((hook.how, hook.session, hook.name.as_str()), (PlacedHow::TookOver, old.session, "work"));
+        assert_eq!(shell.names(), ["work"]);
+        shell.gone(pid);
+    }
+}
