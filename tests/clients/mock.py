@@ -141,7 +141,8 @@ class Model:
                 last = found
         if last is None:
             return None
-        wanted, arguments = last.group(1), json.loads(last.group(2))
+        # Some clients quote a prompt once more.
+        wanted, arguments = last.group(1), json.loads(last.group(2).replace('\\"', '"'))
         if any(mark in result for result in results for mark in (f"#{arguments.get('mark')}", wanted)) and results:
             return None
         name = next((tool for tool in tools if "penpal" in tool and tool.endswith(wanted)), None)

@@ -64,7 +64,8 @@ export const Penpal = async ({ client, directory }) => {
       const about = event.properties ?? {}
       const sessionID = about.sessionID ?? about.info?.id
       if (!sessionID) return
-      if (about.info?.parentID) inner.add(sessionID)
+      // Messages have a parent as well: the one that they answer.
+      if (event.type.startsWith("session.") && about.info?.parentID) inner.add(sessionID)
       if (inner.has(sessionID)) return
       if (!["session.created", "session.idle", "session.deleted"].includes(event.type)) return
       if (event.type === "session.deleted") waiting.get(sessionID)?.kill()
