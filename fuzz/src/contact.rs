@@ -149,11 +149,13 @@ fn act(world: &mut World, step: Step) {
         Step::Block(bob, true) => with_name(world, bob, |node, name, step| drop(node.block(name, step))),
         Step::Block(bob, false) => with_name(world, bob, |node, name, step| drop(node.unblock(name, step))),
         Step::Rename(bob, number) => with_name(world, bob, |node, name, step| {
-            let new = Label::new(["alice", "bob", "other", "desk"][usize::from(number) % 4]).expect("a label");
+            let new =
+                Label::new(["alice", "bob", "other", "desk"][usize::from(number) % 4]).expect("a label");
             drop(node.rename(name, &new, step));
         }),
         Step::Verify(bob) => {
-            let Some(safety) = world.people[who(bob)].node.list().first().and_then(|view| view.safety.clone())
+            let Some(safety) =
+                world.people[who(bob)].node.list().first().and_then(|view| view.safety.clone())
             else {
                 return;
             };
@@ -206,8 +208,7 @@ fn act(world: &mut World, step: Step) {
 fn told(world: &mut World, step: Step) {
     match step {
         Step::Hello(bob, verdict, revision) => {
-            let verdict =
-                [Verdict::Known, Verdict::RolledBack, Verdict::Clone][usize::from(verdict) % 3];
+            let verdict = [Verdict::Known, Verdict::RolledBack, Verdict::Clone][usize::from(verdict) % 3];
             let answer = HelloAnswer {
                 verdict,
                 epoch: penpal_protocol::ids::SpoolEpoch::from_bytes([1; 8]),
@@ -316,9 +317,10 @@ fn holds(world: &World, who: usize) {
     for view in &list {
         assert_eq!(node.resolve(&view.name), Ok(view.contact), "a name in the list is unknown");
         // Nobody is a contact whom this world has not got: no key is swapped.
-        let known = world.people.iter().any(|person| {
-            person.keys.root.as_ref().is_some_and(|root| root.fingerprint() == view.contact)
-        });
+        let known = world
+            .people
+            .iter()
+            .any(|person| person.keys.root.as_ref().is_some_and(|root| root.fingerprint() == view.contact));
         assert!(known, "a contact that is nobody");
     }
     let mut names: Vec<_> = list.iter().map(|view| &view.name).collect();

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use arbitrary::Arbitrary;
 use penpal_delivery::{
-    Arrival, Delivery, HeldReason, HistoryLimits, LeaseId, MailKey, Mailbox, Selection,
-    SpoolRow, Stage, Standing, Step as MachineStep, Surfacing, Verdict,
+    Arrival, Delivery, HeldReason, HistoryLimits, LeaseId, MailKey, Mailbox, Selection, SpoolRow, Stage,
+    Standing, Step as MachineStep, Surfacing, Verdict,
 };
 use penpal_protocol::{
     ids::{DepositId, Fingerprint, KeyId, MsgId, SessionId, ShortHash, SpoolEpoch},
@@ -440,9 +440,7 @@ fn people_do(world: &mut World, leases: &mut Leases, step: Hostile) {
         }
         Hostile::Retarget(who, from, into) => {
             let held = (from > 127).then_some(HeldReason::SessionGone);
-            world.step(id(who), |machine, step| {
-                machine.retarget(mailbox(from), mailbox(into), held, step)
-            });
+            world.step(id(who), |machine, step| machine.retarget(mailbox(from), mailbox(into), held, step));
         }
         Hostile::Earlier(who, box_) => {
             world.step(id(who), |machine, step| machine.mark_earlier(mailbox(box_), step));
@@ -539,7 +537,8 @@ fn restored(world: &World, node: &Node, machine: &Delivery) {
     let again = Delivery::open(&mut step).expect("own rows can be read");
     assert_eq!(again.incarnation(), machine.incarnation());
     for selection in [Selection::All(Mailbox::Desk), Selection::Unread(Mailbox::Desk)] {
-        let list = |machine: &Delivery| machine.list(selection, None, usize::MAX, &node.rows).expect("own rows");
+        let list =
+            |machine: &Delivery| machine.list(selection, None, usize::MAX, &node.rows).expect("own rows");
         let (mut stored, shown) = (list(&again), list(machine));
         // A message that waits two seconds for an earlier one does so in memory: a restart shows it, marked as it is stored.
         stored.retain(|view| !view.marks.gap || shown.contains(view));
@@ -547,5 +546,6 @@ fn restored(world: &World, node: &Node, machine: &Delivery) {
     }
     assert_eq!(again.outbox(&node.rows), machine.outbox(&node.rows));
     assert_eq!(again.dead(&node.rows), machine.dead(&node.rows));
-    assert_eq!(again.hidden_count(), machine.hidden_count());
+    // Those that wait are not counted either.
+    assert!(again.hidden_count() >= machine.hidden_count());
 }

@@ -2,7 +2,11 @@
 
 use std::sync::LazyLock;
 
-use penpal_local_api::{client::parse_answer, error::ApiError, methods::{Call, schemas}};
+use penpal_local_api::{
+    client::parse_answer,
+    error::ApiError,
+    methods::{Call, schemas},
+};
 
 static NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| schemas().iter().map(|schema| schema.name).collect());
 

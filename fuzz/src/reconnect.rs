@@ -7,9 +7,7 @@ use std::{
 };
 
 use arbitrary::Arbitrary;
-use penpal_transport::{
-    BootInstant, LossKind, Reconnect, ReconnectCommand, ReconnectConfig, ReconnectState,
-};
+use penpal_transport::{BootInstant, LossKind, Reconnect, ReconnectCommand, ReconnectConfig, ReconnectState};
 
 use crate::steps::steps;
 

@@ -146,11 +146,9 @@ impl Question {
                 invite: invited.map(invite),
                 proof: proof.map(|number| RegistrationProof::from_bytes([number % 4; 32])),
             }),
-            Self::Ack(epoch, up_to, gaps) => Request::Ack(Ack {
-                epoch: SpoolEpoch::from_bytes(epoch),
-                up_to,
-                gaps: List::truncated(gaps),
-            }),
+            Self::Ack(epoch, up_to, gaps) => {
+                Request::Ack(Ack { epoch: SpoolEpoch::from_bytes(epoch), up_to, gaps: List::truncated(gaps) })
+            }
             Self::PutManifest(expect, revision, current, previous) => Request::PutManifest(PutManifest {
                 expect: expect % 4,
                 revision: revision % 5,
@@ -184,8 +182,7 @@ impl Question {
 
 /// Steps, one after the other; what is asked within one commit is answered after it.
 pub fn check(data: &[u8]) {
-    let config =
-        Config { registration: RegistrationPolicy::Open, limits: limits(), ..Config::default() };
+    let config = Config { registration: RegistrationPolicy::Open, limits: limits(), ..Config::default() };
     let mut run = Run { world: World::with(config), asked: Vec::new(), last: 0 };
     for step in steps::<Step>(data, MAX_STEPS) {
         run.step(step);

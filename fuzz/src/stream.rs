@@ -8,7 +8,11 @@ pub fn check(data: &[u8]) {
     let Some(([high, low, cut], stream)) = data.split_first_chunk::<3>() else { return };
     let max = u32::from(u16::from_be_bytes([*high, *low]));
     let whole = decoded(stream, max, stream.len().max(1));
-    assert_eq!(decoded(stream, max, usize::from(*cut) + 1), whole, "where a stream is cut makes a difference");
+    assert_eq!(
+        decoded(stream, max, usize::from(*cut) + 1),
+        whole,
+        "where a stream is cut makes a difference"
+    );
     // What was read is exactly what stands there.
     let (frames, end) = whole;
     let mut again = Vec::new();

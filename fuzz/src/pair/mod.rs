@@ -152,7 +152,12 @@ static STRANGERS: LazyLock<Start> = LazyLock::new(|| {
         nodes: [node(0), node(1)],
         relay,
         now,
-        code: InviteCode::new(InviteSecret::from_bytes([0; 20]), Fingerprint::from_bytes([0; 16]), relay::address(), 0),
+        code: InviteCode::new(
+            InviteSecret::from_bytes([0; 20]),
+            Fingerprint::from_bytes([0; 16]),
+            relay::address(),
+            0,
+        ),
         sent: BTreeMap::new(),
         stored: [BTreeSet::new(), BTreeSet::new()],
         surfaced: [BTreeSet::new(), BTreeSet::new()],
@@ -471,9 +476,9 @@ impl World {
         let destinations: Vec<_> =
             devices.map(|device| Destination::Device(Peer::new(contact, device.id))).collect();
         let asks = list(&node.delivery, node);
-        let answers = asks.into_iter().find(|view| {
-            view.kind == Kind::Ask && !view.marks.answered && view.key.from == Some(contact)
-        });
+        let answers = asks
+            .into_iter()
+            .find(|view| view.kind == Kind::Ask && !view.marks.answered && view.key.from == Some(contact));
         let (kind, reply_to) = match (kind % 3, answers) {
             (0, Some(ask)) => (Kind::Reply, Some(ask.key)),
             (1, _) => (Kind::Ask, None),

@@ -21,9 +21,7 @@ use penpal_protocol::{
     limits::{DAY_MS, MAX_MESSAGE_LIFE_MS},
     sealed::{Body, Bundle, Content, Kind, OfferedKey},
     time::Now,
-    wire::{
-        Ack, Answer, Deposit, DepositOutcome, Event, Hello, HelloAnswer, Request, Verdict as Greeting,
-    },
+    wire::{Ack, Answer, Deposit, DepositOutcome, Event, Hello, HelloAnswer, Request, Verdict as Greeting},
 };
 use penpal_seal::{
     Arrived, FreshBytes, IdentityKeys, MemoryKeys, ReceiveKeys, Recipient, Sender, StoredReceiveKeys,
@@ -394,7 +392,14 @@ impl Node {
         if once {
             self.sealed_to.push(key_id);
         }
-        self.out.push(Out::Deposit(Box::new(Deposit { edge, cap, slot, deposit, ephemeral: None, envelope })));
+        self.out.push(Out::Deposit(Box::new(Deposit {
+            edge,
+            cap,
+            slot,
+            deposit,
+            ephemeral: None,
+            envelope,
+        })));
         Sealed::Done { envelope: hash }
     }
 
@@ -464,8 +469,7 @@ impl Node {
             (Asked::Hello, Answer::Hello(answer)) => self.greeted(&answer),
             (Asked::Hello, _) => self.asked_hello = false,
             (Asked::Ack, Answer::Ack(answer)) => {
-                let same =
-                    self.delivery.handle_acked(answer.epoch, answer.newest, &mut delivery_step!(self));
+                let same = self.delivery.handle_acked(answer.epoch, answer.newest, &mut delivery_step!(self));
                 if !same {
                     self.greeted = false;
                     self.hello();

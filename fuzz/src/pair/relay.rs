@@ -132,8 +132,7 @@ impl Relay {
                 self.last += 1;
                 let id = RequestId(self.last);
                 self.asked.insert(id, (who, asked));
-                let taken =
-                    self.core.handle_request(conn, id, *request, &self.rows, now, &mut self.rng);
+                let taken = self.core.handle_request(conn, id, *request, &self.rows, now, &mut self.rng);
                 taken.expect("memory");
             }
             Out::Deposit(deposit) => {

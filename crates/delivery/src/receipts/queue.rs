@@ -274,10 +274,11 @@ mod tests {
             sid: penpal_protocol::ids::SessionId::from_bytes([1; 16]),
             name: penpal_protocol::text::Label::new(&"n".repeat(64)).unwrap(),
         });
-        for receipt in [receipt(1).receipt, long] {
-            let one = crate::command::batch(u64::MAX, vec![receipt.clone()]).unwrap();
-            let length = penpal_protocol::cbor::encode(&one).len();
-            assert!(length <= BATCH_BYTES + receipt_bytes(&receipt), "{length}");
+        let short = Receipt { at_ms: u64::MAX, ..receipt(1).receipt };
+        for (receipt, count) in [(&short, 1), (&short, 16), (&long, 1), (&long, 16)] {
+            let batch = crate::command::batch(u64::MAX, vec![receipt.clone(); count]).unwrap();
+            let length = penpal_protocol::cbor::encode(&batch).len();
+            assert!(length <= BATCH_BYTES + count * receipt_bytes(receipt), "{length}");
         }
     }
 
