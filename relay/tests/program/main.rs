@@ -13,5 +13,6 @@ mod cli;
 mod client;
 mod deploy;
 mod folder;
+mod load;
 mod messages;
 mod process;
