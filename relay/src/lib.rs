@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | [`Relay`] | a running relay, in tests and in the program |
 //! | [`RelayConfig`] | its settings |
+//! | [`hosted::HostedRelay`] | a relay without threads and sockets of its own, for simulations |
 //! | [`run`] | the command line, as the binary has it and as `penpal demo` starts it |
 //!
 //! ```no_run
@@ -31,6 +32,7 @@ mod cli;
 mod config;
 mod engine;
 mod folder;
+pub mod hosted;
 mod http;
 mod metrics;
 mod net;
@@ -40,7 +42,7 @@ mod storage;
 pub use admin::check_question;
 pub use cli::run;
 pub use config::{Public, RelayConfig, SettingsError};
-pub use engine::EngineError;
+pub use engine::{EngineError, Mark, Parts};
 pub use folder::{KeysError, PlaceError};
 pub use penpal_relay_core::{AdminAnswer, AdminRequest, Limits, Rate, RegistrationPolicy, TokenInfo};
 pub use relay::{ProgressFn, Relay, RelayError};

@@ -285,7 +285,8 @@ pub(crate) fn open_engine(
         let store = LogStore::open(&dir, Options { rebuild: true, ..Options::default() })?;
         Ok(Box::new(store) as Box<dyn Store>)
     };
-    Ok((Engine::new(config.core(), store, keys, inbox)?.with_reopen(Box::new(reopen)), net))
+    let engine = Engine::new(keys.into_parts(config.core(), store), inbox)?;
+    Ok((engine.with_reopen(Box::new(reopen)), net))
 }
 
 /// Opens the socket: with port 0, on the port of the last start if it is free.

@@ -21,6 +21,11 @@ impl Arguments {
         self.left.pop_front()
     }
 
+    /// Everything that is left, for another program.
+    pub(crate) fn rest(self) -> Vec<String> {
+        self.left.into()
+    }
+
     /// The value of `--name value` or `--name=value`.
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>> {
         if self.options.is_none() {

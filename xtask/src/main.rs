@@ -36,7 +36,11 @@ Commands:
   mutants [--package P] [--shard K/N]
                                    Break protocol, seal, delivery and store one line at a time, or only package P,
                                    or only part K of N of their mutants; fails when tests do not notice
-  sim [--seeds N] [--seed S]       Run about N of the seeded worlds of each machine (default 50); --seed repeats
+  sim [--seeds N] [--seed S] [--trace]
+                                   Run N whole worlds of nodes and relays (default 50) from seed S; --seed alone runs that
+                                   one again, --trace prints what happens in it; more with sim --help
+  sim-crates [--seeds N] [--seed S]
+                                   Run about N of the seeded worlds of each machine (default 50); --seed repeats
                                    a run that printed S
   cuts [--count N] [--seed S]      Cut the power of nodes and relay N times (default 200); needs root
   kills [--count N] [--seed S]     Kill nodes and relay N times (default 500)
@@ -76,13 +80,14 @@ fn run() -> Result<()> {
             arguments.end()?;
             mutants::run(&workspace()?, &options)
         }
-        Some("sim") => {
-            let options = sim::Options {
+        Some("sim") => sim::run(&workspace()?, &sim::Options { arguments: arguments.rest() }),
+        Some("sim-crates") => {
+            let options = sim::CrateOptions {
                 seeds: arguments.number("seeds")?.unwrap_or(50),
                 seed: arguments.number("seed")?,
             };
             arguments.end()?;
-            sim::run(&workspace()?, &options)
+            sim::run_crates(&workspace()?, &options)
         }
         Some(command @ ("cuts" | "kills")) => {
             let (what, count) =

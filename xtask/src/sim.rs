@@ -1,4 +1,4 @@
-//! The seeded worlds of the pure crates, more of them than in the tests.
+//! Simulation: whole worlds of nodes and relays, and the seeded worlds of single crates, more of them than in the tests.
 
 use std::{
     path::Path,
@@ -77,12 +77,43 @@ const WORLDS: [Worlds; 7] = [
 /// Read by proptest: every world of the crates that draw theirs with it follows from this.
 const PROPTEST_SEED: &str = "PROPTEST_RNG_SEED";
 
+/// Above so many worlds an optimised build is worth its time.
+const FEW: u64 = 200;
+
 pub(crate) struct Options {
+    /// Arguments for the world program, as they stand.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Options {
+    fn are_many(&self) -> bool {
+        let mut arguments = self.arguments.iter().skip_while(|argument| *argument != "--seeds").skip(1);
+        arguments.next().and_then(|seeds| seeds.parse().ok()).is_some_and(|seeds: u64| seeds > FEW)
+    }
+}
+
+/// Runs whole worlds.
+pub(crate) fn run(workspace: &Path, options: &Options) -> Result<()> {
+    let mut command = cargo(workspace)?;
+    // Without a package, so that features are those of the tests and nothing is compiled twice.
+    command.args(["run", "--quiet", "--locked", "--bin", "penpal-sim"]);
+    if options.are_many() {
+        command.arg("--release");
+    }
+    command.arg("--").args(&options.arguments);
+    if command.status().context("cargo cannot be started")?.success() {
+        return Ok(());
+    }
+    bail!("a world failed")
+}
+
+pub(crate) struct CrateOptions {
     pub(crate) seeds: u64,
     pub(crate) seed: Option<u64>,
 }
 
-pub(crate) fn run(workspace: &Path, options: &Options) -> Result<()> {
+/// Runs the seeded tests of single crates.
+pub(crate) fn run_crates(workspace: &Path, options: &CrateOptions) -> Result<()> {
     let seed = options.seed.unwrap_or_else(|| {
         // Numbers that a person can type again.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -115,7 +146,7 @@ pub(crate) fn run(workspace: &Path, options: &Options) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "a world failed; the same worlds again: cargo run -p xtask -- sim --seeds {} --seed {seed}",
+        "a world failed; the same worlds again: cargo xtask sim-crates --seeds {} --seed {seed}",
         options.seeds
     )
 }

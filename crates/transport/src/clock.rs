@@ -1,8 +1,32 @@
-//! Monotonic time that goes on while the machine sleeps.
+//! The clocks: monotonic time that goes on while the machine sleeps, and wall time for what people and peers see.
 
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Reads the clocks for a program; a simulation has its own.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// Monotonic time since some origin that stays the same while the process lives; it counts time spent suspended.
+    fn boot(&self) -> BootInstant;
+
+    /// Wall time in milliseconds since the Unix epoch. It may jump, also back.
+    fn wall_ms(&self) -> u64;
+}
+
+/// The clocks of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn boot(&self) -> BootInstant {
+        BootInstant::now()
+    }
+
+    fn wall_ms(&self) -> u64 {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+    }
+}
 
 /// A point on the machine's clock since boot, time spent suspended included.
 ///

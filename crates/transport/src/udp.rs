@@ -7,7 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 pub use quinn::udp::{EcnCodepoint, RecvMeta, Transmit};
-pub use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+pub use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Kernel buffer asked for a relay's socket, each way: 10 000 devices share it, and a burst lost here is a

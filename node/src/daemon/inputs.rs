@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::methods::Call;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::engine::{CallId, Input};
 
@@ -24,13 +24,20 @@ pub struct EngineHandle {
     inputs: SyncSender<Input>,
     waiting: Waiting,
     next: Arc<AtomicU64>,
+    bell: Option<Arc<Notify>>,
 }
 
 impl EngineHandle {
     /// A handle to the engine behind `inputs`.
     #[must_use]
     pub fn new(inputs: SyncSender<Input>) -> Self {
-        Self { inputs, waiting: Waiting::default(), next: Arc::new(AtomicU64::new(1)) }
+        Self { inputs, waiting: Waiting::default(), next: Arc::new(AtomicU64::new(1)), bell: None }
+    }
+
+    /// As [`Self::new`], for a host that has no thread to wait on the other end: it is told of every input.
+    #[must_use]
+    pub fn with_bell(inputs: SyncSender<Input>, bell: Arc<Notify>) -> Self {
+        Self { bell: Some(bell), ..Self::new(inputs) }
     }
 
     /// Hands a call to the engine and waits for its answer. When the caller goes away the engine is told.
@@ -42,7 +49,7 @@ impl EngineHandle {
         let (sender, receiver) = oneshot::channel();
         self.lock().insert(id, sender);
         let guard = Gone { handle: self, id, armed: true };
-        match self.inputs.try_send(Input::Call { id, call: Box::new(call) }) {
+        match self.hand_over(Input::Call { id, call: Box::new(call) }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 return Err(ApiError::new(ErrorCode::Busy, "the node has too much to do"));
@@ -66,7 +73,7 @@ impl EngineHandle {
     /// Hands over an input from a link or a watcher, waiting in a blocking-safe way while the engine is full.
     pub async fn input(&self, mut input: Input) {
         loop {
-            match self.inputs.try_send(input) {
+            match self.hand_over(input) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => return,
                 Err(TrySendError::Full(back)) => {
                     input = back;
@@ -78,8 +85,16 @@ impl EngineHandle {
 
     /// Hands over an input that may be lost while the engine is full.
     pub(super) fn try_input(&self, input: Input) {
-        let handed = self.inputs.try_send(input);
+        let handed = self.hand_over(input);
         drop(handed);
+    }
+
+    fn hand_over(&self, input: Input) -> Result<(), TrySendError<Input>> {
+        self.inputs.try_send(input)?;
+        if let Some(bell) = &self.bell {
+            bell.notify_one();
+        }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiters> {
@@ -99,7 +114,7 @@ impl Drop for Gone<'_> {
         if self.armed {
             self.handle.lock().remove(&self.id);
             // A full queue only means that the engine finds nobody waiting later.
-            let told = self.handle.inputs.try_send(Input::CallGone(self.id));
+            let told = self.handle.hand_over(Input::CallGone(self.id));
             drop(told);
         }
     }

@@ -15,7 +15,6 @@ mod notify;
 mod processes;
 mod wake;
 
-use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -31,7 +30,7 @@ use crate::config::{Config, Settings};
 use crate::engine::{self, Clock, Input, LinkId, Output};
 use events::Events;
 use inputs::{EngineHandle, MAX_WAITING_INPUTS};
-use link::{KnownKeys, Link, LinkContext, Nudge};
+use link::{KnownKeys, Links, Nudge, SystemSurroundings};
 use processes::ProcessWatch;
 
 /// After this long an engine that is still opening its files counts as started: it is rebuilding an index, and calls wait for it.
@@ -119,8 +118,12 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
     let listener = http::listen(home).map_err(|error| unusable("cannot listen", &error))?;
     let processes = ProcessWatch::start(handle.clone(), tokio::runtime::Handle::current());
     let mut processes = processes.map_err(|error| internal(&format!("cannot watch processes: {error}")))?;
-    let nudges = Arc::new(tokio::sync::watch::Sender::new(Nudge::default()));
-    watch_machine(Arc::clone(&nudges), handle.clone());
+    let keys = home.path().join("relay-keys");
+    let keys = KnownKeys::open(&keys).map_err(|error| unusable(&keys.display().to_string(), &error))?;
+    let mut links = Links::new(handle.clone(), Arc::new(keys), Arc::new(SystemSurroundings), || {
+        Dialer::bind(DialerOptions::default())
+    });
+    watch_machine(links.nudges(), handle.clone());
     stop_on_signal(handle.clone());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(http::serve(listener, handle.clone(), events, async move {
@@ -134,39 +137,11 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), home = %home.path().display(), "the node runs");
 
-    let keys = home.path().join("relay-keys");
-    let keys = KnownKeys::open(&keys).map_err(|error| unusable(&keys.display().to_string(), &error))?;
-    let keys = Arc::new(keys);
-    let mut links: BTreeMap<LinkId, Link> = BTreeMap::new();
-    let mut dialer: Option<Dialer> = None;
-    let room = Arc::new(tokio::sync::Semaphore::new(link::MAX_WAITING_KIB as usize));
     while let Some(directive) = directives.recv().await {
         match directive {
-            Directive::OpenLink { link, address, key } => {
-                if dialer.is_none() {
-                    dialer = Dialer::bind(DialerOptions::default())
-                        .inspect_err(|error| tracing::warn!(%error, "no UDP socket"))
-                        .ok();
-                }
-                let Some(dialer) = dialer.clone() else { continue };
-                let context = LinkContext {
-                    id: link,
-                    address,
-                    key,
-                    keys: Arc::clone(&keys),
-                    dialer,
-                    engine: handle.clone(),
-                    nudges: Arc::clone(&nudges),
-                    room: Arc::clone(&room),
-                };
-                let opened = if link == LinkId::HOME { Link::home(context) } else { Link::foreign(context) };
-                links.insert(link, opened);
-            }
-            Directive::CloseLink(link) => drop(links.remove(&link)),
-            Directive::Link(link, command) => match links.get(&link) {
-                Some(open) => open.command(command),
-                None => tracing::debug!(?link, "a command for a link that is closed"),
-            },
+            Directive::OpenLink { link, address, key } => links.open(link, address, key),
+            Directive::CloseLink(link) => links.close(link),
+            Directive::Link(link, command) => links.command(link, command),
             Directive::Watch(process) => processes.watch(process),
             Directive::Unwatch(process) => processes.unwatch(process),
             Directive::Notify { from, session } => {
@@ -188,10 +163,7 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
     let _ = told;
     let removed = std::fs::remove_file(home.socket());
     drop(removed);
-    drop(links);
-    if let Some(dialer) = dialer {
-        dialer.shutdown(penpal_transport::CloseCode::Done, "", GOODBYE_LIMIT).await;
-    }
+    links.shutdown(GOODBYE_LIMIT).await;
     let finished = tokio::time::timeout(GOODBYE_LIMIT, serving).await;
     drop(finished);
     drop(handle);

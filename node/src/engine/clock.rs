@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use penpal_protocol::time::Now;
 use penpal_transport::BootInstant;
+use penpal_transport::clock::{Clock as Clocks, SystemClock};
 
 /// Reads both clocks. The monotonic one goes on while the machine sleeps.
 #[derive(Debug, Clone)]
 pub struct Clock {
+    clocks: Arc<dyn Clocks>,
     start: BootInstant,
     /// How far both are ahead of the machine's, in milliseconds.
     ahead_ms: Arc<AtomicU64>,
@@ -19,7 +21,13 @@ impl Clock {
     /// The machine's clocks; the monotonic one counts from now on.
     #[must_use]
     pub fn start() -> Self {
-        Self::ahead_for_tests(Arc::default())
+        Self::start_of(Arc::new(SystemClock))
+    }
+
+    /// Other clocks, such as those of a simulated machine.
+    #[must_use]
+    pub fn start_of(clocks: Arc<dyn Clocks>) -> Self {
+        Self { start: clocks.boot(), clocks, ahead_ms: Arc::default() }
     }
 
     /// Clocks that are so many milliseconds ahead, which must never fall: so hours pass without waiting for them.
@@ -27,16 +35,15 @@ impl Clock {
     /// The engine looks at its clocks whenever something comes in, such as any local call.
     #[must_use]
     pub fn ahead_for_tests(ahead_ms: Arc<AtomicU64>) -> Self {
-        Self { start: BootInstant::now(), ahead_ms }
+        Self { ahead_ms, ..Self::start() }
     }
 
     pub(super) fn now(&self) -> Now {
-        let ahead = Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
-        let wall =
-            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).saturating_add(ahead);
+        let ahead_ms = self.ahead_ms.load(Ordering::Relaxed);
+        let mono = self.clocks.boot().saturating_since(self.start);
         Now {
-            mono: BootInstant::now().saturating_since(self.start).saturating_add(ahead),
-            wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+            mono: mono.saturating_add(Duration::from_millis(ahead_ms)),
+            wall_ms: self.clocks.wall_ms().saturating_add(ahead_ms),
         }
     }
 }

@@ -11,9 +11,8 @@ use penpal_protocol::ids::{DepositId, EdgeId, Fingerprint, InviteId, KeyId, Rela
 use penpal_protocol::sealed::Presence;
 use penpal_protocol::time::Now;
 use penpal_protocol::wire::Deposit;
-use penpal_seal::{IdentityKeys, KeyFolder, ReceiveKeys, StoredReceiveKeys};
+use penpal_seal::{IdentityKeys, KeyFile, KeyStorage, ReceiveKeys, StoredReceiveKeys};
 use penpal_sessions::Sessions;
-use penpal_store::{LogStore, Options, Store};
 
 use super::calls::HookMemory;
 use super::clock::Clock;
@@ -21,6 +20,7 @@ use super::fate::Fate;
 use super::links::{Links, PendingRequest};
 use super::meta::Runs;
 use super::notices::Notices;
+use super::parts::{Parts, Rng};
 use super::storage::{self, Storage};
 use super::waiting::Waiting;
 use super::wakes::Waking;
@@ -28,14 +28,16 @@ use super::{CallId, LinkId, Output};
 use crate::config::Config;
 use penpal_local_api::error::ApiError;
 
-/// The operating system's generator.
-pub(super) type Rng = rand_core::UnwrapErr<getrandom::SysRng>;
-
 /// Keys of this node, in their files.
-#[derive(Debug)]
 pub(super) struct Vault {
     pub(super) identity: Arc<IdentityKeys>,
-    pub(super) receive: ReceiveKeys<KeyFolder>,
+    pub(super) receive: ReceiveKeys<Box<dyn KeyStorage + Send>>,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Vault")
+    }
 }
 
 /// How the present connection to the home relay stands with `Hello`.
@@ -103,9 +105,13 @@ pub(super) struct ForeignRelay {
     pub(super) retry_at: Option<Duration>,
 }
 
-/// Everything the engine's thread owns.
+/// Machines, store and what waits: everything that one node decides with.
+///
+/// Contract: [`Self::open`], then [`Self::step`] at once and again whenever inputs wait or [`Self::due_in`] has passed, until
+/// [`Self::is_stopping`] or an error. What a step says through `emit` may leave the process: it is durable by then. In quiet moments
+/// [`Self::tidy`]. Dropped without [`Self::close`], it is a process that died.
 #[derive(Debug)]
-pub(super) struct Engine {
+pub struct Engine {
     pub(super) home: Home,
     pub(super) config: Config,
     pub(super) clock: Clock,
@@ -150,28 +156,28 @@ pub(super) struct Engine {
 /// A step of the contact machine, from the engine's fields.
 macro_rules! contact_step {
     ($engine:expr) => {
-        penpal_contact::Step { now: $engine.now, rng: &mut $engine.rng }
+        penpal_contact::Step { now: $engine.now, rng: &mut *$engine.rng }
     };
 }
 
 /// A step of the delivery machine, from the engine's fields.
 macro_rules! delivery_step {
     ($engine:expr) => {
-        penpal_delivery::Step { now: $engine.now, records: &$engine.storage, rng: &mut $engine.rng }
+        penpal_delivery::Step { now: $engine.now, records: &$engine.storage, rng: &mut *$engine.rng }
     };
 }
 
 pub(super) use {contact_step, delivery_step};
 
 impl Engine {
-    /// Opens everything in a home.
-    pub(super) fn open(home: &Home, config: Config, clock: Clock) -> Result<Self, Fate> {
+    /// Opens keys and machines.
+    pub(super) fn open_parts(parts: Parts) -> Result<Self, Fate> {
         penpal_seal::self_check()
             .map_err(|error| Fate::Defect(format!("cryptography does not work here: {error}")))?;
+        let Parts { home, config, store, keys, clock, mut rng } = parts;
         let now = clock.now();
-        let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
-        let storage = Storage::new(open_store(home)?);
-        let mut vault = open_keys(home, &storage, &mut rng)?;
+        let storage = Storage::new(store);
+        let mut vault = open_keys(keys, &storage, &mut rng)?;
         let run = RunId::from_bytes(random(&mut rng));
         let mut runs = match storage.get(storage::META, &Runs::key()) {
             Ok(Some(row)) => {
@@ -184,7 +190,7 @@ impl Engine {
         let greeting = Greeting::new(run, runs);
         let (contacts, delivery, sessions) = open_machines(&storage, &mut vault, now, &mut rng)?;
         let mut engine = Self {
-            home: home.clone(),
+            home,
             config,
             clock,
             now,
@@ -263,32 +269,8 @@ pub(super) fn random<const N: usize>(rng: &mut Rng) -> [u8; N] {
     bytes
 }
 
-fn open_store(home: &Home) -> Result<Box<dyn Store>, Fate> {
-    let mut told = 0;
-    let progress = move |progress: penpal_store::Progress| {
-        // A line for every tenth of the way.
-        let tenth = progress.done.saturating_mul(10).checked_div(progress.total).unwrap_or_default();
-        if tenth > told {
-            told = tenth;
-            tracing::info!(task = ?progress.task, percent = tenth * 10, "working through the log");
-        }
-    };
-    let options = Options { progress: Some(Box::new(progress)), ..Options::default() };
-    let store =
-        LogStore::open(&home.data(), options).map_err(|error| Fate::home("messages and state", &error))?;
-    let opening = store.opening();
-    for warning in &opening.warnings {
-        tracing::warn!(?warning, "found in the log");
-    }
-    if let Some(why) = &opening.rebuilt {
-        tracing::info!(%why, "the index was rebuilt");
-    }
-    Ok(Box::new(store))
-}
-
-fn open_keys(home: &Home, storage: &Storage, rng: &mut Rng) -> Result<Vault, Fate> {
+fn open_keys(folder: Box<dyn KeyStorage + Send>, storage: &Storage, rng: &mut Rng) -> Result<Vault, Fate> {
     let failed = |error: &dyn std::fmt::Display| Fate::Home(error.to_string());
-    let folder = KeyFolder::open(home.keys()).map_err(|error| failed(&error))?;
     let identity = match penpal_seal::load_identity(&folder).map_err(|error| failed(&error))? {
         Some(identity) => identity,
         None => {
@@ -301,7 +283,7 @@ fn open_keys(home: &Home, storage: &Storage, rng: &mut Rng) -> Result<Vault, Fat
             });
             counted.map_err(|error| failed(&error))?;
             if rows > 0 {
-                let path = home.keys().join("identity.key");
+                let path = folder.path(KeyFile::Identity);
                 return Err(Fate::Home(format!(
                     "{} is missing, and this node has an account",
                     path.display()
@@ -346,7 +328,7 @@ fn open_machines(
     for (invite, entry) in vault.receive.invites() {
         restoring.secret(*invite, entry.clone());
     }
-    let contacts = restoring.finish(&mut penpal_contact::Step { now, rng });
+    let contacts = restoring.finish(&mut penpal_contact::Step { now, rng: &mut **rng });
     let mut sessions = Sessions::new();
     {
         use penpal_sessions::Table as T;
@@ -356,7 +338,7 @@ fn open_machines(
             })?;
         }
     }
-    let delivery = Delivery::open(&mut penpal_delivery::Step { now, records: storage, rng });
+    let delivery = Delivery::open(&mut penpal_delivery::Step { now, records: storage, rng: &mut **rng });
     let delivery = delivery.map_err(|error| damaged(&error))?;
     Ok((contacts, delivery, sessions))
 }

@@ -10,7 +10,9 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`run`](self::run()) | the thread: waits, gathers, commits, releases |
+//! | [`run`](self::run()) | the thread: waits and gathers |
+//! | [`Engine`] | the step: handles, commits, releases; also for hosts that have no thread |
+//! | [`Parts`] | what the engine stands on: store, key files, clocks, randomness |
 //! | `machines` | opens contact, delivery and sessions from the store |
 //! | `settle` | lets the machines talk until nothing is left to say |
 //! | `relay` | what links report |
@@ -31,6 +33,7 @@ mod links;
 mod machines;
 mod meta;
 mod notices;
+mod parts;
 mod relay;
 mod run;
 mod sealing;
@@ -51,7 +54,9 @@ use penpal_wake::WakeId;
 use crate::daemon::link::{LinkCommand, LinkEvent};
 
 pub use clock::Clock;
-pub use run::run;
+pub use machines::Engine;
+pub use parts::{Parts, Rng};
+pub use run::{MAX_INPUTS_A_STEP, run};
 
 /// The change that makes a relay take this node for one that was restored from a copy.
 pub(crate) fn forget_runs() -> penpal_store::Batch {

@@ -94,6 +94,8 @@ impl Engine {
     fn link_down(&mut self, id: LinkId, trouble: Trouble) {
         let Some(pin) = self.links.get(id).map(|link| link.address.pin) else { return };
         let was_up = self.links.get(id).is_some_and(|link| link.state == LinkState::Up);
+        let unanswered = self.flying.values().any(|(link, ..)| *link == id);
+        self.flying.retain(|_, (link, ..)| *link != id);
         self.waiting.note_trouble(id, &trouble);
         self.set_link(id, LinkState::Down(Some(trouble)));
         if id == LinkId::HOME {
@@ -106,7 +108,7 @@ impl Engine {
             self.greeting.asked = false;
             self.greeting.greeted = false;
             self.greeting.again_at = None;
-        } else if !was_up {
+        } else if !was_up || unanswered {
             self.foreign_failed(pin);
         }
         // A quiet link to a contact's relay that hung up is not lost: it is dialled again when there is something to say.
@@ -302,9 +304,9 @@ impl Engine {
     }
 
     fn deposited(&mut self, link: LinkId, deposit: DepositId, outcome: Option<DepositOutcome>) {
-        let known = self.flying.remove(&deposit);
         // Without an answer the link says that it is down next; that returns everything under way.
         let Some(outcome) = outcome else { return };
+        let known = self.flying.remove(&deposit);
         match (known, outcome) {
             (Some((_, account, edge)), DepositOutcome::No) => {
                 self.contacts.handle_refused(&account, &edge, &mut contact_step!(self));

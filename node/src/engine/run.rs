@@ -1,4 +1,4 @@
-//! The engine's thread.
+//! The engine's thread, and the step that it repeats.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -9,12 +9,13 @@ use penpal_local_api::home::Home;
 use super::clock::Clock;
 use super::fate::Fate;
 use super::machines::Engine;
+use super::parts::Parts;
 use super::storage::NotDurable;
 use super::{Input, Output};
 use crate::config::Config;
 
 /// Inputs that share one step, and so one sync, at most.
-const MAX_INPUTS_A_STEP: usize = 128;
+pub const MAX_INPUTS_A_STEP: usize = 128;
 
 /// Longest sleep: clocks may jump without a word.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
@@ -37,7 +38,7 @@ pub fn run(
     opened: &Sender<Result<(), ApiError>>,
     emit: &mut dyn FnMut(Output),
 ) -> Result<(), ApiError> {
-    let engine = Engine::open(home, config, clock).map_err(|fate| fate.api());
+    let engine = Parts::of(home, config, clock).and_then(Engine::open_parts).map_err(|fate| fate.api());
     let mut engine = match engine {
         Ok(engine) => {
             // Nobody waits any more when opening took long; that is fine.
@@ -56,7 +57,7 @@ pub fn run(
     emit(Output::Stop);
     match outcome {
         Ok(()) => {
-            engine.storage.close();
+            engine.close();
             Ok(())
         }
         Err(fate) => {
@@ -69,11 +70,10 @@ pub fn run(
 impl Engine {
     fn turn(&mut self, inputs: &Receiver<Input>, emit: &mut dyn FnMut(Output)) -> Result<(), Fate> {
         // What opening left to say.
-        self.step(Vec::new(), emit)?;
+        self.durable_step(Vec::new(), emit)?;
         let mut tidy = true;
         while !self.stopping {
-            let now = self.clock.now();
-            let due = self.next_timeout().map_or(MAX_SLEEP, |at| at.saturating_sub(now.mono)).min(MAX_SLEEP);
+            let due = self.due_in();
             let sleep = if tidy { due.min(QUIET) } else { due };
             match inputs.recv_timeout(sleep) {
                 Ok(first) => {
@@ -83,19 +83,60 @@ impl Engine {
                     {
                         batch.push(next);
                     }
-                    self.step(batch, emit)?;
+                    self.durable_step(batch, emit)?;
                     tidy = true;
                 }
-                Err(RecvTimeoutError::Timeout) if tidy && sleep < due => tidy = self.tidy()?,
-                Err(RecvTimeoutError::Timeout) => self.step(Vec::new(), emit)?,
+                Err(RecvTimeoutError::Timeout) if tidy && sleep < due => tidy = self.tidy_up()?,
+                Err(RecvTimeoutError::Timeout) => self.durable_step(Vec::new(), emit)?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
         Ok(())
     }
 
-    /// One durable step: inputs in, changes stored, outputs out.
-    fn step(&mut self, inputs: Vec<Input>, emit: &mut dyn FnMut(Output)) -> Result<(), Fate> {
+    /// Opens what a host gives.
+    ///
+    /// # Errors
+    /// Keys, log or rows that cannot be used.
+    pub fn open(parts: Parts) -> Result<Self, ApiError> {
+        Self::open_parts(parts).map_err(|fate| fate.api())
+    }
+
+    /// One durable step: inputs in, changes stored, outputs out. At most [`MAX_INPUTS_A_STEP`] inputs.
+    ///
+    /// # Errors
+    /// The engine cannot go on; the next opening finds what is durable.
+    pub fn step(&mut self, inputs: Vec<Input>, emit: &mut dyn FnMut(Output)) -> Result<(), ApiError> {
+        self.durable_step(inputs, emit).map_err(|fate| fate.api())
+    }
+
+    /// How long nothing needs to be done; an hour at most, because clocks may jump without a word.
+    #[must_use]
+    pub fn due_in(&self) -> Duration {
+        let now = self.clock.now();
+        self.next_timeout().map_or(MAX_SLEEP, |at| at.saturating_sub(now.mono)).min(MAX_SLEEP)
+    }
+
+    /// Whether the engine was told to stop and did its last step.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Housekeeping of the store, a bounded piece; tells whether there may be more.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn tidy(&mut self) -> Result<bool, ApiError> {
+        self.tidy_up().map_err(|fate| fate.api())
+    }
+
+    /// Ends cleanly.
+    pub fn close(self) {
+        self.storage.close();
+    }
+
+    fn durable_step(&mut self, inputs: Vec<Input>, emit: &mut dyn FnMut(Output)) -> Result<(), Fate> {
         self.now = self.clock.now();
         for input in inputs {
             self.handle(input);
@@ -140,7 +181,7 @@ impl Engine {
             // Writing the key file takes longer than a message; its rows are stored at once, so that no start finds seeds
             // that no row knows.
             self.make_seeds();
-            return self.step(Vec::new(), emit);
+            return self.durable_step(Vec::new(), emit);
         }
         Ok(())
     }
@@ -158,8 +199,7 @@ impl Engine {
         })
     }
 
-    /// Housekeeping; tells whether there may be more.
-    fn tidy(&mut self) -> Result<bool, Fate> {
+    fn tidy_up(&mut self) -> Result<bool, Fate> {
         match self.storage.compact(COMPACT_BYTES) {
             Ok(more) => Ok(more),
             Err(error) => Err(Fate::home("the log cannot be tidied", &error)),

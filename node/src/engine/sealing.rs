@@ -47,8 +47,13 @@ impl Engine {
         });
         let Some(parts) = self.body_parts(&peer.account, offer) else { return Sealed::NoPrekey };
         let deposit = job.deposit;
+        let one_use = matches!(job.key, SealKey::Receive(_));
         let envelope = Envelope { deposit, body: job.into_body(parts), key_id, key, ephemeral: false };
-        self.deposit(&peer.account, &peer.device, envelope)
+        let sealed = self.deposit(&peer.account, &peer.device, envelope);
+        if let (true, Sealed::Done { envelope }) = (one_use, &sealed) {
+            tracing::trace!(key = ?key_id, ?envelope, "sealed to a receive key");
+        }
+        sealed
     }
 
     /// Seals, and keeps the envelope for the end of the step.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use penpal_protocol::ids::TransportPublicKey;
 use penpal_protocol::wire::{Answer, Deposit, Request};
 use penpal_relay_core::{AddressPrefix, AdminAnswer, AdminRequest, ConnId};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::upkeep::Upkeep;
 use crate::net::Outbox;
@@ -57,11 +57,18 @@ pub(crate) struct Inbox {
     waiting: Mutex<Waiting>,
     ready: Condvar,
     room: Semaphore,
+    bell: Option<Arc<Notify>>,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::default(), ready: Condvar::new(), room: Semaphore::new(MAX_WAITING) }
+        let (ready, room) = (Condvar::new(), Semaphore::new(MAX_WAITING));
+        Self { waiting: Mutex::default(), ready, room, bell: None }
+    }
+
+    /// As [`Self::new`], for a host that has no thread to wait here: it is told of every input.
+    pub(crate) fn with_bell(bell: Arc<Notify>) -> Self {
+        Self { bell: Some(bell), ..Self::new() }
     }
 
     /// Adds an input, waiting for room.
@@ -87,6 +94,9 @@ impl Inbox {
         drop(waiting);
         if asleep {
             self.ready.notify_one();
+        }
+        if let Some(bell) = &self.bell {
+            bell.notify_one();
         }
     }
 

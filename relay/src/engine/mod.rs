@@ -1,28 +1,29 @@
 //! The one thread that owns machine and store: take what waits, handle it, commit once, then tell everybody.
 
-mod clock;
 mod inbox;
+mod parts;
 mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use getrandom::SysRng;
-use getrandom::rand_core::UnwrapErr;
 use penpal_protocol::time::Now;
 use penpal_protocol::wire::Answer;
 use penpal_relay_core::{
-    AdminAnswer, Command, Committed, Config, ConnId, RelayCore, RequestId, Rows, RowsError, StartError, Table,
+    AdminAnswer, Command, Committed, ConnId, RelayCore, RequestId, Rows, RowsError, StartError, Table,
 };
-use penpal_store::{CloseError, CommitError, OpenError, Outcome, Store};
+use penpal_store::{CloseError, CommitError, LogPosition, OpenError, Outcome, Store};
+use penpal_transport::BootInstant;
+use penpal_transport::clock::Clock;
+use rand_core::CryptoRng;
 use tokio::sync::oneshot;
 
-pub(crate) use clock::Clock;
 pub(crate) use inbox::{Inbox, Input, Stopped};
+pub use parts::{Mark, Parts};
 pub(crate) use upkeep::{Reopen, Upkeep, UpkeepError};
 
-use crate::folder::{Keys, KeysError};
+use crate::folder::KeysError;
 use crate::metrics::Metrics;
 use crate::net::Outbox;
 use crate::storage::{StoreRows, batch};
@@ -91,9 +92,13 @@ struct Entry {
 pub(crate) struct Engine {
     core: RelayCore,
     store: Box<dyn Store>,
-    keys: Keys,
+    mark: Box<dyn Mark>,
+    /// What the mark says.
+    marked: Option<LogPosition>,
     inbox: Arc<Inbox>,
-    clock: Clock,
+    clock: Arc<dyn Clock>,
+    started: BootInstant,
+    rng: Box<dyn CryptoRng + Send>,
     conns: HashMap<ConnId, Entry>,
     touched: Vec<ConnId>,
     replies: HashMap<RequestId, oneshot::Sender<Answer>>,
@@ -118,32 +123,25 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// Makes the machine from the store. A log that ends before the mark in the keys folder was restored from a copy.
-    pub(crate) fn new(
-        config: Config,
-        store: Box<dyn Store>,
-        keys: Keys,
-        inbox: Arc<Inbox>,
-    ) -> Result<Self, EngineError> {
-        let clock = Clock::new();
-        let now = clock.now();
-        let restored = keys.mark.is_some_and(|mark| store.log_end().is_behind(&mark));
+    pub(crate) fn new(parts: Parts, inbox: Arc<Inbox>) -> Result<Self, EngineError> {
+        let Parts { config, store, graph, mark, clock, mut rng } = parts;
+        let started = clock.boot();
+        let now = Now { mono: Duration::ZERO, wall_ms: clock.wall_ms() };
+        let marked = mark.read()?;
+        let restored = marked.is_some_and(|mark| store.log_end().is_behind(&mark));
         if restored {
             tracing::warn!("the data is older than this relay was: every spool begins a new epoch");
         }
-        let core = RelayCore::new(
-            config,
-            keys.graph.clone(),
-            restored,
-            &StoreRows(&*store),
-            now,
-            &mut UnwrapErr(SysRng),
-        )?;
+        let core = RelayCore::new(config, graph, restored, &StoreRows(&*store), now, &mut *rng)?;
         let mut engine = Self {
             core,
             store,
-            keys,
+            mark,
+            marked,
             inbox,
             clock,
+            started,
+            rng,
             conns: HashMap::new(),
             touched: Vec::new(),
             replies: HashMap::new(),
@@ -158,7 +156,7 @@ impl Engine {
         };
         // The new epoch is on disk before anybody hears of it, and before the mark says that nothing was restored.
         engine.commit_step(now)?;
-        engine.keys.write_mark(engine.store.log_end())?;
+        engine.note_end(engine.store.log_end())?;
         Ok(engine)
     }
 
@@ -172,8 +170,11 @@ impl Engine {
         let result = self.turn_until_stopped();
         self.inbox.close();
         result?;
-        let end = self.store.close()?;
-        self.keys.write_mark(end)?;
+        let Self { store, mut mark, marked, .. } = self;
+        let end = store.close()?;
+        if marked != Some(end) {
+            mark.write(end)?;
+        }
         Ok(())
     }
 
@@ -184,24 +185,47 @@ impl Engine {
         loop {
             inbox.take(&mut inputs, self.sleep(idle));
             idle = inputs.is_empty();
-            let now = self.clock.now();
-            let going_on = self.handle_all(&mut inputs, now)?;
-            if self.core.poll_timeout().is_some_and(|due| due <= now.mono) {
-                self.core.handle_timeout(&StoreRows(&*self.store), now)?;
-            }
-            self.commit_step(now)?;
-            if !going_on {
-                return self.last_step(now);
-            }
-            if idle || self.commits_since_tidy >= TIDY_COMMITS {
-                self.tidy(now)?;
+            if !self.turn(&mut inputs)? {
+                return Ok(());
             }
         }
     }
 
+    /// One turn: everything that waits and everything that is due, then quiet work. `false` when told to stop.
+    pub(crate) fn turn(&mut self, inputs: &mut Vec<Input>) -> Result<bool, EngineError> {
+        let idle = inputs.is_empty();
+        let now = self.read_clock();
+        let going_on = self.handle_all(inputs, now)?;
+        if self.core.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.core.handle_timeout(&StoreRows(&*self.store), now)?;
+        }
+        self.commit_step(now)?;
+        if !going_on {
+            self.last_step(now)?;
+            return Ok(false);
+        }
+        if idle || self.commits_since_tidy >= TIDY_COMMITS {
+            self.tidy(now)?;
+        }
+        Ok(true)
+    }
+
+    fn read_clock(&self) -> Now {
+        Now { mono: self.clock.boot().saturating_since(self.started), wall_ms: self.clock.wall_ms() }
+    }
+
+    /// Notes how far the log goes, to notice at a later start that older data was put in its place.
+    fn note_end(&mut self, end: LogPosition) -> Result<(), EngineError> {
+        if self.marked != Some(end) {
+            self.mark.write(end)?;
+            self.marked = Some(end);
+        }
+        Ok(())
+    }
+
     /// How long nothing needs to be done.
-    fn sleep(&self, idle: bool) -> Duration {
-        let now = self.clock.now();
+    pub(crate) fn sleep(&self, idle: bool) -> Duration {
+        let now = self.read_clock();
         let due = self.core.poll_timeout().map_or(MAX_SLEEP, |due| due.saturating_sub(now.mono));
         let tidy = match (self.untidy, idle) {
             (true, true) => Duration::ZERO,
@@ -229,7 +253,7 @@ impl Engine {
                     let id = self.next_request();
                     self.replies.insert(id, reply);
                     let rows = StoreRows(&*self.store);
-                    self.core.handle_request(conn, id, request, &rows, now, &mut UnwrapErr(SysRng))?;
+                    self.core.handle_request(conn, id, request, &rows, now, &mut *self.rng)?;
                 }
                 Input::Deposits { conn, deposits } => {
                     for deposit in deposits {
@@ -240,7 +264,7 @@ impl Engine {
                     let id = self.next_request();
                     self.admin_replies.insert(id, reply);
                     let rows = StoreRows(&*self.store);
-                    self.core.handle_admin(id, request, &rows, now, &mut UnwrapErr(SysRng))?;
+                    self.core.handle_admin(id, request, &rows, now, &mut *self.rng)?;
                 }
                 Input::Upkeep(upkeep) => {
                     self.commit_step(now)?;
@@ -340,7 +364,7 @@ impl Engine {
         }
         if now.mono.saturating_sub(self.marked_at) >= MARK_PAUSE {
             self.marked_at = now.mono;
-            self.keys.write_mark(self.store.log_end())?;
+            self.note_end(self.store.log_end())?;
         }
         Ok(())
     }
@@ -358,11 +382,12 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    use penpal_relay_core::AdminRequest;
+    use penpal_relay_core::{AdminRequest, Config};
     use penpal_store::disk::{Fault, MemDisk};
     use penpal_store::{LogStore, MemIndex, Options};
 
     use super::*;
+    use crate::folder::Keys;
     use crate::relay::ask_engine;
 
     fn engine(disk: &MemDisk, dir: &tempfile::TempDir) -> (Engine, Arc<Inbox>) {
@@ -370,7 +395,8 @@ mod tests {
         let options = Options { segment_bytes: 64 * 1024, ..Options::default() };
         let store = LogStore::open_in(Arc::new(disk.clone()), Box::new(MemIndex::new()), options).unwrap();
         let keys = Keys::open(dir.path(), false).unwrap();
-        let engine = Engine::new(Config::default(), Box::new(store), keys, Arc::clone(&inbox)).unwrap();
+        let engine =
+            Engine::new(keys.into_parts(Config::default(), Box::new(store)), Arc::clone(&inbox)).unwrap();
         (engine, inbox)
     }
 

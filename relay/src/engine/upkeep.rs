@@ -87,12 +87,13 @@ impl Engine {
     }
 
     fn rebuild_index(&mut self) -> Result<(), EngineError> {
-        let Some(reopen) = &mut self.reopen else { return Ok(()) };
+        let Some(mut reopen) = self.reopen.take() else { return Ok(()) };
         // The machine remembers rows by what they say, so another store with the same rows is as good.
         let store = std::mem::replace(&mut self.store, Box::new(MemStore::new()));
         let end = store.close()?;
-        self.keys.write_mark(end)?;
+        self.note_end(end)?;
         self.store = reopen().map_err(EngineError::Reopen)?;
+        self.reopen = Some(reopen);
         Ok(())
     }
 }

@@ -5,16 +5,19 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use penpal_protocol::text::base32;
-use penpal_relay_core::GraphKey;
-use penpal_store::LogPosition;
+use penpal_relay_core::{Config, GraphKey};
+use penpal_store::{LogPosition, Store};
+use penpal_transport::clock::SystemClock;
 use penpal_transport::{ServerSecrets, TransportKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::chain::{self, RELAY_CHAIN};
 use super::files::{create_private_dir, replace};
+use crate::engine::{Mark, Parts};
 
 pub(super) const RELAY_KEY: &str = "relay.key";
 const GRAPH_KEY: &str = "graph.key";
@@ -85,8 +88,6 @@ pub(crate) struct Keys {
     pub(crate) chain: Vec<u8>,
     pub(crate) graph: GraphKey,
     pub(crate) quic: ServerSecrets,
-    /// How far the log was known to go.
-    pub(crate) mark: Option<LogPosition>,
 }
 
 impl Keys {
@@ -112,7 +113,6 @@ impl Keys {
             relay,
             graph: GraphKey::from_bytes(*graph),
             quic: ServerSecrets::new(*reset, *token),
-            mark: Self::read_mark(dir)?,
         })
     }
 
@@ -189,27 +189,38 @@ impl Keys {
         Ok(key)
     }
 
-    fn read_mark(dir: &Path) -> Result<Option<LogPosition>, KeysError> {
-        let path = dir.join(LOG_MARK);
-        match fs::read(&path) {
+    /// What an engine stands on, with the system's clocks and generator.
+    pub(crate) fn into_parts(self, config: Config, store: Box<dyn Store>) -> Parts {
+        Parts {
+            config,
+            store,
+            graph: self.graph,
+            mark: Box::new(MarkFile(self.dir.join(LOG_MARK))),
+            clock: Arc::new(SystemClock),
+            rng: Box::new(rand_core::UnwrapErr(getrandom::SysRng)),
+        }
+    }
+}
+
+/// The file `log.mark`.
+#[derive(Debug)]
+struct MarkFile(PathBuf);
+
+impl Mark for MarkFile {
+    fn read(&self) -> Result<Option<LogPosition>, KeysError> {
+        let path = &self.0;
+        match fs::read(path) {
             Ok(bytes) => match <[u8; 16]>::try_from(bytes.as_slice()) {
                 Ok(bytes) => Ok(Some(LogPosition::from_bytes(bytes))),
-                Err(_) => Err(KeysError::Length { path, got: bytes.len(), expected: 16 }),
+                Err(_) => Err(KeysError::Length { path: path.clone(), got: bytes.len(), expected: 16 }),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(KeysError::Io { action: "read", path, source }),
+            Err(source) => Err(KeysError::Io { action: "read", path: path.clone(), source }),
         }
     }
 
-    /// Notes how far the log goes, to notice at a later start that older data was put in its place.
-    pub(crate) fn write_mark(&mut self, mark: LogPosition) -> Result<(), KeysError> {
-        if self.mark == Some(mark) {
-            return Ok(());
-        }
-        let path = self.dir.join(LOG_MARK);
-        replace(&path, &mark.to_bytes()).map_err(io_error("write", &path))?;
-        self.mark = Some(mark);
-        Ok(())
+    fn write(&mut self, mark: LogPosition) -> Result<(), KeysError> {
+        replace(&self.0, &mark.to_bytes()).map_err(io_error("write", &self.0))
     }
 }
 
@@ -337,9 +348,9 @@ mod tests {
     #[test]
     fn the_mark_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let mut keys = Keys::open(dir.path(), false).unwrap();
-        assert_eq!(keys.mark, None);
-        keys.write_mark(LogPosition { log: 3, commit: 9 }).unwrap();
-        assert_eq!(Keys::open(dir.path(), true).unwrap().mark, Some(LogPosition { log: 3, commit: 9 }));
+        let mut mark = MarkFile(dir.path().join(LOG_MARK));
+        assert_eq!(mark.read().unwrap(), None);
+        mark.write(LogPosition { log: 3, commit: 9 }).unwrap();
+        assert_eq!(mark.read().unwrap(), Some(LogPosition { log: 3, commit: 9 }));
     }
 }

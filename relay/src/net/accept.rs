@@ -36,7 +36,11 @@ pub(crate) async fn accept(mut what: Accepting) {
     let last = AtomicU64::new(0);
     let mut connections = JoinSet::new();
     loop {
+        // New connections last: the others end, however many knock.
         tokio::select! {
+            biased;
+            _ = &mut what.stop => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = what.listener.accept() => {
                 let Some(accepted) = accepted else { break };
                 what.metrics.handshakes(&what.listener.stats());
@@ -45,8 +49,6 @@ pub(crate) async fn accept(mut what: Accepting) {
             }
             // Attempts that are refused end no wait above: they are counted when somebody looks.
             () = tokio::time::sleep(COUNT_PAUSE) => what.metrics.handshakes(&what.listener.stats()),
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = &mut what.stop => break,
         }
     }
     let (done, finished) = oneshot::channel();

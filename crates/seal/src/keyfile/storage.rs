@@ -31,6 +31,20 @@ pub trait KeyStorage {
     fn path(&self, file: KeyFile) -> PathBuf;
 }
 
+impl<S: KeyStorage + ?Sized> KeyStorage for Box<S> {
+    fn read(&self, file: KeyFile) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
+        (**self).read(file)
+    }
+
+    fn replace(&self, file: KeyFile, contents: &[u8]) -> Result<(), KeyFileError> {
+        (**self).replace(file, contents)
+    }
+
+    fn path(&self, file: KeyFile) -> PathBuf {
+        (**self).path(file)
+    }
+}
+
 /// Tells backup programs to leave the folder out (<https://bford.info/cachedir/>).
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # Keys of penpal. Left out of backups on purpose: a copy of receive keys opens messages after they were deleted here.\n";

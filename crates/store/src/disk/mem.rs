@@ -97,6 +97,12 @@ impl MemDisk {
         self.state().faults.push(fault);
     }
 
+    /// Whether the power is gone.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.state().is_cut()
+    }
+
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
         self.state().steps

@@ -26,7 +26,9 @@ pub(super) async fn run(dialer: &Dialer, target: Target<'_>, deadline: Instant) 
     let mut next_start = Instant::now();
     let mut more = true;
     loop {
+        // A dial that is due begins even when another has just ended: which of two wins must not be chance.
         tokio::select! {
+            biased;
             () = sleep_until(next_start), if more => match waiting.next() {
                 Some(address) => {
                     next_start = Instant::now() + DIAL_STAGGER;

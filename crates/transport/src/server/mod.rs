@@ -214,7 +214,9 @@ impl Listener {
     /// Any key is accepted: what it may do is the caller's decision.
     pub async fn accept(&mut self) -> Option<Accepted> {
         loop {
+            // Finished handshakes first: there are never more than were admitted.
             tokio::select! {
+                biased;
                 Some(done) = self.handshakes.join_next() => {
                     if let Ok(Some(accepted)) = done {
                         self.stats.accepted += 1;

@@ -149,7 +149,11 @@ pub(super) async fn serve(
     tokio::pin!(successor);
     let ended = loop {
         let quiet = session.requests.is_empty() && session.pending.is_empty();
+        // In this order nothing starves: all but the last two wait only for what this side asked, and the relay's events, of which
+        // it may have any number, come after them.
         tokio::select! {
+            biased;
+            next = &mut successor => break Ended::Replaced(next),
             command = commands.recv() => match command {
                 Some(LinkCommand::GiveUp { why }) => {
                     connection.close(CloseCode::Violation, "");
@@ -157,6 +161,21 @@ pub(super) async fn serve(
                 }
                 Some(command) => session.command(command).await,
                 None => break Ended::Dropped,
+            },
+            Some(done) = session.requests.join_next(), if !session.requests.is_empty() => {
+                if let Ok((token, answer)) = done {
+                    session.asked.remove(&token);
+                    report(context, LinkEvent::Answer { token, answer: answer.map(Box::new) }).await;
+                }
+            }
+            answered = next_deposit_answer(&mut session.deposits), if session.deposits.is_some() => match answered {
+                Ok(answer) => {
+                    if session.pending.remove(&answer.deposit).is_some() {
+                        let (deposit, outcome) = (answer.deposit, Some(answer.outcome));
+                        report(context, LinkEvent::Deposited { deposit, outcome }).await;
+                    }
+                }
+                Err(trouble) => break Ended::Lost(trouble),
             },
             frame = events.read() => match frame {
                 Ok(Some(frame)) => match Event::decode(frame.kind, &frame.payload) {
@@ -174,22 +193,6 @@ pub(super) async fn serve(
                 Ok(None) => break Ended::Lost(Trouble::other("the relay ended the connection")),
                 Err(error) => break Ended::Lost(Trouble::other(format!("the connection to the relay ended: {error}"))),
             },
-            Some(done) = session.requests.join_next(), if !session.requests.is_empty() => {
-                if let Ok((token, answer)) = done {
-                    session.asked.remove(&token);
-                    report(context, LinkEvent::Answer { token, answer: answer.map(Box::new) }).await;
-                }
-            }
-            answered = next_deposit_answer(&mut session.deposits), if session.deposits.is_some() => match answered {
-                Ok(answer) => {
-                    if session.pending.remove(&answer.deposit).is_some() {
-                        let (deposit, outcome) = (answer.deposit, Some(answer.outcome));
-                        report(context, LinkEvent::Deposited { deposit, outcome }).await;
-                    }
-                }
-                Err(trouble) => break Ended::Lost(trouble),
-            },
-            next = &mut successor => break Ended::Replaced(next),
             () = tokio::time::sleep(idle.unwrap_or(Duration::MAX)), if idle.is_some() && quiet => break Ended::Idle,
         }
     };

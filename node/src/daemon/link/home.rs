@@ -1,5 +1,6 @@
 //! The link that is held for ever, to the account's own relay.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use penpal_transport::watch::{PathChange, PathWatch};
@@ -7,14 +8,14 @@ use penpal_transport::{BootInstant, Reconnect, ReconnectConfig, ReconnectState};
 use tokio::sync::{mpsc, watch};
 
 use super::connection::{Ended, Live, dial, report, serve, unreachable};
-use super::{LinkCommand, LinkContext, LinkEvent, Nudge, Trouble};
+use super::{LinkCommand, LinkContext, LinkEvent, Nudge, Surroundings, Trouble};
 
 /// How long is slept where nothing is due.
 const LONG: Duration = Duration::from_secs(3600);
 
 pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedReceiver<LinkCommand>) {
     let mut machine = Machine::new(&context);
-    machine.reconnect.start(BootInstant::now());
+    machine.reconnect.start(machine.now());
     loop {
         // A dial that was dropped with the connection that it was to replace begins again.
         while machine.reconnect.poll_command().is_none()
@@ -28,7 +29,7 @@ pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedRecei
         let mut live = match dial(&context).await {
             Ok(live) => live,
             Err(trouble) => {
-                machine.reconnect.handle_dial_failed(trouble.kind(), BootInstant::now(), random());
+                machine.dial_failed(&trouble);
                 tracing::info!(trouble = trouble.text(), "no connection to the relay");
                 report(&context, LinkEvent::Down { trouble }).await;
                 continue;
@@ -50,7 +51,7 @@ pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedRecei
             }
         };
         tracing::info!(trouble = trouble.text(), "the connection to the relay ended");
-        machine.reconnect.handle_lost(trouble.kind(), BootInstant::now(), random());
+        machine.lost(&trouble);
         report(&context, LinkEvent::Down { trouble }).await;
         machine.nudge();
     }
@@ -58,6 +59,7 @@ pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedRecei
 
 /// When to dial, and what it hears of the machine under it.
 struct Machine {
+    surroundings: Arc<dyn Surroundings>,
     reconnect: Reconnect,
     nudges: watch::Receiver<Nudge>,
     seen: Nudge,
@@ -69,11 +71,24 @@ impl Machine {
     fn new(context: &LinkContext) -> Self {
         let mut nudges = context.nudges.subscribe();
         let seen = *nudges.borrow_and_update();
-        Self { reconnect: Reconnect::new(ReconnectConfig::default()), nudges, seen, path: None }
+        let reconnect = Reconnect::new(ReconnectConfig::default());
+        Self { surroundings: Arc::clone(&context.surroundings), reconnect, nudges, seen, path: None }
+    }
+
+    fn now(&self) -> BootInstant {
+        self.surroundings.boot()
+    }
+
+    fn dial_failed(&mut self, trouble: &Trouble) {
+        self.reconnect.handle_dial_failed(trouble.kind(), self.now(), self.surroundings.jitter());
+    }
+
+    fn lost(&mut self, trouble: &Trouble) {
+        self.reconnect.handle_lost(trouble.kind(), self.now(), self.surroundings.jitter());
     }
 
     fn connected(&mut self, live: &Live) {
-        self.reconnect.handle_connected(BootInstant::now());
+        self.reconnect.handle_connected(self.now());
         self.path = Some(PathWatch::new(live.addresses.clone()));
     }
 
@@ -87,25 +102,26 @@ impl Machine {
         let network = latest.network != self.seen.network;
         self.seen = latest;
         if resumed {
-            self.reconnect.handle_resumed(BootInstant::now());
+            self.reconnect.handle_resumed(self.now());
         }
         if network && self.path.as_mut().is_none_or(|path| path.check() == Some(PathChange::Usable)) {
-            self.reconnect.handle_network_changed(BootInstant::now());
+            self.reconnect.handle_network_changed(self.now());
         }
     }
 
     /// Waits for a nudge or the next time something is due. False when nobody nudges any more.
     async fn turn(&mut self) -> bool {
-        let now = BootInstant::now();
+        let now = self.now();
         let pause = self.reconnect.poll_timeout().map_or(LONG, |at| at.saturating_since(now));
         tokio::select! {
-            () = tokio::time::sleep(pause) => self.reconnect.handle_timeout(BootInstant::now()),
+            biased;
             changed = self.nudges.changed() => {
                 if changed.is_err() {
                     return false;
                 }
                 self.nudge();
             }
+            () = tokio::time::sleep(pause) => self.reconnect.handle_timeout(self.now()),
         }
         true
     }
@@ -123,7 +139,7 @@ impl Machine {
                 Ok(live) => return Box::new(live),
                 Err(trouble) => {
                     tracing::info!(trouble = trouble.text(), "no other connection to the relay");
-                    self.reconnect.handle_dial_failed(trouble.kind(), BootInstant::now(), random());
+                    self.dial_failed(&trouble);
                     // What happened during the dial.
                     self.nudge();
                 }
@@ -139,25 +155,20 @@ async fn wait(
     commands: &mut mpsc::UnboundedReceiver<LinkCommand>,
 ) -> bool {
     tokio::select! {
+        biased;
         nudged = machine.turn() => return nudged,
         command = commands.recv() => match command {
             None => return false,
             // A person waits: as good a reason to try as a changed network.
-            Some(LinkCommand::Hurry) => machine.reconnect.handle_network_changed(BootInstant::now()),
+            Some(LinkCommand::Hurry) => machine.reconnect.handle_network_changed(machine.now()),
             Some(command) => unreachable(context, vec![command]).await,
         },
     }
     true
 }
 
-/// A number for jitter; zero, the least pause, when the system has none to give.
-fn random() -> u64 {
-    getrandom::u64().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
     use std::time::Instant;
 
@@ -166,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::inputs::EngineHandle;
-    use crate::daemon::link::Link;
+    use crate::daemon::link::{Link, SystemSurroundings};
     use crate::engine::{Input, LinkId};
 
     /// The next thing that the link reports.
@@ -196,6 +207,7 @@ mod tests {
             engine: EngineHandle::new(inputs),
             nudges: Arc::new(watch::Sender::new(Nudge::default())),
             room: Arc::new(tokio::sync::Semaphore::new(super::super::MAX_WAITING_KIB as usize)),
+            surroundings: Arc::new(SystemSurroundings),
         };
         (context, reports)
     }

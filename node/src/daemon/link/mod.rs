@@ -4,6 +4,7 @@
 //! answers, then `Down`. What was asked and not answered when a connection ends is reported as unreachable before `Down`.
 //! The engine bounds what it has under way, so the command queue needs no bound of its own.
 
+mod all;
 mod connection;
 mod foreign;
 mod home;
@@ -14,12 +15,14 @@ use std::sync::Arc;
 use penpal_protocol::ids::{DepositId, TransportPublicKey};
 use penpal_protocol::text::RelayAddress;
 use penpal_protocol::wire::{Answer, Deposit, DepositOutcome, Event, Request, Welcome};
-use penpal_transport::{DialError, Dialer, LossKind, TransportKey};
+use penpal_transport::{BootInstant, DialError, Dialer, LossKind, TransportKey};
 use tokio::sync::mpsc;
 
 use super::inputs::EngineHandle;
 use crate::engine::LinkId;
 pub use keys::KnownKeys;
+
+pub use all::Links;
 
 /// Events of all links that may wait for the engine, in KiB. Beyond it links do not read on.
 pub const MAX_WAITING_KIB: u32 = 4 * 1024;
@@ -179,6 +182,32 @@ pub struct LinkContext {
     pub nudges: Arc<tokio::sync::watch::Sender<Nudge>>,
     /// Room for waiting events, shared by all links: [`MAX_WAITING_KIB`] permits.
     pub room: Arc<tokio::sync::Semaphore>,
+    /// Time and chance.
+    pub surroundings: Arc<dyn Surroundings>,
+}
+
+/// Time and chance as links need them; a simulation has its own.
+pub trait Surroundings: std::fmt::Debug + Send + Sync {
+    /// Monotonic time that counts suspended time.
+    fn boot(&self) -> BootInstant;
+
+    /// A uniform number for jitter.
+    fn jitter(&self) -> u64;
+}
+
+/// The system's clock and generator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemSurroundings;
+
+impl Surroundings for SystemSurroundings {
+    fn boot(&self) -> BootInstant {
+        BootInstant::now()
+    }
+
+    /// Zero, the least pause, when the system has none to give.
+    fn jitter(&self) -> u64 {
+        getrandom::u64().unwrap_or(0)
+    }
 }
 
 /// The latest thing that happened to the machine under the connections.

@@ -1,0 +1,131 @@
+//! The end of a world, held against what people were told.
+
+use std::collections::BTreeMap;
+
+use penpal_local_api::mail::{InboxRequest, Message, OutboxRequest, Stage};
+use penpal_local_api::methods::{Call, Inbox, Outbox};
+use penpal_store::disk::Crash;
+
+use super::World;
+use super::people::mark_of;
+use crate::ledger::{Ledger, Told, Written};
+
+/// What one node has at the end.
+#[derive(Debug, Default)]
+struct End {
+    /// Messages received, in the order in which they are listed.
+    received: Vec<Message>,
+    /// Stages of messages sent, by mark.
+    sent: BTreeMap<String, Stage>,
+}
+
+impl World {
+    pub(super) async fn check(&self) {
+        // What counts is what a power cut leaves.
+        for node in self.nodes.borrow().iter() {
+            node.kill(Crash::LoseAll);
+        }
+        let mut ends = Vec::new();
+        for who in 0..self.plan.homes.len() {
+            self.wait_until_up(who).await;
+            match self.end_of(who).await {
+                Some(end) => ends.push(end),
+                None => {
+                    self.blame(format!("p{who} cannot say what it has"));
+                    return;
+                }
+            }
+        }
+        let mut found = Vec::new();
+        let ledger = self.ledger.borrow();
+        for (who, end) in ends.iter().enumerate() {
+            self.received(&ledger, who, &end.received, &mut found);
+        }
+        for (mark, written) in &ledger.written {
+            let there =
+                ends[written.to].received.iter().any(|message| mark_of(&message.body) == Some(mark.as_str()));
+            let stage = ends[written.from].sent.get(mark).copied();
+            if let Some(fault) = fate(&ledger, written, stage, there) {
+                found.push(format!("{mark} from p{} to p{}: {fault}", written.from, written.to));
+            }
+        }
+        drop(ledger);
+        for what in found {
+            self.blame(what);
+        }
+    }
+
+    async fn end_of(&self, who: usize) -> Option<End> {
+        let node = self.node(who);
+        let request = InboxRequest { all: true, ..InboxRequest::default() };
+        let received = node.call::<Inbox>(Call::Inbox(request)).await.ok()?.messages;
+        let request = OutboxRequest { all: true, ..OutboxRequest::default() };
+        let sent = node.call::<Outbox>(Call::Outbox(request)).await.ok()?.messages;
+        let sent = sent.into_iter().filter_map(|message| {
+            let mark = mark_of(&message.body)?.to_owned();
+            Some((mark, message.stage))
+        });
+        Some(End { received, sent: sent.collect() })
+    }
+
+    /// Nothing twice, nothing that was not sent, and in order.
+    fn received(&self, ledger: &Ledger, who: usize, messages: &[Message], found: &mut Vec<String>) {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+        for message in messages {
+            let Some((mark, written)) =
+                mark_of(&message.body).and_then(|mark| Some((mark, ledger.written.get(mark)?)))
+            else {
+                found.push(format!("p{who} has a message that nobody wrote"));
+                continue;
+            };
+            let times = seen.entry(mark).or_default();
+            *times += 1;
+            if *times == 2 {
+                found.push(format!("p{who} has {mark} twice"));
+            }
+            let from = self.number_of(&message.from);
+            // Whoever was removed has no name any more.
+            let nameless = from.is_none() && ledger.are_parted(who, written.from);
+            if written.to != who || (from != Some(written.from) && !nameless) {
+                found.push(format!("p{who} has {mark} from {}, and that is not who wrote it", message.from));
+            }
+            let latest = last.entry(written.from).or_insert(written.number);
+            let excused = message.marks.iter().any(|mark| mark == "late")
+                || ledger.unsteady.contains(&who)
+                || ledger.unsteady.contains(&written.from);
+            if written.number < *latest && !excused {
+                found.push(format!("p{who} has {mark} behind #{latest} of p{}", written.from));
+            }
+            *latest = written.number.max(*latest);
+        }
+    }
+}
+
+/// What is wrong with the end of a message, if anything is.
+fn fate(ledger: &Ledger, written: &Written, stage: Option<Stage>, there: bool) -> Option<&'static str> {
+    let parted = ledger.are_parted(written.from, written.to);
+    let wrong_clock = ledger.wrong_clock.contains(&written.from) || ledger.wrong_clock.contains(&written.to);
+    if written.told == Told::Denied {
+        return (there || stage.is_some()).then_some("its writer was told that it was not sent");
+    }
+    match stage {
+        None => {
+            let kept = written.told == Told::Accepted && !written.forgotten;
+            kept.then_some("its writer was told that it is durable, and it is forgotten")
+        }
+        Some(Stage::Delivered | Stage::Held | Stage::Surfaced | Stage::Answered) => {
+            // Nobody sends again what a removed contact has lost.
+            let lost = written.lost_by_reader || (parted && ledger.unsteady.contains(&written.to));
+            (!there && !lost).then_some("said to be delivered, and is not there")
+        }
+        // Whoever removes a contact gives up what is under way: some of it arrives.
+        Some(Stage::Refused) if there => (!parted).then_some("said to be refused, and is there"),
+        Some(Stage::Refused) => (!parted).then_some("refused without a reason"),
+        Some(Stage::Expired) if there => Some("said to be expired, and is there"),
+        Some(Stage::Expired) => {
+            (!written.may_expire && !wrong_clock && !parted).then_some("expired within its life")
+        }
+        Some(Stage::Queued | Stage::Relayed) => (!parted).then_some("never came to an end"),
+    }
+}
