@@ -94,14 +94,22 @@ impl Options {
 
 /// Runs whole worlds.
 pub(crate) fn run(workspace: &Path, options: &Options) -> Result<()> {
-    let mut command = cargo(workspace)?;
-    // Without a package, so that features are those of the tests and nothing is compiled twice.
-    command.args(["run", "--quiet", "--locked", "--bin", "penpal-sim"]);
-    if options.are_many() {
-        command.arg("--release");
-    }
-    command.arg("--").args(&options.arguments);
-    if command.status().context("cargo cannot be started")?.success() {
+    let mut command = if options.are_many() {
+        let mut command = cargo(workspace)?;
+        command.args(["run", "--quiet", "--locked", "--release", "--bin", "penpal-sim", "--"]);
+        command
+    } else {
+        // With everything else, so that features are those of the tests and nothing is compiled twice.
+        let mut build = cargo(workspace)?;
+        build.args(["build", "--quiet", "--locked", "--workspace", "--all-targets"]);
+        if !build.status().context("cargo cannot be started")?.success() {
+            bail!("the worlds do not build");
+        }
+        let beside = std::env::current_exe().context("this program has no path")?;
+        std::process::Command::new(beside.with_file_name("penpal-sim"))
+    };
+    command.args(&options.arguments);
+    if command.status().context("penpal-sim cannot be started")?.success() {
         return Ok(());
     }
     bail!("a world failed")
@@ -124,15 +132,13 @@ pub(crate) fn run_crates(workspace: &Path, options: &CrateOptions) -> Result<()>
         "nextest",
         "run",
         "--locked",
+        "--workspace",
         "--no-fail-fast",
         "--status-level",
         "slow",
         "--no-tests",
         "fail",
     ]);
-    let mut packages: Vec<&str> = WORLDS.iter().map(|worlds| worlds.package).collect();
-    packages.dedup();
-    command.args(packages.iter().flat_map(|package| ["-p", *package]));
     let filters = WORLDS.map(|worlds| format!("(package(={}) & {})", worlds.package, worlds.tests));
     command.args(["-E", &filters.join(" | ")]);
     for worlds in &WORLDS {
