@@ -23,6 +23,9 @@ const SHOWN_LINES: usize = 40;
 /// Longest line that is shown, in characters: assertions print all of what they compare.
 const SHOWN_CHARACTERS: usize = 2000;
 
+/// Targets with a finding that is not understood yet (docs/reliability.md): only run by name until it is.
+const OPEN: [&str; 1] = ["delivery"];
+
 pub(crate) struct Options {
     /// For each target.
     pub(crate) seconds: u64,
@@ -33,7 +36,14 @@ pub(crate) struct Options {
 pub(crate) fn run(workspace: &Path, options: &Options) -> Result<()> {
     let targets = match &options.target {
         Some(target) => vec![target.clone()],
-        None => targets(workspace)?,
+        None => {
+            println!(
+                "not run: {}, which has an open finding (docs/reliability.md, Fuzzing)",
+                OPEN.join(", ")
+            );
+            let all = targets(workspace)?;
+            all.into_iter().filter(|target| !OPEN.contains(&target.as_str())).collect()
+        }
     };
     let mut build = fuzz(workspace, "build")?;
     build.args(&options.target);

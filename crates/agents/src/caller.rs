@@ -184,6 +184,10 @@ impl Case<'_> {
     }
 
     fn unknown(&self, conversation: Option<(String, bool)>) -> Decision {
+        // The end of a turn or of a conversation that nobody heard of begins none.
+        if self.is_over() {
+            return Decision::Nothing;
+        }
         let fork = self.start() == Some(StartKind::Fork);
         Decision::New { agent: self.agent.clone(), conversation, process: self.process, fork }
     }
