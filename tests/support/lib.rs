@@ -12,7 +12,7 @@ pub mod wait;
 
 pub use binaries::{Binaries, clean_command};
 pub use person::{Person, Said};
-pub use relay::Relay;
+pub use relay::{Relay, operator_of};
 
 /// A folder that is removed in the end.
 ///

@@ -122,16 +122,24 @@ impl Relay {
     /// # Panics
     /// When it fails.
     pub fn operator(&self, args: &[&str]) -> serde_json::Value {
-        let output = clean_command(&Binaries::get().relay)
-            .args(args)
-            .arg("--json")
-            .arg("--data")
-            .arg(&self.folder)
-            .output()
-            .expect("penpal-relay runs");
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        operator_of(&self.folder, args)
     }
+}
+
+/// Runs a command of the operator on a folder, whose relay may run or not.
+///
+/// # Panics
+/// When it fails.
+pub fn operator_of(folder: &Path, args: &[&str]) -> serde_json::Value {
+    let output = clean_command(&Binaries::get().relay)
+        .args(args)
+        .arg("--json")
+        .arg("--data")
+        .arg(folder)
+        .output()
+        .expect("penpal-relay runs");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 impl Drop for Relay {

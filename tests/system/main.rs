@@ -5,6 +5,7 @@ mod blind;
 mod crash;
 mod events;
 mod first_minutes;
+mod frozen;
 mod hooks;
 mod local;
 mod mcp;
