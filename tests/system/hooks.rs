@@ -26,6 +26,24 @@ impl Agent<'_> {
         self.person.run_with(&["hook", self.agent, event], input.to_string().as_bytes())
     }
 
+    /// A prompt whose hook takes what waits, and finds the agent's end of the pipe closed when it writes.
+    fn dies_at_a_prompt(&self) {
+        let (read, write) = std::io::pipe().expect("a pipe");
+        let mut child = self
+            .person
+            .command(&["hook", self.agent, "UserPromptSubmit"])
+            .stdin(Stdio::piped())
+            .stdout(write)
+            .spawn()
+            .expect("the hook runs");
+        drop(read);
+        let input = json!({ "session_id": self.id, "cwd": format!("/nowhere/{}", self.id), "prompt": "x" });
+        let mut stdin = child.stdin.take().expect("its input");
+        stdin.write_all(input.to_string().as_bytes()).expect("written");
+        drop(stdin);
+        assert!(child.wait().expect("it ends").success(), "a hook fails open");
+    }
+
     /// What a hook showed, taken out of the agent's own shape.
     fn shown(&self, event: &str, extra: Value) -> Option<String> {
         let said = self.hook(event, extra);
@@ -225,23 +243,30 @@ fn mail_is_unread_again_when_the_agent_did_not_take_it() {
     let api = claude(&me, "api");
     api.shown("SessionStart", json!({ "source": "startup" }));
     me.ok(&["send", "api", "do not lose me"]);
-    // The agent's end of the pipe is closed before the hook writes.
-    let (read, write) = std::io::pipe().expect("a pipe");
-    let mut child = me
-        .command(&["hook", "claude-code", "UserPromptSubmit"])
-        .stdin(Stdio::piped())
-        .stdout(write)
-        .spawn()
-        .expect("the hook runs");
-    drop(read);
-    let input = json!({ "session_id": "api", "cwd": "/nowhere/api", "prompt": "x" }).to_string();
-    child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("written");
-    assert!(child.wait().expect("it ends").success(), "a hook fails open");
+    api.dies_at_a_prompt();
     assert_eq!(me.json(&["inbox", "api"])["messages"][0]["state"], "unread");
     wait::until("the lease to end", || {
         api.shown("PostToolUse", NOTHING())
             .is_some_and(|shown| shown.contains("| do not lose me") && shown.contains("· again"))
     });
+}
+
+#[test]
+fn a_digest_that_the_agent_did_not_take_is_shown_again() {
+    let folder = folder();
+    let me = started(&folder);
+    let api = claude(&me, "api");
+    api.shown("SessionStart", json!({ "source": "startup" }));
+    for number in 0..8 {
+        me.ok(&["send", "api", &format!("note {number} {}", "x".repeat(1_500))]);
+    }
+    api.dies_at_a_prompt();
+    wait::until("the lease to end", || {
+        api.shown("PostToolUse", NOTHING())
+            .is_some_and(|shown| shown.contains("| note 7") && !shown.contains("note 0"))
+    });
+    assert_eq!(api.shown("PostToolUse", NOTHING()), None, "the rest is not pushed");
+    assert_eq!(me.json(&["inbox", "api"])["messages"].as_array().map(Vec::len), Some(7));
 }
 
 #[test]

@@ -40,10 +40,25 @@ const MAX_QUOTES: usize = 256;
 pub(in crate::engine) struct HookMemory {
     /// Sessions whose turn was held since their last prompt.
     held: BTreeSet<SessionId>,
-    /// Newest message that was there when a digest left some out: older ones are left to `inbox`.
-    left: BTreeMap<SessionId, u64>,
+    /// What a digest left to `inbox`.
+    left: BTreeMap<SessionId, Left>,
     /// Quotes that were handed out, oldest first.
     quotes: VecDeque<LiveQuote>,
+}
+
+/// What a digest did not show, which hooks do not show again.
+#[derive(Debug)]
+struct Left {
+    /// Newest message that was there then: it and older ones are left out, but for those below.
+    newest: u64,
+    /// What the digest showed: it is shown once more when the agent never took it.
+    shown: Vec<MailKey>,
+}
+
+impl Left {
+    fn leaves(&self, view: &MailView) -> bool {
+        view.ordinal <= self.newest && !self.shown.contains(&view.key)
+    }
 }
 
 /// What of ours a prompt gave back.
@@ -132,7 +147,7 @@ impl Engine {
         if left > 0
             && let Some(newest) = waiting.iter().map(|view| view.ordinal).max()
         {
-            self.hooks.left.insert(session, newest);
+            self.hooks.left.insert(session, Left { newest, shown: keys.clone() });
         }
         let lease = self.delivery.take(mailbox, Some(&keys), MAX_DIGEST, &mut delivery_step!(self));
         let messages: Result<Vec<_>, ApiError> =
@@ -211,9 +226,10 @@ impl Engine {
         session: SessionId,
         mailbox: Mailbox,
     ) -> Result<Vec<MailView>, ApiError> {
-        let left = self.hooks.left.get(&session).copied().unwrap_or_default();
+        let left = self.hooks.left.get(&session);
         let mut views = self.unread_views(mailbox)?;
-        views.retain(|view| !self.delivery.is_leased(&view.key) && view.ordinal > left);
+        let is_left = |view: &MailView| left.is_some_and(|left| left.leaves(view));
+        views.retain(|view| !self.delivery.is_leased(&view.key) && !is_left(view));
         Ok(views)
     }
 
