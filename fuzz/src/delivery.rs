@@ -66,11 +66,17 @@ fn id(second: bool) -> usize {
 }
 
 fn honest(world: &mut World, data: &[u8]) {
+    let mut deferred = BTreeSet::new();
     for (number, act) in steps::<Act>(data, MAX_STEPS).enumerate() {
         honest_step(world, number, &act);
+        deferred.extend(&world.defers);
         unharmed(world);
     }
     world.defers.clear();
+    // What was put off comes again with the next connection, as the machine's contract says, and only then.
+    for who in deferred {
+        world.cut(who);
+    }
     world.heal();
     for who in 0..PEOPLE {
         Node::take_all(world, who);

@@ -31,7 +31,9 @@ Run longer checks than the tests
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  fuzz [--seconds N] [--target T]  Run each fuzz target for N seconds (default 5), or only target T
+  fuzz [--seconds N] [--target T] [--seed S]
+                                   Run each fuzz target for N seconds (default 5), or only target T; a seed gives the same
+                                   beginning again
   fuzz-record                      What the targets were given so far in this checkout, as a table
   mutants [--package P] [--shard K/N]
                                    Break protocol, seal, delivery and store one line at a time, or only package P,
@@ -65,6 +67,7 @@ fn run() -> Result<()> {
             let options = fuzz::Options {
                 seconds: arguments.number("seconds")?.unwrap_or(5),
                 target: arguments.text("target")?,
+                seed: arguments.number("seed")?.unwrap_or(0),
             };
             arguments.end()?;
             fuzz::run(&workspace()?, &options)
