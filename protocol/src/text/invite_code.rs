@@ -26,7 +26,7 @@ const MAX_SYMBOLS: usize = ((FIXED_BYTES + MAX_HOST_BYTES) * 8).div_ceil(5);
 /// Most places in a text that look like the beginning of a code and are tried; bounds the work on hostile text.
 const MAX_TRIES: usize = 16;
 
-/// `pp1-XXXXX-…`: where to go, whom to expect there, and the secret that proves the invitation.
+/// `pp1-06W5V-…`: where to go, whom to expect there, and the secret that proves the invitation.
 ///
 /// ```text
 /// version 1 | secret 20 | inviter fingerprint 16 | relay pin 16 | expiry in Unix hours 3 | host[:port] | check 4
@@ -88,7 +88,7 @@ impl InviteCode {
         u64::from(self.expires_hours).saturating_mul(HOUR_MS)
     }
 
-    /// The code: `pp1-XXXXX-…`, upper case behind the prefix.
+    /// The code: `pp1-06W5V-…`, upper case behind the prefix.
     #[must_use]
     pub fn to_code(&self) -> Zeroizing<String> {
         let host = self.relay.at.to_string();
