@@ -234,7 +234,7 @@ fn check_surroundings(home: &Home) -> Result<(), ApiError> {
 fn spawn(home: &Home) -> Result<(), ApiError> {
     let failed =
         |what: &str| ApiError::new(ErrorCode::NoNode, format!("the node could not be started: {what}"));
-    let program = std::env::current_exe().map_err(|error| failed(&error.to_string()))?;
+    let program = crate::program::path().map_err(|error| failed(&error.to_string()))?;
     let kept = KEPT_VARIABLES.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value)));
     let mut child = Command::new(program)
         .arg("--home")

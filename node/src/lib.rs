@@ -27,5 +27,6 @@ pub mod engine;
 pub mod hook;
 pub mod launch;
 pub mod mcp;
+mod program;
 mod supervise;
 mod wiring;

@@ -145,8 +145,12 @@ class Model:
         wanted, arguments = last.group(1), json.loads(last.group(2).replace('\\"', '"'))
         if any(mark in result for result in results for mark in (f"#{arguments.get('mark')}", wanted)) and results:
             return None
+        arguments = {k: v for k, v in arguments.items() if k != "mark"}
         name = next((tool for tool in tools if "penpal" in tool and tool.endswith(wanted)), None)
-        return (name or f"mcp__penpal__{wanted}", {k: v for k, v in arguments.items() if k != "mark"})
+        if name is None and "use_tool" in tools:
+            # Some clients show one tool that calls all tools of MCP servers.
+            return ("use_tool", {"tool_name": f"penpal__{wanted}", "tool_input": arguments})
+        return (name or f"mcp__penpal__{wanted}", arguments)
 
     def answer(self, out, path, body):
         path = path.split("?")[0]
@@ -249,7 +253,9 @@ class Model:
 
     def chat(self, out, body):
         messages = body.get("messages", [])
-        at = max((i for i, one in enumerate(messages) if one.get("role") == "user" and any(CALL.search(t) for t in texts(one.get("content")))), default=-1)
+        # Some clients ask for a line about the turn and quote its prompt: no order.
+        order = lambda text: CALL.search(text) and "Do NOT call any tools" not in text
+        at = max((i for i, one in enumerate(messages) if one.get("role") == "user" and any(order(t) for t in texts(one.get("content")))), default=-1)
         results = ["send inbox wait sessions" for one in messages[at + 1 :] if one.get("role") == "tool"] if at >= 0 else []
         prompts = list(texts(messages[at].get("content"))) if at >= 0 else []
         tools = [tool.get("function", {}).get("name", "") for tool in body.get("tools", [])]

@@ -3,7 +3,8 @@
     python3 tests/clients/suite.py --penpal target/debug [--client claude-code,codex] [--keep]
 
 Installs the pinned clients from npm into a temporary folder (or takes them from --modules). Two people on one relay: Alice's agent is the
-client, Bob writes to it from another home. Every line that is printed was seen to hold or not; the exit status is 1 when one does not.
+client, Bob writes to it from another home. Every line that is printed was seen to hold or not, and a table of all ends the run; the exit
+status is 1 when one does not hold.
 """
 
 import argparse
@@ -22,6 +23,9 @@ from mock import Model  # noqa: E402
 
 KEY = "sk-ant-api03-made-up-for-a-test-0123456789abcdef"
 PATIENCE = 60
+
+# A session is woken once in this time, in seconds: what is measured must not wait for it.
+BETWEEN_WAKES = 61
 
 
 class Failed(Exception):
@@ -140,6 +144,16 @@ class Client:
             link.unlink()
         link.symlink_to(self.binary())
 
+    def turn(self, text):
+        """A prompt in whose turn waiting mail shows."""
+        return text
+
+    def hide(self, others):
+        """Keeps ways from working that are not hidden by the wrapper of penpal."""
+
+    def close(self):
+        """Ends what the client leaves running."""
+
     def env(self, more=None):
         return self.user.env({**self.environment(), "PENPAL_SESSION": self.session, **(more or {})})
 
@@ -225,11 +239,21 @@ class ClaudeCode197(ClaudeCode):
 
 class Codex(Client):
     name, package, version, program = "codex", "@openai/codex", "0.169.0", "codex"
-    rungs, typed = ("queue",), ()
+    rungs = ("queue",)
 
     def binary(self):
         native = self.modules / "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex"
         return native if native.exists() else super().binary()
+
+    def link(self):
+        """Its queue can be made to fail, so that the next way is used."""
+        own = self.world.bin / self.program
+        own.write_text(f'#!/bin/sh\n[ "$1" = queue ] && [ -e "{self.world.folder}/no-queue" ] && exit 1\nexec "{self.binary()}" "$@"\n')
+        own.chmod(0o755)
+
+    def hide(self, others):
+        mark = self.world.folder / "no-queue"
+        mark.write_text("") if "queue" in others else mark.unlink(missing_ok=True)
 
     def environment(self):
         return {"MOCK_KEY": "made-up"}
@@ -328,13 +352,72 @@ class Qwen(Client):
         return [self.binary(), "--auth-type", "openai"]
 
 
-CLIENTS = [ClaudeCode, ClaudeCode197, Codex, Opencode, Gemini, Qwen]
+class Copilot(Client):
+    name, package, version, program = "copilot", "@github/copilot", "1.0.102", "copilot"
+
+    def binary(self):
+        native = self.modules / "node_modules/@github/copilot-linux-x64/copilot"
+        return native if native.exists() else super().binary()
+
+    def environment(self):
+        return {"COPILOT_PROVIDER_BASE_URL": f"{self.world.model.url}/v1", "COPILOT_PROVIDER_API_KEY": "made-up", "COPILOT_MODEL": "mock", "COPILOT_OFFLINE": "true", "COPILOT_AUTO_UPDATE": "false", "COPILOT_ALLOW_ALL": "true"}
+
+    def argv(self, prompt):
+        return [self.binary(), "-p", prompt]
+
+    def interactive(self):
+        return [self.binary()]
+
+
+class Grok(Client):
+    name, package, version, program = "grok", "@xai-official/grok", "1.0.41", "grok"
+
+    def environment(self):
+        return {"GROK_DISABLE_AUTOUPDATER": "1", "XAI_API_KEY": "made-up"}
+
+    def prepare(self):
+        folder = self.user.home / ".grok"
+        folder.mkdir(exist_ok=True)
+        (folder / "config.toml").write_text(
+            '[cli]\nauto_update = false\n\n[models]\ndefault = "mock"\n\n[features]\ntelemetry = false\n\n'
+            f'[model.mock]\nmodel = "mock"\nname = "mock"\nbase_url = "{self.world.model.url}/v1"\napi_key = "made-up"\napi_backend = "chat_completions"\ncontext_window = 100000\n'
+        )
+
+    def argv(self, prompt):
+        return [self.binary(), "--always-approve", "-p", prompt]
+
+    def interactive(self):
+        return [self.binary(), "--always-approve"]
+
+
+class Cline(Client):
+    name, package, version, program = "cline", "cline", "3.0.65", "cline"
+
+    def environment(self):
+        return {"CLINE_TELEMETRY_DISABLED": "1", "CLINE_NO_AUTO_UPDATE": "1"}
+
+    def prepare(self):
+        subprocess.run([self.binary(), "auth", "-p", "openai", "-k", "made-up", "-b", f"{self.world.model.url}/v1", "-m", "mock"], check=True, env=self.env(), capture_output=True, timeout=60)
+
+    def turn(self, text):
+        # Mail shows behind a tool only.
+        return f"{text} MOCK-CALL sessions {{}} END"
+
+    def argv(self, prompt):
+        return [self.binary(), prompt]
+
+    def interactive(self):
+        return [self.binary(), "--tui"]
+
+
+CLIENTS = [ClaudeCode, ClaudeCode197, Codex, Opencode, Gemini, Qwen, Copilot, Grok, Cline]
 
 
 class Suite:
     def __init__(self, client, report):
         self.client, self.world, self.report = client, client.world, report
         self.number = 0
+        self.woken_at = 0.0
 
     def check(self, name, what):
         begun = time.time()
@@ -343,7 +426,7 @@ class Suite:
             ok = True
         except (Failed, subprocess.SubprocessError, OSError, ValueError, KeyError) as error:
             detail, ok = str(error), False
-        self.report(self.client, name, ok, round((time.time() - begun) * 1000), detail)
+        self.report(self.client, name, ok, round((time.time() - begun) * 1000), str(detail))
         return ok
 
     def fresh(self):
@@ -372,7 +455,7 @@ class Suite:
         try:
             getattr(client, "after_init", lambda: None)()
             # The name is known from now on, and mail for it waits while it is away.
-            client.headless("hello")
+            client.headless("hello there")
             self.check("send", self.send)
             self.check("quote", self.quote)
             self.check("kill", self.kill)
@@ -409,7 +492,7 @@ class Suite:
         asked = self.ask(text)
         until("the delivery", lambda: self.arrived(asked), 20)
         since = self.world.model.count()
-        self.client.headless("hello, go on")
+        self.client.headless(self.client.turn("hello, go on"))
         if not self.world.model.seen(f"| {text}", since):
             raise Failed(f"not in any of {self.world.model.count() - since} requests; {self.surfaced(asked)}")
         how = until("the receipt", lambda: self.surfaced(asked), 20)
@@ -424,7 +507,7 @@ class Suite:
         until("the delivery", lambda: self.arrived(asked), 20)
         mark = self.world.folder / "kill-now"
         mark.write_text("")
-        started = subprocess.Popen(self.client.argv("hello"), cwd=self.client.project, env=self.client.env(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        started = subprocess.Popen(self.client.argv(self.client.turn("hello")), cwd=self.client.project, env=self.client.env(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         mark.write_text(f"-{started.pid}")
         try:
             started.wait(60)
@@ -439,7 +522,7 @@ class Suite:
             raise Failed("it counts as surfaced")
         time.sleep(11)
         since = self.world.model.count()
-        self.client.headless("hello again")
+        self.client.headless(self.client.turn("hello again"))
         if not self.world.model.seen(f"| {text}", since):
             raise Failed("lost")
         return until("the receipt", lambda: self.surfaced(asked), 20)
@@ -450,7 +533,9 @@ class Suite:
         argv = client.interactive()
         if rung == "terminal":
             argv = [self.world.penpal, "run", client.name, "--", *[str(word) for word in argv[1:]]]
-        hidden = {"PENPAL_NO_WAKE": ",".join(other for other in client.rungs if other != rung)}
+        others = [other for other in client.rungs if other != rung]
+        client.hide(others)
+        hidden = {"PENPAL_NO_WAKE": ",".join(others)}
         terminal = Terminal(client, argv, client.env(hidden))
         try:
             self.settle(terminal)
@@ -459,12 +544,14 @@ class Suite:
             row = lambda: self.world.alice.sessions().get(client.session, {})
             until("an idle session", lambda: row().get("state") == "idle" and any(way["by"] == rung for way in row().get("wakes", [])), 40)
             text = self.fresh()
+            time.sleep(max(0.0, self.woken_at + BETWEEN_WAKES - time.time()))
             since = self.world.model.count()
             begun = time.time()
             asked = self.ask(text)
             marked = f"| {text}"
-            until("the wake", lambda: self.world.model.seen(marked, since), 100)
-            took = round((time.time() - begun) * 1000)
+            seen = until("the wake", lambda: self.world.model.seen(marked, since), 100)
+            took = round((seen[0] - begun) * 1000)
+            self.woken_at = time.time()
             how = until("the receipt", lambda: self.surfaced(asked), 20)
             until("the end of the turn", lambda: row().get("state") == "idle", 40)
             terminal.type("and go on")
@@ -523,6 +610,16 @@ def install(clients, folder):
     return place
 
 
+def show(table, columns):
+    """What was found, as a table in Markdown. A way that an agent does not have is `none`."""
+    rows = list(dict.fromkeys(name for results in table.values() for name in results))
+    print("\n| | " + " | ".join(columns) + " |\n|" + " --- |" * (len(columns) + 1))
+    for row in rows:
+        cells = [table.get(column, {}).get(row, "none" if column in table else "not installed") for column in columns]
+        print(f"| `{row}` | " + " | ".join(cells) + " |")
+    print(flush=True)
+
+
 def main():
     known = {f"{client.name}@{client.version}": client for client in CLIENTS}
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -538,10 +635,13 @@ def main():
         chosen = options.check.split(",")
         check = Suite.check
         Suite.check = lambda self, name, what: name in chosen and check(self, name, what)
-    failed = []
+    table, failed = {}, []
 
     def report(client, name, ok, took, detail):
         print(f"{'ok  ' if ok else 'FAIL'} {client.name} {client.version} {name} ({took} ms) {detail}", flush=True)
+        ms = detail.split(" ms from")[0]
+        cell = f"yes, {int(ms) / 1000:.1f} s" if ms.isdigit() else f"yes, {detail}" if name == "quote" else "yes"
+        table.setdefault(f"{client.name} {client.version}", {})[name] = cell if ok else "**no**"
         if not ok:
             failed.append((client.name, name))
 
@@ -551,10 +651,15 @@ def main():
         home = folder / f"{client.name}-{client.version}"
         home.mkdir()
         world = World(home, options.penpal.resolve())
+        made = client(world, modules)
         try:
-            Suite(client(world, modules), report).run()
+            Suite(made, report).run()
+        except (Failed, subprocess.SubprocessError, OSError) as error:
+            report(made, "run", False, 0, str(error))
         finally:
+            made.close()
             world.close()
+    show(table, [f"{client.name} {client.version}" for client in clients])
     if not options.keep:
         shutil.rmtree(folder, ignore_errors=True)
     else:

@@ -174,7 +174,7 @@ impl Person {
         status.json()["node"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
     }
 
-    /// Ends the node with `kill -9`.
+    /// Ends the node with `kill -9`, and waits until nobody listens any more.
     pub fn kill_node(&self) {
         let pid =
             self.node_pid().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
@@ -182,6 +182,9 @@ impl Person {
             // It may have ended meanwhile.
             let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             let _ = killed;
+            // A connection that it still took would break, and say so to whoever calls next.
+            let socket = self.home.join("node.sock");
+            wait::until("the end of the node", || std::os::unix::net::UnixStream::connect(&socket).is_err());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod blind;
+mod choices;
 mod crash;
 mod events;
 mod first_minutes;

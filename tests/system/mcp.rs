@@ -1,9 +1,9 @@
 //! The MCP server, driven by the very lines that real agents send, in every protocol version among them.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use penpal_tests::{Pair, Person, folder, wait};
+use penpal_tests::{Binaries, Pair, Person, folder, wait};
 use serde_json::{Value, json};
 
 /// First message, version and client name of each agent, as recorded.
@@ -28,9 +28,12 @@ struct Agent {
 
 impl Agent {
     fn start(person: &Person, folder: &std::path::Path) -> Self {
+        Self::of(person.command(&["mcp"]), folder)
+    }
+
+    fn of(mut command: Command, folder: &std::path::Path) -> Self {
         std::fs::create_dir_all(folder).expect("a folder");
-        let mut child = person
-            .command(&["mcp"])
+        let mut child = command
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -245,4 +248,38 @@ fn mail_that_was_taken_and_not_shown_is_unread_again() {
     drop(agent);
     assert_eq!(me.bodies("api"), ["do not lose me"]);
     assert_eq!(me.json(&["inbox", "api"])["messages"][0]["state"], "unread");
+}
+
+/// An upgrade puts another file in the program's place; what runs goes on as the old one, and starts the node with the new one.
+#[test]
+fn a_server_whose_program_was_replaced_still_starts_the_node() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    let program = folder.path().join("bin/penpal");
+    std::fs::create_dir_all(program.parent().expect("a folder")).expect("made");
+    let install = || {
+        let new = program.with_extension("new");
+        std::fs::copy(&Binaries::get().penpal, &new).expect("copied");
+        std::fs::rename(&new, &program).expect("installed");
+    };
+    install();
+    let mut command = penpal_tests::clean_command(&program);
+    command.env("PENPAL_HOME", me.home()).env("HOME", me.home()).arg("mcp");
+    let mut agent = Agent::of(command, &folder.path().join("project"));
+    agent.greet("somebody", "1.0", "2025-06-18");
+    let own = |agent: &mut Agent| agent.call("set_summary", json!({ "text": "x" }), json!({}));
+    assert_ne!(own(&mut agent)["isError"], true);
+    me.kill_node();
+    install();
+    let gone = std::fs::read_link(format!("/proc/{}/exe", agent.child.id()));
+    assert!(
+        !cfg!(target_os = "linux") || gone.expect("its program").to_string_lossy().ends_with(" (deleted)")
+    );
+    // A connection that the old node still took may break once.
+    wait::until("an answer of the new node", || own(&mut agent)["isError"] != true);
+    assert!(me.node_pid().is_some(), "the node runs again");
+    // Without any program in its place it says so.
+    me.kill_node();
+    std::fs::remove_file(&program).expect("removed");
+    wait::until("the reason", || text(&own(&mut agent)).contains("is not there any more"));
 }

@@ -42,7 +42,9 @@ pub fn on_path(programs: &[&str], path: Option<&str>) -> Option<PathBuf> {
     candidates.into_iter().find(|candidate| is_program(candidate))
 }
 
-fn is_program(path: &Path) -> bool {
+/// Whether a file is there that may be run.
+#[must_use]
+pub fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

@@ -125,6 +125,10 @@ methods! {
     SessionSummary "session/summary" 10_000 s::SummaryRequest => s::Session;
     /// Says when mail may reach a session's model.
     SessionMute "session/mute" 10_000 s::MuteRequest => s::Session;
+    /// Hides a session from contacts, or shows it again.
+    SessionHide "session/hide" 10_000 s::HideRequest => s::Session;
+    /// Lets a session see its person's desk, or ends that; only a person may.
+    SessionDesk "session/desk" 10_000 s::DeskRequest => s::Session;
     /// Waits until the caller is to wake a session.
     WakeWait "wake/wait" 10_000 w::WakeWaitRequest => w::WakeWaited;
     /// Takes what a session is woken with; commit or it is unread again.

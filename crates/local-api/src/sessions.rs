@@ -61,6 +61,12 @@ pub struct SessionRow {
     pub unread: u64,
     /// Whether contacts are told of it.
     pub announced: bool,
+    /// Hidden from contacts by its person.
+    #[serde(default)]
+    pub hidden: bool,
+    /// Whether it is shown its person's desk.
+    #[serde(default)]
+    pub desk: bool,
     /// When mail may reach its model.
     #[serde(default)]
     pub mode: Mode,
@@ -94,6 +100,32 @@ pub struct MuteRequest {
     pub name: String,
     /// When.
     pub mode: Mode,
+}
+
+/// Hides a session from contacts, or shows it again.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HideRequest {
+    /// Who says so.
+    #[serde(default)]
+    pub caller: Caller,
+    /// The session.
+    pub name: String,
+    /// Whether it is hidden from now on.
+    pub hidden: bool,
+}
+
+/// Lets a session see its person's desk, or ends that.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeskRequest {
+    /// Who says so: a person.
+    #[serde(default)]
+    pub caller: Caller,
+    /// The session.
+    pub name: String,
+    /// Whether it is shown the desk from now on.
+    pub allowed: bool,
 }
 
 /// What a session is doing.

@@ -329,6 +329,8 @@ impl Sessions {
                 record.summary = gone.summary;
             }
             record.kept |= gone.kept;
+            // What was hidden stays hidden; what it was granted is not passed on.
+            record.hidden |= gone.hidden;
         });
     }
 

@@ -157,6 +157,18 @@ fn a_provisional_session_whose_conversation_has_a_session_is_that_one() {
 }
 
 #[test]
+fn what_was_hidden_stays_hidden_in_a_merge_and_what_was_granted_is_not_passed_on() {
+    let mut shell = Shell::new();
+    let known = shell.register(Registration { process: None, ..claude(1, "c1", "proj") });
+    let provisional = shell.register(Registration { conversation: None, ..claude(2, "unused", "proj") });
+    shell.machine.handle_hide(provisional.session, true, shell.now).expect("known");
+    shell.machine.handle_desk(provisional.session, true, shell.now).expect("known");
+    shell.bind(Binding { absorb: Some(provisional.session), ..binding(&known, "c1") });
+    let row = shell.row(&known);
+    assert_eq!((row.hidden, row.announced, row.desk), (true, false, false));
+}
+
+#[test]
 fn registering_what_is_known_makes_no_second_session() {
     let mut shell = Shell::new();
     let one = shell.register(claude(1, "c1", "proj"));

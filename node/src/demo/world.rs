@@ -102,7 +102,7 @@ impl World {
         let folder = folder.map_err(|error| failed("no temporary folder", &error))?;
         let path = folder.path().to_path_buf();
         let program =
-            std::env::current_exe().map_err(|error| failed("this program cannot be found", &error))?;
+            crate::program::path().map_err(|error| failed("this program cannot be found", &error))?;
         let person = |handle: &'static str, device: &'static str, session: &str| Person {
             handle,
             device,

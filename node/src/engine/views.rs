@@ -87,6 +87,8 @@ impl Engine {
             last_seen_ms: view.last_seen_ms,
             unread: count(unread),
             announced: view.announced,
+            hidden: view.hidden,
+            desk: view.desk,
             mode: match view.mode {
                 penpal_sessions::DeliveryMode::Wake => sessions_api::Mode::Wake,
                 penpal_sessions::DeliveryMode::Quiet => sessions_api::Mode::Quiet,
@@ -244,6 +246,9 @@ impl Engine {
                 "sent to an earlier conversation" => marks.push(Mark::EarlierConversation),
                 _ => {}
             }
+        }
+        if message.to == "desk" {
+            marks.push(Mark::ToDesk);
         }
         let reply_to = message.reply_to.as_deref().map(|id| id.chars().take(6).collect());
         Quoted {

@@ -210,7 +210,7 @@ impl Engine {
         if self.delivery.unread(mailbox).unread == 0 {
             return Vec::new();
         }
-        let Ok(mut views) = self.to_show(session, mailbox) else { return Vec::new() };
+        let Ok(mut views) = self.to_show(mailbox) else { return Vec::new() };
         views.retain(|view| match view.kind {
             Kind::Ask => true,
             Kind::Reply => view.reply_to.is_some_and(|asked| {
@@ -288,7 +288,7 @@ impl Engine {
 
     /// Takes what a session is woken with: lease and text.
     pub(super) fn take_for_wake(&mut self, session: SessionId, rung: Rung) -> Option<(String, String)> {
-        let handed = self.hand_out(session, rung.name());
+        let handed = self.hand_out(session, Mailbox::Session(session), rung.name());
         let (lease, quote) =
             handed.inspect_err(|error| tracing::warn!(%error, "mail cannot be read")).ok()??;
         Some((lease, format!("{NOT_TYPED}\n{quote}")))
@@ -304,7 +304,7 @@ impl Engine {
             text,
             "{many} for this session. Where it is not shown beside this, read it with penpal's tool inbox().\n</penpal n=\"{nonce}\">"
         );
-        self.remember_quote(&text, Mailbox::Session(session), "");
+        self.remember_quote(&text, session, "");
         text
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn fire(home: &Home) {
     {
         return;
     }
-    let Ok(program) = std::env::current_exe() else { return };
+    let Ok(program) = crate::program::path() else { return };
     // A group of its own: an agent that ends its hook's group does not end the node's start. The node itself begins a session.
     let started = Command::new(program)
         .arg("--home")

@@ -11,7 +11,7 @@ use super::{apply, wire};
 /// Checks every agent that is here. With `fix`, those that are wired in and are not as they should be are repaired.
 pub(crate) fn agents(home: &Home, fix: bool) -> Vec<Check> {
     // From a build folder nothing can be said about the program; everything else can.
-    let setup = super::setup(home, None).or_else(|_| super::setup(home, std::env::current_exe().ok()));
+    let setup = super::setup(home, None).or_else(|_| super::setup(home, crate::program::path().ok()));
     let Ok(setup) = setup else { return Vec::new() };
     let mut repaired = Vec::new();
     if fix {

@@ -61,7 +61,7 @@ pub(crate) fn setup(home: &Home, program: Option<PathBuf>) -> Result<Setup, ApiE
 
 /// The path under which this program stays over upgrades: as the search path names it, links not followed.
 fn installed() -> Result<PathBuf, ApiError> {
-    let own = std::env::current_exe()
+    let own = crate::program::path()
         .map_err(|error| ApiError::new(ErrorCode::Internal, format!("no path of this program: {error}")))?;
     let path = std::env::var("PATH").ok();
     let on_path = detect::on_path(&["penpal"], path.as_deref());

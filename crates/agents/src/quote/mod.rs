@@ -119,6 +119,8 @@ pub enum Mark {
     EarlierConversation,
     /// Messages before it have not come.
     Gap,
+    /// It was written to the session's person, who lets the session see it.
+    ToDesk,
 }
 
 /// A message to be shown to a model.

@@ -101,6 +101,7 @@ fn attribution(message: &Quoted, now_ms: u64) -> String {
             Mark::Again => " · again",
             Mark::EarlierConversation => " · sent to an earlier conversation",
             Mark::Gap => " · mail before this is missing",
+            Mark::ToDesk => " · to your user's desk",
         });
     }
     line

@@ -1,10 +1,11 @@
 //! `penpal session …`
 
 use penpal_local_api::methods::{
-    SessionClose, SessionMute, SessionOpen, SessionRename, SessionSummary, Whoami,
+    SessionClose, SessionDesk, SessionHide, SessionMute, SessionOpen, SessionRename, SessionSummary, Whoami,
 };
 use penpal_local_api::sessions::{
-    Mode, MuteRequest, NameRequest, OpenRequest, RenameRequest, Session, SummaryRequest, WhoamiRequest,
+    DeskRequest, HideRequest, Mode, MuteRequest, NameRequest, OpenRequest, RenameRequest, Session,
+    SummaryRequest, WhoamiRequest,
 };
 
 use crate::cli::{Context, Done, caller};
@@ -52,6 +53,28 @@ pub(crate) enum Args {
         #[arg(long)]
         end: bool,
     },
+    /// Hide a session from contacts
+    ///
+    /// They see it no longer in `penpal contact sessions`. Whoever knows its name can still write to it (`--anyway`), and its own
+    /// messages name it.
+    Hide {
+        /// Its name
+        name: String,
+        /// As before it was hidden: contacts see it
+        #[arg(long)]
+        end: bool,
+    },
+    /// Let a session see your desk: mail that was written to you
+    ///
+    /// Its model is shown it as it is shown its own mail, only that it wakes nobody and holds no turn. It answers in the session's name, never
+    /// in yours. Only a person can allow it; inside an agent this refuses.
+    Desk {
+        /// Its name
+        name: String,
+        /// Not any longer
+        #[arg(long)]
+        end: bool,
+    },
     /// Show which session this command runs in
     Whoami,
 }
@@ -90,6 +113,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             };
             let request = MuteRequest { caller, name: name.clone(), mode };
             show(&node.call::<SessionMute>(&request)?, what)?;
+        }
+        Args::Hide { name, end } => {
+            let request = HideRequest { caller, name: name.clone(), hidden: !end };
+            let what = if *end { "is shown to contacts" } else { "is hidden from contacts" };
+            show(&node.call::<SessionHide>(&request)?, what)?;
+        }
+        Args::Desk { name, end } => {
+            let request = DeskRequest { caller, name: name.clone(), allowed: !end };
+            let what = if *end { "does not see your desk" } else { "sees your desk" };
+            show(&node.call::<SessionDesk>(&request)?, what)?;
         }
         Args::Whoami => {
             let answer = node.call::<Whoami>(&WhoamiRequest { caller, attach: false })?;

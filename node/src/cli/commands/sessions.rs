@@ -1,7 +1,7 @@
 //! `penpal sessions`
 
 use penpal_local_api::methods::Sessions;
-use penpal_local_api::sessions::{Reach, SessionRow, SessionState, SessionsRequest};
+use penpal_local_api::sessions::{Mode, Reach, SessionRow, SessionState, SessionsRequest};
 
 use crate::cli::output::clean;
 use crate::cli::{Context, Done, caller, parse};
@@ -23,7 +23,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             return out.line("  no sessions here; open one by hand: penpal session open NAME");
         }
         let rows = answer.sessions.iter().map(row).collect();
-        out.table(["SESSION", "AGENT", "STATE", "REACH", "UNREAD", "FOLDER", "SUMMARY"], rows)
+        out.table(["SESSION", "AGENT", "STATE", "REACH", "UNREAD", "FOLDER", "SUMMARY"], rows)?;
+        answer.sessions.iter().filter_map(settings).try_for_each(|line| out.line(line))
     })?;
     Ok(())
 }
@@ -38,6 +39,19 @@ fn row(session: &SessionRow) -> [String; 7] {
         text(session.folder.as_deref()),
         summary(session.summary.as_deref()),
     ]
+}
+
+/// What a person set for a session, where that is not the usual.
+fn settings(session: &SessionRow) -> Option<String> {
+    let mode = match session.mode {
+        Mode::Wake => None,
+        Mode::Quiet => Some("muted: mail at its next prompt, no wakes"),
+        Mode::Off => Some("muted: mail only when it asks"),
+    };
+    let hidden = session.hidden.then_some("hidden from contacts");
+    let desk = session.desk.then_some("sees your desk");
+    let set: Vec<&str> = [mode, hidden, desk].into_iter().flatten().collect();
+    (!set.is_empty()).then(|| format!("  {}: {}", session.session, set.join("; ")))
 }
 
 /// `idle`, or `busy 4m`.

@@ -36,7 +36,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let out = context.out;
     // Which program is wired in does not matter for taking it out.
-    let setup = wiring::setup(&context.home, std::env::current_exe().ok())?;
+    let setup = wiring::setup(&context.home, crate::program::path().ok())?;
     let plan = wiring::unwire(&setup, &context.home);
     let service = Service::new(&setup.user, setup.program.path(), &context.home);
     let files: Vec<_> =

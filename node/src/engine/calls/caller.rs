@@ -112,13 +112,32 @@ impl Engine {
     ) -> Result<Mailbox, ApiError> {
         let own = self.caller_session(caller)?;
         match named {
-            Some("desk") => Ok(Mailbox::Desk),
+            Some("desk") => {
+                if self.is_inside_agent(caller) && !own.is_some_and(|own| self.sees_desk(own)) {
+                    let message =
+                        "the desk is its person's, and no session sees it unless that person lets it";
+                    return Err(ApiError::new(ErrorCode::NeedsPerson, message)
+                        .hint("ask your person to run `penpal session desk NAME` in their own terminal"));
+                }
+                Ok(Mailbox::Desk)
+            }
             Some(name) => {
                 let name = super::label(name)?;
                 self.sessions.by_name(&name).map(Mailbox::Session).ok_or_else(|| self.no_session(&name))
             }
             None => Ok(own.map_or(Mailbox::Desk, Mailbox::Session)),
         }
+    }
+
+    /// Whether a session is shown its person's desk.
+    pub(in crate::engine) fn sees_desk(&self, session: SessionId) -> bool {
+        self.sessions.session(session).is_some_and(|view| view.desk)
+    }
+
+    /// The mailboxes that a session is shown, its own first.
+    pub(in crate::engine) fn mailboxes_of(&self, session: SessionId) -> Vec<Mailbox> {
+        let desk = self.sees_desk(session).then_some(Mailbox::Desk);
+        std::iter::once(Mailbox::Session(session)).chain(desk).collect()
     }
 
     /// There is no session of that name.

@@ -41,7 +41,7 @@ pub(in crate::engine) struct HookMemory {
     /// Sessions whose turn was held since their last prompt.
     held: BTreeSet<SessionId>,
     /// What a digest left to `inbox`.
-    left: BTreeMap<SessionId, Left>,
+    left: BTreeMap<Mailbox, Left>,
     /// Quotes that were handed out, oldest first.
     quotes: VecDeque<LiveQuote>,
 }
@@ -73,7 +73,7 @@ enum WokenBy {
 #[derive(Debug)]
 struct LiveQuote {
     nonce: String,
-    mailbox: Mailbox,
+    session: SessionId,
     /// Empty for a word that mail waits.
     lease: String,
     until: Duration,
@@ -113,33 +113,43 @@ impl Engine {
         if holds && (request.held_before || self.hooks.held.contains(&session)) {
             return self.nothing_to_show(session);
         }
-        let mailbox = Mailbox::Session(session);
-        if self.delivery.unread(mailbox).unread == 0 {
+        let Some(mailbox) = self.mailbox_to_show(session, holds)? else {
             return self.nothing_to_show(session);
-        }
-        let waiting = self.to_show(session, mailbox)?;
-        // A turn is held for what its session is to answer or asked for; a note can wait.
-        let calls = |view: &MailView| matches!(view.kind, Kind::Ask | Kind::Reply);
-        if waiting.is_empty() || (holds && !waiting.iter().any(calls)) {
-            return self.nothing_to_show(session);
-        }
+        };
         if holds {
             self.hooks.held.insert(session);
         }
         let mechanism = if woken.is_some() { Rung::Queue.name() } else { mechanism(event) };
-        let handed = self.hand_out(session, mechanism)?;
+        let handed = self.hand_out(session, mailbox, mechanism)?;
         let (lease, quote) = handed.map_or_else(Default::default, |(lease, quote)| (Some(lease), quote));
         now(&HookAnswer { v: SHAPE_VERSION, session: self.name_of(session), lease, quote })
     }
 
-    /// Takes what a session is to be shown: lease and quote, or nothing when nothing waits.
+    /// The mailbox of which a hook shows something now: the session's own, and the desk where its person allowed that and the own one
+    /// has nothing to show.
+    fn mailbox_to_show(&self, session: SessionId, holds: bool) -> Result<Option<Mailbox>, ApiError> {
+        // A turn is held for what its session is to answer or asked for. A note can wait, and so can what was written to its person.
+        let calls = |view: &MailView| matches!(view.kind, Kind::Ask | Kind::Reply);
+        for mailbox in self.mailboxes_of(session) {
+            if self.delivery.unread(mailbox).unread == 0 || (holds && mailbox == Mailbox::Desk) {
+                continue;
+            }
+            let waiting = self.to_show(mailbox)?;
+            if !waiting.is_empty() && (!holds || waiting.iter().any(calls)) {
+                return Ok(Some(mailbox));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes what a session is to be shown of a mailbox: lease and quote, or nothing when nothing waits.
     pub(in crate::engine) fn hand_out(
         &mut self,
         session: SessionId,
+        mailbox: Mailbox,
         mechanism: &str,
     ) -> Result<Option<(String, String)>, ApiError> {
-        let mailbox = Mailbox::Session(session);
-        let waiting = self.to_show(session, mailbox)?;
+        let waiting = self.to_show(mailbox)?;
         if waiting.is_empty() {
             return Ok(None);
         }
@@ -147,14 +157,14 @@ impl Engine {
         if left > 0
             && let Some(newest) = waiting.iter().map(|view| view.ordinal).max()
         {
-            self.hooks.left.insert(session, Left { newest, shown: keys.clone() });
+            self.hooks.left.insert(mailbox, Left { newest, shown: keys.clone() });
         }
         let lease = self.delivery.take(mailbox, Some(&keys), MAX_DIGEST, &mut delivery_step!(self));
         let messages: Result<Vec<_>, ApiError> =
             lease.messages.iter().map(|view| self.message(view)).collect();
         let mut quote = self.quote(&messages?, Shown::Head);
         let text = self.lease_text(lease.id, mailbox, Some(mechanism));
-        self.remember_quote(&quote, mailbox, &text);
+        self.remember_quote(&quote, session, &text);
         if left > 0 {
             quote.push_str(&format!("\n{left} more unread: read them with inbox()."));
         }
@@ -168,23 +178,25 @@ impl Engine {
             Decision::New { .. } | Decision::NeedsId { .. } | Decision::Outside | Decision::Nothing => None,
         };
         let Some(session) = session else { return now(&Glance { v: SHAPE_VERSION, ..Glance::default() }) };
-        let mailbox = Mailbox::Session(session);
-        let waiting = self.delivery.unread(mailbox);
-        let mut asker = None;
-        if waiting.asks > 0 {
-            let unread = self.unread_views(mailbox)?;
-            let ask = unread.iter().find(|view| view.kind == Kind::Ask);
-            asker = ask.map(|view| self.message(view)).transpose()?.map(|message| message.from);
+        let (mut unread, mut asker) = (0, None);
+        for mailbox in self.mailboxes_of(session) {
+            let waiting = self.delivery.unread(mailbox);
+            unread += waiting.unread;
+            if waiting.asks > 0 && asker.is_none() {
+                let views = self.unread_views(mailbox)?;
+                let ask = views.iter().find(|view| view.kind == Kind::Ask);
+                asker = ask.map(|view| self.message(view)).transpose()?.map(|message| message.from);
+            }
         }
-        let unread = super::super::views::count(waiting.unread);
+        let unread = super::super::views::count(unread);
         now(&Glance { v: SHAPE_VERSION, session: self.name_of(session), unread, waiting: asker })
     }
 
     /// Remembers a quote that is handed out, so that it is recognised when an agent gives it back as a prompt.
-    pub(in crate::engine) fn remember_quote(&mut self, quote: &str, mailbox: Mailbox, lease: &str) {
+    pub(in crate::engine) fn remember_quote(&mut self, quote: &str, session: SessionId, lease: &str) {
         let until = self.now.mono.saturating_add(QUOTE_LIFE);
         for nonce in penpal_agents::quote::nonces(quote).into_iter().take(1) {
-            let live = LiveQuote { nonce, mailbox, lease: lease.to_owned(), until };
+            let live = LiveQuote { nonce, session, lease: lease.to_owned(), until };
             self.hooks.quotes.push_back(live);
         }
         let now = self.now.mono;
@@ -196,9 +208,9 @@ impl Engine {
 
     /// Whether a prompt gives back a quote of ours; its mail reached the agent then, and a wake that brought it worked.
     fn is_wake(&mut self, session: SessionId, nonces: &[String]) -> Option<WokenBy> {
-        let (mailbox, now) = (Mailbox::Session(session), self.now.mono);
+        let now = self.now.mono;
         let is_back = |quote: &LiveQuote| {
-            quote.mailbox == mailbox && quote.until > now && nonces.contains(&quote.nonce)
+            quote.session == session && quote.until > now && nonces.contains(&quote.nonce)
         };
         let leases: Vec<String> = self
             .hooks
@@ -221,12 +233,8 @@ impl Engine {
     }
 
     /// Unread mail that is not handed out and that no digest left to `inbox`, oldest first.
-    pub(in crate::engine) fn to_show(
-        &self,
-        session: SessionId,
-        mailbox: Mailbox,
-    ) -> Result<Vec<MailView>, ApiError> {
-        let left = self.hooks.left.get(&session);
+    pub(in crate::engine) fn to_show(&self, mailbox: Mailbox) -> Result<Vec<MailView>, ApiError> {
+        let left = self.hooks.left.get(&mailbox);
         let mut views = self.unread_views(mailbox)?;
         let is_left = |view: &MailView| left.is_some_and(|left| left.leaves(view));
         views.retain(|view| !self.delivery.is_leased(&view.key) && !is_left(view));

@@ -52,7 +52,11 @@ impl Engine {
                 views.retain(|view| view.mailbox == Some(own) || view.sent_from == Some(own));
             }
         } else {
-            let mailboxes = if one_mailbox { vec![own] } else { self.all_mailboxes() };
+            let mailboxes = match own {
+                Mailbox::Session(session) if request.session.is_none() => self.mailboxes_of(session),
+                _ if one_mailbox => vec![own],
+                _ => self.all_mailboxes(self.is_inside_agent(&request.caller)),
+            };
             for mailbox in mailboxes {
                 let selection = if request.all || after.is_some() {
                     Selection::All(mailbox)
@@ -73,12 +77,14 @@ impl Engine {
         Ok(Inbox { v: SHAPE_VERSION, messages: messages? })
     }
 
-    fn all_mailboxes(&self) -> Vec<Mailbox> {
+    /// Every mailbox; inside an agent all but the desk.
+    fn all_mailboxes(&self, in_agent: bool) -> Vec<Mailbox> {
         let mut all: Vec<Mailbox> = self.delivery.mailboxes().collect();
         all.push(Mailbox::Desk);
         all.extend(self.sessions.local().into_iter().map(|row| Mailbox::Session(row.session)));
         all.sort_unstable();
         all.dedup();
+        all.retain(|mailbox| !in_agent || *mailbox != Mailbox::Desk);
         all
     }
 
@@ -136,7 +142,7 @@ impl Engine {
         let Some(session) = session else {
             return Err(ApiError::new(ErrorCode::WhichSession, "this call belongs to no session"));
         };
-        let mailbox = Mailbox::Session(session);
+        let seen = self.mailboxes_of(session);
         let only = match &request.id {
             Some(id) => Some(vec![self.message_key(id, &request.caller)?]),
             None => None,
@@ -147,8 +153,11 @@ impl Engine {
             .map_or(MAX_TAKEN, |limit| usize::try_from(limit).unwrap_or(MAX_TAKEN))
             .min(MAX_TAKEN);
         let with = request.with.as_deref().map(|name| self.with(name)).transpose()?;
-        let unread: Vec<MailKey> =
-            self.page_through(Selection::Unread(mailbox), None)?.into_iter().map(|view| view.key).collect();
+        let mut unread: Vec<MailKey> = Vec::new();
+        for mailbox in &seen {
+            let views = self.page_through(Selection::Unread(*mailbox), None)?;
+            unread.extend(views.into_iter().map(|view| view.key));
+        }
         let wanted: Option<Vec<MailKey>> = match (&only, with) {
             (Some(keys), _) => Some(keys.clone()),
             (None, Some(contact)) => {
@@ -156,18 +165,31 @@ impl Engine {
             }
             (None, None) => None,
         };
-        let lease = self.delivery.take(mailbox, wanted.as_deref(), limit, &mut delivery_step!(self));
+        // A lease is of one mailbox: the session's own, and the desk once nothing is left in it.
+        let mut mailbox = Mailbox::Session(session);
+        let mut lease = self.delivery.take(mailbox, wanted.as_deref(), limit, &mut delivery_step!(self));
+        if lease.messages.is_empty() && seen.contains(&Mailbox::Desk) {
+            mailbox = Mailbox::Desk;
+            lease = self.delivery.take(mailbox, wanted.as_deref(), limit, &mut delivery_step!(self));
+        }
         let leased = lease.messages.len();
         let mut views = lease.messages;
         if shows_old {
             let old = match (&only, with) {
                 (Some(keys), _) => keys.iter().filter_map(|key| self.view_of(*key).ok()).collect(),
                 (None, Some(contact)) => self.page_through(Selection::With(contact), None)?,
-                (None, None) => self.page_through(Selection::All(mailbox), None)?,
+                (None, None) => {
+                    let mut all = Vec::new();
+                    for mailbox in &seen {
+                        all.extend(self.page_through(Selection::All(*mailbox), None)?);
+                    }
+                    all
+                }
             };
-            let old = old
-                .into_iter()
-                .filter(|view| view.mailbox == Some(mailbox) || view.sent_from == Some(mailbox));
+            let old = old.into_iter().filter(|view| {
+                view.mailbox.is_some_and(|mailbox| seen.contains(&mailbox))
+                    || view.sent_from == Some(Mailbox::Session(session))
+            });
             let taken: Vec<MailKey> = views.iter().map(|view| view.key).collect();
             views.extend(old.filter(|view| !taken.contains(&view.key) && !unread.contains(&view.key)));
             views.sort_by_key(|view| view.ordinal);
@@ -179,11 +201,12 @@ impl Engine {
         let shown = if only.is_some() { Shown::Whole } else { Shown::Head };
         let quote = self.quote(&messages, shown);
         // What is handed out counts as unread until it is committed.
-        let left = self.delivery.unread(mailbox).unread.saturating_sub(leased);
+        let waiting: usize = seen.iter().map(|mailbox| self.delivery.unread(*mailbox).unread).sum();
+        let left = waiting.saturating_sub(leased);
         let lease_text =
             (!messages.is_empty()).then(|| self.lease_text(lease.id, mailbox, request.mechanism.as_deref()));
         if let Some(lease) = &lease_text {
-            self.remember_quote(&quote, mailbox, lease);
+            self.remember_quote(&quote, session, lease);
         }
         Ok(Taken { v: SHAPE_VERSION, lease: lease_text, messages, quote, more: count(left) })
     }

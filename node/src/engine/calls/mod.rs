@@ -109,6 +109,8 @@ impl Engine {
             Call::SessionRename(request) => self.session_rename(&request),
             Call::SessionSummary(request) => self.session_summary(&request),
             Call::SessionMute(request) => self.session_mute(&request),
+            Call::SessionHide(request) => self.session_hide(&request),
+            Call::SessionDesk(request) => self.session_desk(&request),
             Call::WakeWait(request) => self.wake_wait(request),
             Call::WakeTake(request) => self.wake_take(&request),
             Call::Hook(request) => self.hook(&request),

@@ -36,12 +36,19 @@ impl Engine {
                 format!("the text has {} bytes, at most {MAX_TEXT_BYTES} are possible", request.text.len());
             return Err(ApiError::new(ErrorCode::BodyTooLarge, message));
         }
+        if request.from_session.as_deref() == Some("desk") {
+            self.person_only(&request.caller)?;
+        }
         let own = self.acting_mailbox(&request.caller, request.from_session.as_deref())?;
         let reply_to =
             request.reply_to.as_deref().map(|id| self.message_key(id, &request.caller)).transpose()?;
-        // An answer comes from the mailbox that received the message.
-        let from = match (reply_to, request.from_session.is_some()) {
-            (Some(key), false) => self.view_of(key)?.mailbox.unwrap_or(own),
+        // An answer comes from the mailbox that received the message; a session that sees the desk answers in its own name.
+        let received = reply_to.map(|key| self.view_of(key)).transpose()?.and_then(|view| view.mailbox);
+        let from = match (received, request.from_session.is_some()) {
+            (Some(Mailbox::Desk), false) if own != Mailbox::Desk && self.acts_in_agent(&request.caller) => {
+                own
+            }
+            (Some(received), false) => received,
             _ => own,
         };
         let mut route = match (&request.to, reply_to) {
@@ -340,20 +347,22 @@ impl Engine {
         typed: &str,
         caller: &penpal_local_api::caller::Caller,
     ) -> Result<MailKey, ApiError> {
-        let own = match self.caller_session(caller) {
-            Ok(own) => {
-                own.filter(|_| self.is_inside_agent(caller) || caller.agent.is_some()).map(Mailbox::Session)
+        let own = self.caller_session(caller)?;
+        let in_agent = self.acts_in_agent(caller);
+        let seen = own.map(|session| self.mailboxes_of(session)).unwrap_or_default();
+        let allowed = |key: &MailKey| {
+            if !in_agent {
+                return true;
             }
-            Err(error) => return Err(error),
-        };
-        let allowed = |key: &MailKey| match own {
-            None => true,
-            Some(mailbox) => self
-                .delivery
-                .view(*key, &self.storage)
-                .ok()
-                .flatten()
-                .is_some_and(|view| view.mailbox == Some(mailbox) || view.sent_from == Some(mailbox)),
+            let view = self.delivery.view(*key, &self.storage).ok().flatten();
+            view.is_some_and(|view| match own {
+                Some(session) => {
+                    view.mailbox.is_some_and(|mailbox| seen.contains(&mailbox))
+                        || view.sent_from == Some(Mailbox::Session(session))
+                }
+                // Which session it is cannot be told; what was written to a person is not for it in any case.
+                None => view.mailbox != Some(Mailbox::Desk),
+            })
         };
         self.delivery.resolve(typed, allowed, &self.storage).map_err(|error| {
             use penpal_delivery::ResolveError as E;
@@ -366,6 +375,11 @@ impl Engine {
                 _ => ApiError::new(ErrorCode::HomeUnusable, error.to_string()),
             }
         })
+    }
+
+    /// Whether an agent calls, or something inside one.
+    fn acts_in_agent(&self, caller: &penpal_local_api::caller::Caller) -> bool {
+        caller.agent.is_some() || self.is_inside_agent(caller)
     }
 
     fn short_ids(&self, keys: &[MailKey]) -> Vec<String> {

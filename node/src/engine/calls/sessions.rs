@@ -3,8 +3,8 @@
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::sessions::{
-    Mode, MuteRequest, NameRequest, OpenRequest, RenameRequest, Session, Sessions, SessionsRequest,
-    SummaryRequest, Whoami, WhoamiRequest,
+    DeskRequest, HideRequest, Mode, MuteRequest, NameRequest, OpenRequest, RenameRequest, Session, Sessions,
+    SessionsRequest, SummaryRequest, Whoami, WhoamiRequest,
 };
 use penpal_protocol::cbor::Text;
 use penpal_protocol::ids::SessionId;
@@ -102,6 +102,21 @@ impl Engine {
         };
         let muted = self.sessions.handle_mute(sid, mode, self.now);
         muted.map_err(|error| ApiError::new(ErrorCode::UnknownAddress, error.to_string()))?;
+        self.session_shape(sid)
+    }
+
+    pub(super) fn session_hide(&mut self, request: &HideRequest) -> Outcome {
+        let sid = self.session_named(&request.name)?;
+        let hidden = self.sessions.handle_hide(sid, request.hidden, self.now);
+        hidden.map_err(|error| ApiError::new(ErrorCode::UnknownAddress, error.to_string()))?;
+        self.session_shape(sid)
+    }
+
+    pub(super) fn session_desk(&mut self, request: &DeskRequest) -> Outcome {
+        self.person_only(&request.caller)?;
+        let sid = self.session_named(&request.name)?;
+        let allowed = self.sessions.handle_desk(sid, request.allowed, self.now);
+        allowed.map_err(|error| ApiError::new(ErrorCode::UnknownAddress, error.to_string()))?;
         self.session_shape(sid)
     }
 
