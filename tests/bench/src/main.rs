@@ -16,6 +16,7 @@ mod process;
 mod relay;
 mod report;
 mod seal;
+mod soak;
 mod spooled;
 mod store;
 
@@ -46,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     show(&options, || report::machine_text(&run.machine))?;
     let benches = options.benches();
     // Before anything is measured: what waits for a compiler while connections are open loses them.
-    for program in benches.iter().flat_map(|name| name.programs()) {
+    for program in benches.iter().flat_map(|name| name.programs()).filter(|_| !options.as_built) {
         process::build(program)?;
     }
     for name in benches {
@@ -85,6 +86,7 @@ fn measure(name: Name, options: &Options, folder: &Path) -> anyhow::Result<Repor
         Name::Local => nodes::local(&place),
         Name::Process => commands::run(&place),
         Name::Idle => idle::run(&place, options.connections, options.keep_alives),
+        Name::Soak => soak::run(&place, options.minutes),
     }
 }
 

@@ -43,6 +43,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(crate) rows: u32,
 
+    /// How long `soak` goes on
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) minutes: u32,
+
+    /// Take the programs that lie beside this one as they are, instead of building them first
+    #[arg(long)]
+    pub(crate) as_built: bool,
+
     /// Part of this program that a bench starts as a process of its own
     #[arg(long, value_enum, hide = true, requires = "folder")]
     pub(crate) role: Option<Role>,
@@ -71,14 +79,21 @@ pub(crate) enum Name {
     Process,
     /// Memory and wake-ups with nothing to do
     Idle,
+    /// A relay under people who come and go, for `--minutes`; runs only when it is named
+    Soak,
 }
 
 impl Name {
+    /// Whether it takes so long that it runs only when it is named.
+    fn is_long(self) -> bool {
+        self == Self::Soak
+    }
+
     /// Programs of the workspace that it runs.
     pub(crate) fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Floor | Self::Seal | Self::Store => &[],
-            Self::Relay => &["penpal-relay"],
+            Self::Relay | Self::Soak => &["penpal-relay"],
             Self::Local | Self::Process => &["penpal"],
             Self::Node | Self::Idle => &["penpal-relay", "penpal"],
         }
@@ -97,6 +112,9 @@ impl Options {
     pub(crate) fn benches(&self) -> Vec<Name> {
         let mut names =
             if self.names.is_empty() { Name::value_variants().to_vec() } else { self.names.clone() };
+        if self.names.is_empty() {
+            names.retain(|name| !name.is_long());
+        }
         names.sort_unstable();
         names.dedup();
         if names.contains(&Name::Relay) {

@@ -44,8 +44,12 @@ impl Devices {
 
     /// Connects with a fresh key and registers.
     pub(crate) async fn device(&self, handle: &str) -> anyhow::Result<Device> {
-        let key = TransportKey::from_seed(&random()?);
-        let target = Target { addresses: &[self.address], pin: self.pin, key: &key };
+        self.device_of(&TransportKey::from_seed(&random()?), handle).await
+    }
+
+    /// Connects with this key and registers, which gives an account that exists already once more.
+    pub(crate) async fn device_of(&self, key: &TransportKey, handle: &str) -> anyhow::Result<Device> {
+        let target = Target { addresses: &[self.address], pin: self.pin, key };
         let dialed = self.dialer.dial(target, WAIT).await?;
         let register = Register { handle: Label::new(handle)?, token: None, invite: None, proof: None };
         let answer = ask(&dialed.connection, Request::Register(register)).await?;
@@ -62,23 +66,24 @@ impl Devices {
 /// One connected device.
 #[derive(Debug)]
 pub(crate) struct Device {
-    pub(super) connection: Connection,
+    pub(crate) connection: Connection,
     /// The relay's stream.
-    pub(super) incoming: FrameReader,
-    pub(super) slot: SlotId,
+    pub(crate) incoming: FrameReader,
+    pub(crate) slot: SlotId,
     /// Life of its spool; known after [`Self::hello`].
-    pub(super) epoch: SpoolEpoch,
+    pub(crate) epoch: SpoolEpoch,
 }
 
 impl Device {
-    /// Starts receiving.
+    /// Starts receiving, for the first time.
     pub(crate) async fn hello(&mut self) -> anyhow::Result<()> {
-        let hello = Hello {
-            incarnation: Incarnation::from_bytes(random()?),
-            run: RunId::from_bytes(random()?),
-            since: List::default(),
-            software: Text::truncated("penpal-bench"),
-        };
+        self.hello_of(Incarnation::from_bytes(random()?), RunId::from_bytes(random()?)).await
+    }
+
+    /// Starts receiving as this run of this database.
+    pub(crate) async fn hello_of(&mut self, incarnation: Incarnation, run: RunId) -> anyhow::Result<()> {
+        let hello =
+            Hello { incarnation, run, since: List::default(), software: Text::truncated("penpal-bench") };
         let answer = self.ask(Request::Hello(hello)).await?;
         let Answer::Hello(HelloAnswer { verdict: Verdict::Known, epoch, .. }) = &answer else {
             bail!("hello: {answer:?}");
@@ -106,7 +111,7 @@ impl Device {
 }
 
 /// Asks the relay for something.
-pub(super) async fn ask(connection: &Connection, request: Request) -> anyhow::Result<Answer> {
+pub(crate) async fn ask(connection: &Connection, request: Request) -> anyhow::Result<Answer> {
     let frame = Frame::new(request.kind().number(), request.encode());
     let answer = connection
         .request(&frame, MAX_ANSWER, WAIT)
@@ -115,13 +120,14 @@ pub(super) async fn ask(connection: &Connection, request: Request) -> anyhow::Re
     Ok(Answer::decode(answer.kind, &answer.payload)?)
 }
 
-fn done(answer: Answer) -> anyhow::Result<()> {
+/// Takes `Done` as the answer.
+pub(crate) fn done(answer: Answer) -> anyhow::Result<()> {
     anyhow::ensure!(answer == Answer::Done, "the relay answers {answer:?}");
     Ok(())
 }
 
 /// Random bytes.
-pub(super) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).ok().context("random bytes")?;
     Ok(bytes)

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-pub(crate) use device::{Device, Devices};
+pub(crate) use device::{Device, Devices, ask, done, random};
 pub(crate) use program::Program;
 use traffic::{EnvelopeReceiver, EnvelopeSender};
 

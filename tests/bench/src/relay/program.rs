@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context;
@@ -17,6 +17,7 @@ use crate::process::{Ended, program};
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Ended,
+    data: PathBuf,
     pub(super) listening: SocketAddr,
     pub(super) pin: RelayPin,
 }
@@ -32,6 +33,7 @@ impl Program {
     /// Starts it on a free port of loopback.
     pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
         let program = program("penpal-relay")?;
+        let data = folder.join("relay");
         let mut child = clean_command(&program)
             .args([
                 "serve",
@@ -44,7 +46,7 @@ impl Program {
                 "127.0.0.1:0",
                 "--data",
             ])
-            .arg(folder.join("relay"))
+            .arg(&data)
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {}", program.display()))
@@ -54,7 +56,20 @@ impl Program {
         BufReader::new(output).read_line(&mut line)?;
         let ready: Ready = serde_json::from_str(&line).with_context(|| format!("the relay says {line:?}"))?;
         let address: RelayAddress = ready.address.parse()?;
-        Ok(Self { child, listening: ready.listening, pin: RelayPin(*address.pin().as_bytes()) })
+        Ok(Self { child, data, listening: ready.listening, pin: RelayPin(*address.pin().as_bytes()) })
+    }
+
+    /// Its folder.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Runs a command of the operator on it.
+    pub(crate) fn operator(&self, args: &[&str]) -> anyhow::Result<()> {
+        let mut command = clean_command(&program("penpal-relay")?);
+        let status = command.args(args).arg("--data").arg(&self.data).stdout(Stdio::null()).status()?;
+        anyhow::ensure!(status.success(), "penpal-relay {args:?} ends with {status}");
+        Ok(())
     }
 
     /// Process id.
