@@ -1,5 +1,6 @@
 //! Settings of a node: arguments of `penpal daemon run` over environment over `config.toml` in the home over defaults.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use penpal_delivery::HistoryLimits;
@@ -19,7 +20,7 @@ const MIN_HISTORY_BYTES: u64 = 1024 * 1024;
 const MAX_HISTORY_DAYS: u32 = 36_500;
 
 /// Settings as they are written: the same fields in the file, as arguments, and in the environment (`PENPAL_LOG`,
-/// `PENPAL_HISTORY_DAYS`, `PENPAL_HISTORY_BYTES`, `PENPAL_MESSAGE_DAYS`, `PENPAL_NOTIFY`, `PENPAL_WAKES`). What one place leaves out the next one says.
+/// `PENPAL_HISTORY_DAYS`, `PENPAL_HISTORY_BYTES`, `PENPAL_MESSAGE_DAYS`, `PENPAL_NOTIFY`, `PENPAL_WAKES`, `PENPAL_DNS`). What one place leaves out the next one says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
@@ -41,6 +42,9 @@ pub struct Settings {
     /// Whether an ask, or the answer to one, may start a turn in an idle session (default: on)
     #[arg(long, value_name = "WHETHER", value_enum)]
     pub wakes: Option<Wakes>,
+    /// Name server to ask for relays, and nobody else (default: as the system does)
+    #[arg(long, value_name = "IP:PORT")]
+    pub dns: Option<SocketAddr>,
 }
 
 /// Whether idle sessions are woken.
@@ -78,6 +82,8 @@ pub struct Config {
     pub(crate) notify: Notify,
     /// Whether idle sessions are woken.
     pub(crate) wakes: bool,
+    /// Name server to ask; the system's when absent.
+    pub(crate) dns: Option<SocketAddr>,
 }
 
 /// Settings cannot be used. Nothing was started or changed.
@@ -198,6 +204,7 @@ impl Config {
             message_life_ms: settings.message_days.map_or(DEFAULT_MESSAGE_LIFE_MS, days),
             notify: settings.notify.unwrap_or_default(),
             wakes: settings.wakes.unwrap_or_default() == Wakes::On,
+            dns: settings.dns,
         }
     }
 }
@@ -244,6 +251,7 @@ impl Settings {
             message_days: number("message-days", text("message-days"))?,
             notify: chosen("notify", text("notify"))?,
             wakes: chosen("wakes", text("wakes"))?,
+            dns: parsed("dns", text("dns"), "an address and a port, such as 192.0.2.53:53,")?,
         })
     }
 
@@ -256,6 +264,7 @@ impl Settings {
             message_days: self.message_days.or(below.message_days),
             notify: self.notify.or(below.notify),
             wakes: self.wakes.or(below.wakes),
+            dns: self.dns.or(below.dns),
         }
     }
 
@@ -296,10 +305,18 @@ fn chosen<T: clap::ValueEnum>(key: &str, text: Option<String>) -> Result<Option<
 }
 
 fn number<T: std::str::FromStr>(key: &str, text: Option<String>) -> Result<Option<T>, ConfigError> {
+    parsed(key, text, "a whole number")
+}
+
+fn parsed<T: std::str::FromStr>(
+    key: &str,
+    text: Option<String>,
+    what: &str,
+) -> Result<Option<T>, ConfigError> {
     let Some(text) = text else { return Ok(None) };
     text.parse().map(Some).map_err(|_| ConfigError::Value {
         place: Place::Environment.key(key),
-        detail: format!("is {text:?}; a whole number is possible"),
+        detail: format!("is {text:?}; {what} is possible"),
     })
 }
 
@@ -326,7 +343,7 @@ mod tests {
     #[test]
     fn a_whole_file_and_none() {
         let settings = file(
-            "log = 'debug'\nhistory-days = 30\nhistory-bytes = 2000000\nmessage-days = 7\nnotify = 'asks'\n",
+            "log = 'debug'\nhistory-days = 30\nhistory-bytes = 2000000\nmessage-days = 7\nnotify = 'asks'\ndns = '[::1]:53'\n",
         )
         .unwrap();
         let config = Config::of(settings);
@@ -334,6 +351,7 @@ mod tests {
         assert_eq!(config.history, HistoryLimits { max_age_ms: 30 * DAY_MS, max_bytes: 2_000_000 });
         assert_eq!(config.message_life_ms, 7 * DAY_MS);
         assert_eq!(config.notify, Notify::Asks);
+        assert_eq!(config.dns, Some("[::1]:53".parse().unwrap()));
         let none = Config::of(Settings::read(Path::new("/nowhere/config.toml")).unwrap());
         assert_eq!(none.history, HistoryLimits::default());
         assert_eq!((none.log.as_str(), none.message_life_ms), ("info", DEFAULT_MESSAGE_LIFE_MS));

@@ -23,7 +23,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 
 /// Variables that the node inherits from whoever starts it: where things are, and how to speak. Keys of other programs are not
 /// its business, and it outlives the shell they belong to.
-const KEPT_VARIABLES: [&str; 16] = [
+const KEPT_VARIABLES: [&str; 17] = [
     "PATH",
     "HOME",
     "USER",
@@ -40,6 +40,7 @@ const KEPT_VARIABLES: [&str; 16] = [
     "PENPAL_MESSAGE_DAYS",
     "PENPAL_NOTIFY",
     "PENPAL_WAKES",
+    "PENPAL_DNS",
 ];
 
 /// Whether a client may start the node, and past a stop by hand.

@@ -24,6 +24,7 @@ pub mod daemon;
 mod demo;
 mod doctor;
 pub mod engine;
+mod finding;
 pub mod hook;
 pub mod launch;
 pub mod mcp;

@@ -5,6 +5,7 @@ mod blind;
 mod choices;
 mod crash;
 mod events;
+mod finding;
 mod first_minutes;
 mod frozen;
 mod hooks;

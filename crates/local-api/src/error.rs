@@ -104,6 +104,7 @@ error_codes! {
     NeedsToken, "needs-token", 1, "The relay registers only with a token or an invite.", "ask whoever runs the relay: penpal-relay token new";
     Registered, "already-registered", 1, "This node has an account already.", "penpal account show";
     WrongPin, "wrong-pin", 1, "The relay at this address shows another key than the address pins. Nothing was sent.", "ask whoever runs the relay for its address: penpal-relay address";
+    NoPin, "no-published-pin", 1, "The domain publishes no pin of a relay.", "ask whoever runs the relay for its whole address: penpal-relay address";
     RelayAway, "relay-away", 1, "The relay cannot be reached and this cannot be done without it.", "penpal doctor";
     RelayRefused, "relay-refused", 1, "The relay refused.", "penpal doctor";
     RelayVersion, "relay-version", 1, "The relay speaks another version of the protocol.", "update penpal, or ask whoever runs the relay to update it";
@@ -123,6 +124,7 @@ error_codes! {
     HomeUnusable, "home-unusable", 3, "The node's home folder cannot be used.", "penpal doctor";
     NeedsPerson, "needs-person", 4, "Only a person may do this, in a terminal of their own.", "ask your person to run this in their own terminal";
     NeedsAnswer, "needs-answer", 4, "The command has to ask something and there is no terminal.", "give the flag that answers it";
+    UnconfirmedPin, "unconfirmed-pin", 4, "The pin of a relay came through DNS only, and nobody has confirmed it.", "compare it with what whoever runs the relay says, then give it: --accept-pin PIN";
     NoAccount, "no-account", 4, "There is no account; only sessions on this machine can be reached.", "penpal contact add CODE";
     NotInTime, "not-in-time", 5, "Accepted, but what was waited for did not come in time.", "do not send again; penpal trace ID";
     Internal, "internal", 70, "A defect of penpal.", "penpal daemon logs; please report it";

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use penpal_transport::discovery::{Names, ResolveError};
 
 #[expect(clippy::unwrap_used, reason = "a helper of tests")]
+#[expect(dead_code, reason = "whole-system tests use more of it")]
 #[path = "support/dns.rs"]
 mod dns;
 
@@ -36,6 +37,21 @@ async fn a_domain_with_services_is_dialled_where_they_are() {
     // An address with a port of its own means that port.
     let found = Names::at(server.address).find("example.test", 4434, WAIT).await.unwrap();
     assert_eq!(texts(&found), ["192.0.2.1:4434"]);
+}
+
+#[tokio::test]
+async fn services_behind_aliases_are_found() {
+    let server = serve(&[
+        ("_penpal._udp.example.test", &[Known::Cname("_penpal._udp.second.test")]),
+        ("_penpal._udp.second.test", &[Known::Cname("_penpal._udp.third.test")]),
+        ("_penpal._udp.third.test", &[srv(1, 4455, "host.test")]),
+        ("host.test", &[Known::A("192.0.2.5")]),
+        ("_penpal._udp.circle.test", &[Known::Cname("_penpal._udp.circle.test")]),
+        ("circle.test", &[Known::A("192.0.2.6")]),
+    ]);
+    let names = Names::at(server.address);
+    assert_eq!(texts(&names.find("example.test", 4433, WAIT).await.unwrap()), ["192.0.2.5:4455"]);
+    assert_eq!(texts(&names.find("circle.test", 4433, WAIT).await.unwrap()), ["192.0.2.6:4433"]);
 }
 
 #[tokio::test]

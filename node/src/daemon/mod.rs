@@ -98,6 +98,7 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
     let answers = handle.clone();
     let events = Events::default();
     let told = events.clone();
+    let dns = config.dns;
     let engine = std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {
@@ -122,7 +123,8 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
     let keys = KnownKeys::open(&keys).map_err(|error| unusable(&keys.display().to_string(), &error))?;
     let mut links = Links::new(handle.clone(), Arc::new(keys), Arc::new(SystemSurroundings), || {
         Dialer::bind(DialerOptions::default())
-    });
+    })
+    .asking(dns);
     watch_machine(links.nudges(), handle.clone());
     stop_on_signal(handle.clone());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

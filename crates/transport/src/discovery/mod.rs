@@ -21,7 +21,7 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::time::timeout;
 
 pub use order::alternate;
@@ -36,6 +36,9 @@ const SRV_GRACE: Duration = Duration::from_millis(700);
 /// Silence after which a question is asked again, and how often in all.
 const QUERY_WAIT: Duration = Duration::from_millis(1_200);
 const QUERY_ATTEMPTS: usize = 2;
+
+/// Most aliases on the way to SRV records.
+const MAX_ALIASES: usize = 4;
 
 /// Most targets of SRV records that are looked up.
 const MAX_SERVICES: usize = 4;
@@ -115,6 +118,12 @@ impl Names {
             tracing::debug!(%error, "no DNS configuration");
         }
         Self { dns: dns.ok(), and_system: true }
+    }
+
+    /// Asks this name server and nobody else, or as the system does. Needs a tokio runtime.
+    #[must_use]
+    pub fn asking(server: Option<SocketAddr>) -> Self {
+        server.map_or_else(Self::system, Self::at)
     }
 
     /// Asks this name server and nobody else.
@@ -256,7 +265,29 @@ impl Names {
 
 /// The SRV records of a domain; `None` when it has none or nobody says so.
 async fn services(dns: &TokioResolver, host: &str) -> Option<Vec<Service>> {
-    let name = format!("_penpal._udp.{}.", host.trim_end_matches('.'));
+    let mut name = format!("_penpal._udp.{}.", host.trim_end_matches('.'));
+    for _ in 0..=MAX_ALIASES {
+        // The resolver does not follow an alias to SRV records: what it looks up next is the target of the record.
+        let (found, alias) = tokio::join!(services_at(dns, &name), alias(dns, &name));
+        if found.is_some() {
+            return found;
+        }
+        name = alias?;
+    }
+    None
+}
+
+/// What a name is another name for.
+async fn alias(dns: &TokioResolver, name: &str) -> Option<String> {
+    let answer = dns.lookup(name, RecordType::CNAME).await.ok()?;
+    answer.answers().iter().find_map(|record| {
+        let RData::CNAME(target) = &record.data else { return None };
+        Some(target.0.to_ascii())
+    })
+}
+
+/// The SRV records of exactly this name.
+async fn services_at(dns: &TokioResolver, name: &str) -> Option<Vec<Service>> {
     let answer = dns.srv_lookup(name).await.ok()?;
     let services: Vec<Service> = answer
         .answers()

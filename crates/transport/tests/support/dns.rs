@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub(crate) enum Known {
 /// Ends when dropped.
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
+    zone: Arc<Mutex<Zone>>,
     stop: UdpSocket,
     thread: Option<JoinHandle<()>>,
 }
@@ -26,7 +28,8 @@ type Zone = BTreeMap<String, Vec<Known>>;
 /// Answers for these names; any other does not exist. A name with no records exists without any; names that begin with
 /// `silent.` get no answer at all.
 pub(crate) fn serve(records: &[(&str, &[Known])]) -> NameServer {
-    let zone: Zone = records.iter().map(|(name, known)| ((*name).to_owned(), known.to_vec())).collect();
+    let zone = Arc::new(Mutex::new(zone_of(records)));
+    let answers = Arc::clone(&zone);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let thread = thread::spawn(move || {
@@ -35,6 +38,7 @@ pub(crate) fn serve(records: &[(&str, &[Known])]) -> NameServer {
             if bytes == 0 {
                 return;
             }
+            let zone = answers.lock().unwrap();
             if let Some(answer) = answer(&zone, &buffer[..bytes]) {
                 socket.send_to(&answer, from).unwrap();
             }
@@ -43,7 +47,18 @@ pub(crate) fn serve(records: &[(&str, &[Known])]) -> NameServer {
     let stop = UdpSocket::bind("127.0.0.1:0").unwrap();
     stop.connect(address).unwrap();
     stop.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-    NameServer { address, stop, thread: Some(thread) }
+    NameServer { address, zone, stop, thread: Some(thread) }
+}
+
+fn zone_of(records: &[(&str, &[Known])]) -> Zone {
+    records.iter().map(|(name, known)| ((*name).to_owned(), known.to_vec())).collect()
+}
+
+impl NameServer {
+    /// Answers like this from now on.
+    pub(crate) fn say(&self, records: &[(&str, &[Known])]) {
+        *self.zone.lock().unwrap() = zone_of(records);
+    }
 }
 
 impl Drop for NameServer {
@@ -68,7 +83,7 @@ fn answer(zone: &Zone, question: &[u8]) -> Option<Vec<u8>> {
     }
     let mut records = Vec::new();
     let mut current = name.clone();
-    while let Some(known) = zone.get(&current) {
+    while let Some(known) = zone.get(&current).filter(|_| records.len() < 16) {
         let before = current.clone();
         for record in known {
             match (record, kind) {

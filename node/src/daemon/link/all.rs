@@ -1,6 +1,7 @@
 //! All links of a node, and the one socket that they share.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub struct Links {
     nudges: Arc<tokio::sync::watch::Sender<Nudge>>,
     room: Arc<Semaphore>,
     surroundings: Arc<dyn Surroundings>,
+    dns: Option<SocketAddr>,
 }
 
 impl std::fmt::Debug for Links {
@@ -53,7 +55,14 @@ impl Links {
             nudges,
             room,
             surroundings,
+            dns: None,
         }
+    }
+
+    /// The same, with names asked of this server and of nobody else.
+    #[must_use]
+    pub fn asking(self, dns: Option<SocketAddr>) -> Self {
+        Self { dns, ..self }
     }
 
     /// By which links are told of the machine under them.
@@ -78,6 +87,7 @@ impl Links {
             nudges: Arc::clone(&self.nudges),
             room: Arc::clone(&self.room),
             surroundings: Arc::clone(&self.surroundings),
+            dns: self.dns,
         };
         let opened = if id == LinkId::HOME { Link::home(context) } else { Link::foreign(context) };
         self.open.insert(id, opened);

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use penpal_protocol::ids::{DepositId, RelayPin, TransportPublicKey};
 use penpal_protocol::limits::MAX_FRAME_BYTES;
-use penpal_protocol::text::RelayAddress;
 use penpal_protocol::wire::{
     Answer, Deposit, DepositAnswer, Event, FrameKind, MAX_ANSWER_BYTES, Request, Welcome,
 };
+use penpal_transport::discovery::Names;
 use penpal_transport::{CloseCode, Connection, DialError, Dialed, Frame, FrameReader, FrameWriter, Target};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
@@ -45,7 +45,7 @@ pub(super) struct Live {
 pub(super) async fn dial(context: &LinkContext) -> Result<Live, Trouble> {
     let (dialer, address) = (&context.dialer, &context.address);
     let place = format!("{}:{}", address.host(), address.port());
-    let resolved = penpal_transport::discovery::resolve(address.host(), address.port(), RESOLVE_LIMIT).await;
+    let resolved = Names::asking(context.dns).find(address.host(), address.port(), RESOLVE_LIMIT).await;
     let addresses = resolved.map_err(|error| Trouble::other(format!("cannot find {place}: {error}")))?;
     let target = |pin: RelayPin| {
         let pin = penpal_transport::RelayPin(*pin.as_bytes());
@@ -60,7 +60,7 @@ pub(super) async fn dial(context: &LinkContext) -> Result<Live, Trouble> {
     }
     let dialed = match dialed {
         Ok(dialed) => dialed,
-        Err(error @ DialError::WrongKey { .. }) => return Err(other_key(&error, address).await),
+        Err(error @ DialError::WrongKey { .. }) => return Err(other_key(&error, context).await),
         Err(error) => return Err(Trouble::of_dial(&error, address)),
     };
     let Dialed { connection, mut incoming, .. } = dialed;
@@ -90,8 +90,9 @@ pub(super) async fn dial(context: &LinkContext) -> Result<Live, Trouble> {
 }
 
 /// Says what somebody should do about another key, with what the relay's domain publishes.
-async fn other_key(error: &DialError, address: &RelayAddress) -> Trouble {
-    let names = penpal_transport::discovery::Names::system();
+async fn other_key(error: &DialError, context: &LinkContext) -> Trouble {
+    let address = &context.address;
+    let names = Names::asking(context.dns);
     let known = penpal_protocol::text::pin_to_text(address.pin());
     let dns = match names.published_pins(address.host(), RESOLVE_LIMIT).await {
         Ok(pins) if pins.is_empty() || pins.contains(&known) => String::new(),

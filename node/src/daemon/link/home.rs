@@ -208,6 +208,7 @@ mod tests {
             nudges: Arc::new(watch::Sender::new(Nudge::default())),
             room: Arc::new(tokio::sync::Semaphore::new(super::super::MAX_WAITING_KIB as usize)),
             surroundings: Arc::new(SystemSurroundings),
+            dns: None,
         };
         (context, reports)
     }

@@ -10,6 +10,7 @@ mod foreign;
 mod home;
 mod keys;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use penpal_protocol::ids::{DepositId, TransportPublicKey};
@@ -184,6 +185,8 @@ pub struct LinkContext {
     pub room: Arc<tokio::sync::Semaphore>,
     /// Time and chance.
     pub surroundings: Arc<dyn Surroundings>,
+    /// Name server to ask; the system's when absent.
+    pub dns: Option<SocketAddr>,
 }
 
 /// Time and chance as links need them; a simulation has its own.
