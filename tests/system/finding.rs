@@ -230,7 +230,6 @@ impl Drop for Dnsmasq {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn with_a_real_name_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let relay = Relay::start(&folder.path().join("relay"));
