@@ -1,7 +1,7 @@
 //! Text from others on its way to a model and to a terminal.
 
 use penpal_agents::{
-    quote::{Nonce, Origin, Quoted, QuotedKind, QuotedTrust, Shown, defang, inline, render},
+    quote::{Nonce, Origin, Quoted, QuotedFile, QuotedKind, QuotedTrust, Shown, defang, inline, render},
     terminal,
 };
 
@@ -38,6 +38,7 @@ fn quoted(text: &str) {
         sent_ms: 0,
         subject: Some(field()),
         text: field(),
+        files: vec![QuotedFile { name: field(), bytes: 7, hash: field() }],
         marks: Vec::new(),
     };
     for how in [Shown::Head, Shown::Whole] {
@@ -47,9 +48,9 @@ fn quoted(text: &str) {
         assert_eq!(lines.first().copied(), Some("<penpal n=\"f3a9c1\">"));
         assert_eq!(lines.last().copied(), Some("</penpal n=\"f3a9c1\">"));
         assert_eq!(quote.matches("<penpal").count() + quote.matches("</penpal").count(), 2, "{quote:?}");
-        // First, two attributions, one origin, two answers, last, and at most two hints for the rest.
+        // First, two attributions, one origin, two files, two answers, last, and at most two hints for the rest.
         let ours = lines.iter().filter(|line| !line.starts_with("| ")).count();
-        assert!((7..=9).contains(&ours), "{ours} lines of ours in {quote:?}");
+        assert!((9..=11).contains(&ours), "{ours} lines of ours in {quote:?}");
         for token in ["<|", "<system-reminder", "</system-reminder", "<function_calls", "[INST]", "<s>"] {
             assert!(!quote.contains(token), "{token} in {quote:?}");
         }

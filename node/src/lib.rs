@@ -7,6 +7,7 @@
 //! | [`config`] | settings of a node, from arguments, environment and file |
 //! | [`daemon`] | the node's process: sockets, links, watchers |
 //! | [`engine`] | the node's one thread of decisions and storage |
+//! | [`files`] | files of people, and the shelf of contents |
 //! | [`hook`] | what agents run at every prompt and tool: hooks and status line |
 //! | [`mcp`] | the server that agents start |
 //! | `wiring` | agents' files: `init`, `uninstall` |
@@ -24,6 +25,7 @@ pub mod daemon;
 mod demo;
 mod doctor;
 pub mod engine;
+pub mod files;
 mod finding;
 pub mod hook;
 pub mod launch;

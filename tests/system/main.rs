@@ -1,5 +1,6 @@
 //! The real binaries, real QUIC on loopback, real files, real kills.
 
+mod artifacts;
 mod bad_input;
 mod blind;
 mod choices;

@@ -94,7 +94,7 @@ fn text(result: &Value) -> &str {
 }
 
 #[test]
-fn every_agents_version_is_spoken_and_five_tools_are_shown() {
+fn every_agents_version_is_spoken_and_seven_tools_are_shown() {
     let folder = folder();
     let me = Person::new(&folder, "me");
     for (name, version, protocol) in AGENTS {
@@ -118,7 +118,10 @@ fn every_agents_version_is_spoken_and_five_tools_are_shown() {
         let mut names: Vec<&str> =
             tools.as_array().expect("tools").iter().filter_map(|tool| tool["name"].as_str()).collect();
         names.sort_unstable();
-        assert_eq!(names, ["inbox", "send", "sessions", "set_summary", "wait"]);
+        assert_eq!(
+            names,
+            ["get_artifact", "inbox", "put_artifact", "send", "sessions", "set_summary", "wait"]
+        );
         for tool in tools.as_array().expect("tools") {
             assert!(tool["outputSchema"]["type"] == "object", "{tool}");
             assert!(tool["annotations"]["readOnlyHint"].is_boolean(), "{tool}");
@@ -282,4 +285,33 @@ fn a_server_whose_program_was_replaced_still_starts_the_node() {
     me.kill_node();
     std::fs::remove_file(&program).expect("removed");
     wait::until("the reason", || text(&own(&mut agent)).contains("is not there any more"));
+}
+
+#[test]
+fn files_pass_by_path_and_never_through_the_model() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    let (api, web) = (folder.path().join("api"), folder.path().join("web"));
+    let mut sender = Agent::start(&me, &api);
+    sender.greet("claude-code", "2.1.329", "2025-11-25");
+    let mut reader = Agent::start(&me, &web);
+    reader.greet("claude-code", "2.1.329", "2025-11-25");
+    reader.call("sessions", json!({}), json!({}));
+    std::fs::write(api.join("plan.md"), "step one: canary-7f3a").expect("a file");
+    let path = api.join("plan.md");
+    let sent = sender.call("send", json!({ "to": "web", "text": "the plan", "files": [path] }), json!({}));
+    assert_eq!(sent["structuredContent"]["stage"], "delivered", "{sent}");
+    let read = text(&reader.call("inbox", json!({}), json!({}))).to_owned();
+    assert!(read.contains("| File: plan.md (21 bytes)") && !read.contains("canary"), "{read}");
+    let hash = read.split("get_artifact(hash=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let hash = hash.expect("a hash").to_owned();
+    let got = reader.call("get_artifact", json!({ "hash": hash }), json!({}));
+    assert!(!got.to_string().contains("canary"), "{got}");
+    let written = got["structuredContent"]["path"].as_str().expect("a path").to_owned();
+    assert_eq!(std::fs::read_to_string(&written).expect("the file"), "step one: canary-7f3a");
+    assert!(written.ends_with("/web/plan.md"), "{written}");
+    let again = text(&reader.call("get_artifact", json!({ "hash": hash }), json!({}))).to_owned();
+    assert!(again.contains("file-exists") && again.contains("hint: give another path"), "{again}");
+    let put = sender.call("put_artifact", json!({ "path": path }), json!({}));
+    assert_eq!(put["structuredContent"]["bytes"], 21, "{put}");
 }

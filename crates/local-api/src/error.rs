@@ -113,6 +113,11 @@ error_codes! {
     Refused, "refused", 1, "The message was refused.", "penpal trace ID";
     WhichSession, "which-session", 1, "It cannot be told which session is calling.", "name it: --as SESSION";
     NotFound, "not-found", 1, "There is no such thing.", "penpal status";
+    UnknownArtifact, "unknown-artifact", 1, "No artifact has that hash, or its content is not here any more.", "penpal artifact list";
+    AmbiguousArtifact, "ambiguous-artifact", 1, "More than one artifact's hash starts like this.", "give more digits of the hash";
+    BadFile, "bad-file", 1, "The file cannot be read, written or sent.", "check the path";
+    FileExists, "file-exists", 1, "There is a file of that name already; nothing was written.", "choose another place with --output, or --force";
+    ArtifactDamaged, "artifact-damaged", 1, "The content is not what its hash says; nothing was written.", "ask whoever sent it to send it again";
     DiskFull, "disk-full", 1, "The disk of the node's home is full. Nothing was lost.", "free some space and try again";
     Busy, "busy", 1, "The node has as much to do as it can take.", "try again in a moment";
     NoNode, "no-node", 3, "The node does not run and could not be started.", "penpal daemon start; penpal doctor";

@@ -122,6 +122,18 @@ impl Home {
         self.path.join("data")
     }
 
+    /// Contents of artifacts.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.path.join("artifacts")
+    }
+
+    /// Where clients copy files that they hand over.
+    #[must_use]
+    pub fn incoming(&self) -> PathBuf {
+        self.artifacts().join("incoming")
+    }
+
     /// Keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {

@@ -17,6 +17,7 @@
 //! This crate starts no node and decides nothing: see `node` for both.
 
 pub mod account;
+pub mod artifact;
 pub mod caller;
 pub mod client;
 pub mod contacts;

@@ -67,6 +67,9 @@ pub struct SendRequest {
     /// Send although the contact announced no such session.
     #[serde(default)]
     pub anyway: bool,
+    /// Artifacts that go with it, at most 16; their contents are here.
+    #[serde(default)]
+    pub artifacts: Vec<Attached>,
     /// Life in milliseconds; 14 days when absent, at most 30.
     #[serde(default)]
     pub life_ms: Option<u64>,
@@ -76,6 +79,16 @@ pub struct SendRequest {
     /// Where a reply that is returned goes: it counts as shown by this mechanism.
     #[serde(default)]
     pub mechanism: Option<String>,
+}
+
+/// An artifact that goes with a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attached {
+    /// BLAKE3 of its content.
+    pub hash: String,
+    /// File name.
+    pub name: String,
 }
 
 /// Waits on for a message that was sent.
@@ -223,9 +236,9 @@ pub enum ReadState {
 /// A file that belongs to a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {
-    /// BLAKE3 of the content.
+    /// BLAKE3 of the content, in hexadecimal digits.
     pub hash: String,
-    /// File name.
+    /// File name, as the sender calls it.
     pub name: String,
     /// Length in bytes.
     pub bytes: u64,

@@ -2,7 +2,8 @@
 
 use crate::method::{Method, MethodSchema};
 use crate::{
-    account as a, contacts as c, daemon as d, hook as h, mail as m, sessions as s, status as st, wake as w,
+    account as a, artifact as f, contacts as c, daemon as d, hook as h, mail as m, sessions as s,
+    status as st, wake as w,
 };
 
 macro_rules! methods {
@@ -111,6 +112,14 @@ methods! {
     Retry "retry" 10_000 m::IdRequest => m::Sent;
     /// Forgets a dead message.
     Dismiss "dismiss" 10_000 m::IdRequest => m::Dismissed;
+    /// Keeps a file's content.
+    ArtifactPut "artifact/put" 30_000 f::PutRequest => f::Put;
+    /// Artifacts that mail refers to, or whose content is here.
+    ArtifactList "artifact/list" 10_000 f::ListRequest => f::Artifacts;
+    /// Where an artifact's content is.
+    ArtifactGet "artifact/get" 10_000 f::GetRequest => f::Got;
+    /// Removes contents that no message refers to.
+    ArtifactGc "artifact/gc" 60_000 f::GcRequest => f::Collected;
     /// Local sessions.
     Sessions "sessions" 10_000 s::SessionsRequest => s::Sessions;
     /// Who the caller is; makes its session when it has none.

@@ -7,6 +7,7 @@ mod caller;
 mod commands;
 pub(crate) mod output;
 mod parse;
+pub(crate) mod progress;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +65,8 @@ enum Command {
     Trace(commands::trace::Args),
     Retry(commands::retry::Args),
     Dismiss(commands::dismiss::Args),
+    #[command(subcommand)]
+    Artifact(commands::artifact::Args),
     Sessions(commands::sessions::Args),
     #[command(subcommand)]
     Session(commands::session::Args),
@@ -183,6 +186,7 @@ fn run(command: Option<Command>, context: &Context) -> Done {
         Some(Command::Trace(args)) => commands::trace::run(&args, context),
         Some(Command::Retry(args)) => commands::retry::run(&args, context),
         Some(Command::Dismiss(args)) => commands::dismiss::run(&args, context),
+        Some(Command::Artifact(args)) => commands::artifact::run(&args, context),
         Some(Command::Sessions(args)) => commands::sessions::run(&args, context),
         Some(Command::Session(args)) => commands::session::run(&args, context),
         Some(Command::Daemon(args)) => commands::daemon::run(&args, context),

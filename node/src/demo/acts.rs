@@ -313,6 +313,7 @@ fn note(world: &World, to: &str, text: &str, wait_ms: u64) -> SendRequest {
         reply_to: None,
         from_session: Some(world.alice.session.clone()),
         anyway: false,
+        artifacts: Vec::new(),
         life_ms: None,
         wait_ms: Some(wait_ms),
         mechanism: None,

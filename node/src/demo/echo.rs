@@ -63,6 +63,7 @@ fn answer_all(person: &Person) {
             reply_to: Some(message.id.clone()),
             from_session: None,
             anyway: false,
+            artifacts: Vec::new(),
             life_ms: None,
             wait_ms: Some(0),
             mechanism: None,

@@ -7,13 +7,14 @@ use std::time::Duration;
 use penpal_contact::Contacts;
 use penpal_delivery::Delivery;
 use penpal_local_api::home::Home;
-use penpal_protocol::ids::{DepositId, EdgeId, Fingerprint, InviteId, KeyId, RelayPin, RunId};
+use penpal_protocol::ids::{DepositId, EdgeId, Fingerprint, Hash, InviteId, KeyId, RelayPin, RunId};
 use penpal_protocol::sealed::Presence;
 use penpal_protocol::time::Now;
 use penpal_protocol::wire::Deposit;
 use penpal_seal::{IdentityKeys, KeyFile, KeyStorage, ReceiveKeys, StoredReceiveKeys};
 use penpal_sessions::Sessions;
 
+use super::artifacts::FIRST_LOOK;
 use super::calls::HookMemory;
 use super::clock::Clock;
 use super::fate::Fate;
@@ -26,6 +27,7 @@ use super::waiting::Waiting;
 use super::wakes::Waking;
 use super::{CallId, LinkId, Output};
 use crate::config::Config;
+use crate::files::shelf::Shelf;
 use penpal_local_api::error::ApiError;
 
 /// Keys of this node, in their files.
@@ -119,6 +121,7 @@ pub struct Engine {
     pub(super) started_ms: u64,
     pub(super) rng: Rng,
     pub(super) storage: Storage,
+    pub(super) shelf: Shelf,
     pub(super) vault: Vault,
     pub(super) contacts: Contacts,
     pub(super) delivery: Delivery,
@@ -146,6 +149,10 @@ pub struct Engine {
     /// What the key file may forget once the step is durable.
     pub(super) erase_invites: BTreeSet<InviteId>,
     pub(super) erase_seeds: Vec<KeyId>,
+    /// Contents that go from the shelf once the step is durable.
+    pub(super) erase_contents: Vec<Hash>,
+    /// When contents that nobody needs are looked for, on the monotonic clock.
+    pub(super) collect_at: Duration,
     /// Few seeds are left: to be made between this step and the next.
     pub(super) seeds_wanted: bool,
     /// Who listens to events; with nobody, none are made.
@@ -174,7 +181,7 @@ impl Engine {
     pub(super) fn open_parts(parts: Parts) -> Result<Self, Fate> {
         penpal_seal::self_check()
             .map_err(|error| Fate::Defect(format!("cryptography does not work here: {error}")))?;
-        let Parts { home, config, store, keys, clock, mut rng } = parts;
+        let Parts { home, config, store, shelf, keys, clock, mut rng } = parts;
         let now = clock.now();
         let storage = Storage::new(store);
         let mut vault = open_keys(keys, &storage, &mut rng)?;
@@ -197,6 +204,7 @@ impl Engine {
             started_ms: now.wall_ms,
             rng,
             storage,
+            shelf,
             vault,
             contacts,
             delivery,
@@ -218,11 +226,14 @@ impl Engine {
             flying: BTreeMap::new(),
             erase_invites: BTreeSet::new(),
             erase_seeds: Vec::new(),
+            erase_contents: Vec::new(),
+            collect_at: now.mono.saturating_add(FIRST_LOOK),
             seeds_wanted: false,
             listeners: 0,
             stopping: false,
         };
         engine.after_opening();
+        engine.sweep_shelf();
         Ok(engine)
     }
 
@@ -234,6 +245,7 @@ impl Engine {
         self.flying.clear();
         self.erase_invites.clear();
         self.erase_seeds.clear();
+        self.erase_contents.clear();
         self.seeds_wanted = false;
         self.outputs.clear();
         let (contacts, delivery, sessions) =

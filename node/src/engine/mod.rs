@@ -17,6 +17,7 @@
 //! | `settle` | lets the machines talk until nothing is left to say |
 //! | `relay` | what links report |
 //! | `arrivals` | opens envelopes |
+//! | `artifacts` | which contents are here, and which messages refer to them |
 //! | `sealing` | seals envelopes |
 //! | `calls` | the methods of the local API, one file a group |
 //! | `waiting` | calls that wait for something |
@@ -25,6 +26,7 @@
 //! | `views` | rows as the local API shows them |
 
 mod arrivals;
+mod artifacts;
 mod calls;
 mod clock;
 mod events;

@@ -11,6 +11,7 @@ use rand_core::CryptoRng;
 use super::clock::Clock;
 use super::fate::Fate;
 use crate::config::Config;
+use crate::files::shelf::Shelf;
 
 /// Randomness for ids and keys.
 pub struct Rng(Box<dyn CryptoRng + Send>);
@@ -57,6 +58,8 @@ pub struct Parts {
     pub config: Config,
     /// Messages and state.
     pub store: Box<dyn Store>,
+    /// Contents of artifacts.
+    pub shelf: Shelf,
     /// Key files.
     pub keys: Box<dyn KeyStorage + Send>,
     /// The clocks.
@@ -79,6 +82,7 @@ impl Parts {
             home: home.clone(),
             config,
             store: open_store(home)?,
+            shelf: Shelf::of(home),
             keys: Box::new(keys.map_err(|error| Fate::Home(error.to_string()))?),
             clock,
             rng: Rng::system(),

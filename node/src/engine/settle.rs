@@ -59,6 +59,7 @@ impl Engine {
             self.waking.look_again();
         }
         self.retry_foreign();
+        self.collect_when_due();
         if due(self.greeting.again_at, now) {
             self.greeting.again_at = None;
             self.hello();
@@ -75,6 +76,7 @@ impl Engine {
             self.waking.ladder.poll_timeout(),
             self.waiting.deadline(),
             self.greeting.again_at,
+            Some(self.collect_at),
             foreign,
         ]
         .into_iter()
@@ -271,6 +273,9 @@ impl Engine {
         if matches!(event, DeliveryEvent::Arrived { .. } | DeliveryEvent::Mailbox { .. }) {
             self.waking.look_again();
         }
+        if let DeliveryEvent::Arrived { key, .. } = &event {
+            self.note_arrived(*key);
+        }
         match event {
             DeliveryEvent::Stage { msg_id, stage, .. } => {
                 // Only the contact machine's own messages mean anything to it; it ignores all others.
@@ -400,6 +405,11 @@ impl Engine {
         for invite in std::mem::take(&mut self.erase_invites) {
             if let Err(error) = self.vault.receive.erase_invite(&invite) {
                 tracing::warn!(%error, "the secret of an invite stays until the next start");
+            }
+        }
+        for hash in std::mem::take(&mut self.erase_contents) {
+            if let Err(error) = self.shelf.remove(&hash) {
+                tracing::warn!(%error, "a content stays until the next start");
             }
         }
         let seeds = std::mem::take(&mut self.erase_seeds);

@@ -19,6 +19,12 @@ pub(super) const META: Table = Table::new(NODE, Life::Long);
 /// people ask whose they were.
 pub(super) const FORMER: Table = Table::new(NODE + 1, Life::Long);
 
+/// Contents of artifacts that are on the shelf: hash → length, name, times.
+pub(super) const CONTENTS: Table = Table::new(NODE + 2, Life::Long);
+
+/// Which messages refer to which artifacts: hash and message → what the message says of it.
+pub(super) const REFERENCES: Table = Table::new(NODE + 3, Life::Long);
+
 /// The store's table for one of the contact machine.
 pub(super) fn contact_table(table: penpal_contact::Table) -> Table {
     use penpal_contact::Table as T;
@@ -121,11 +127,21 @@ impl Storage {
     pub(super) fn each<E: From<ReadError>>(
         &self,
         table: Table,
+        row: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each_under(table, &[], row)
+    }
+
+    /// Gives every row of a table whose key begins like this, in key order.
+    pub(super) fn each_under<E: From<ReadError>>(
+        &self,
+        table: Table,
+        prefix: &[u8],
         mut row: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let page = self.store.scan(table, &[], after.as_deref(), PAGE)?;
+            let page = self.store.scan(table, prefix, after.as_deref(), PAGE)?;
             for (key, value) in &page {
                 row(key, value)?;
             }

@@ -1,6 +1,6 @@
 //! Rows as the local API shows them.
 
-use penpal_agents::quote::{Mark, Nonce, Origin, Quoted, QuotedKind, QuotedTrust, Shown};
+use penpal_agents::quote::{Mark, Nonce, Origin, Quoted, QuotedFile, QuotedKind, QuotedTrust, Shown};
 use penpal_contact::{ContactView, State, Trust};
 use penpal_delivery::{MailState, MailView, Mailbox, QueryError, Stage, StageReport, TrailEvent, Witness};
 use penpal_local_api::SHAPE_VERSION;
@@ -264,6 +264,15 @@ impl Engine {
             sent_ms: message.sent_ms,
             subject: message.subject.clone(),
             text: message.body.clone(),
+            files: message
+                .artifacts
+                .iter()
+                .map(|file| QuotedFile {
+                    name: file.name.clone(),
+                    bytes: file.bytes,
+                    hash: file.hash.clone(),
+                })
+                .collect(),
             marks,
         }
     }
@@ -370,7 +379,7 @@ impl Engine {
 fn artifacts(letter: &Letter) -> Vec<mail::Artifact> {
     let list = letter.artifacts.as_deref().unwrap_or_default();
     let artifact = |one: &penpal_protocol::sealed::ArtifactRef| mail::Artifact {
-        hash: one.hash.to_text(),
+        hash: penpal_local_api::artifact::hash_text(&one.hash),
         name: one.name.as_str().to_owned(),
         bytes: one.bytes,
     };

@@ -1,4 +1,4 @@
-//! The MCP server that agents start: five tools over the node's local API, on standard input and output.
+//! The MCP server that agents start: seven tools over the node's local API, on standard input and output.
 //!
 //! It decides nothing. Every call gathers evidence about its caller and goes to the node; mail that a tool's result shows is committed once
 //! the result's last byte was handed to the agent (`transport`). Only protocol is written to standard output.

@@ -32,6 +32,9 @@ pub(super) struct SendArgs {
     /// Id of the message that this answers
     #[serde(default)]
     pub(super) reply_to: Option<String>,
+    /// Paths of files that go with it, at most 16
+    #[serde(default)]
+    pub(super) files: Vec<String>,
     /// Wait so many seconds for the answer to an ask (for a note: until it is seen), at most 50
     #[serde(default)]
     pub(super) wait_seconds: Option<u32>,
@@ -74,6 +77,31 @@ pub(super) struct InboxArgs {
 pub(super) struct WaitArgs {
     /// How long, at most 50 seconds; 50 when absent
     pub(super) seconds: Option<u32>,
+    /// Which conversation calls, where only the agent's plugin can say so; models never see it
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(super) penpal_session: Option<String>,
+}
+
+/// Arguments of `put_artifact`.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct PutArgs {
+    /// Path of the file
+    pub(super) path: String,
+    /// Which conversation calls, where only the agent's plugin can say so; models never see it
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(super) penpal_session: Option<String>,
+}
+
+/// Arguments of `get_artifact`.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct GetArgs {
+    /// Hash of the file, as the message names it
+    pub(super) hash: String,
+    /// Where to write it: a new file, or a folder; the present folder when absent. Nothing is replaced
+    #[serde(default)]
+    pub(super) path: Option<String>,
     /// Which conversation calls, where only the agent's plugin can say so; models never see it
     #[serde(default)]
     #[schemars(skip)]
@@ -145,6 +173,26 @@ pub(super) struct InboxResult {
     pub(super) count: u64,
     /// How many unread messages are left
     pub(super) more: u64,
+}
+
+/// Result of `put_artifact`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct PutResult {
+    /// BLAKE3 of its content
+    pub(super) hash: String,
+    /// Its length in bytes
+    pub(super) bytes: u64,
+}
+
+/// Result of `get_artifact`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct GetResult {
+    /// Where it was written
+    pub(super) path: String,
+    /// BLAKE3 of its content
+    pub(super) hash: String,
+    /// Its length in bytes
+    pub(super) bytes: u64,
 }
 
 /// Result of `set_summary`.

@@ -103,6 +103,7 @@ fn send(client: &Client, to: &str) -> anyhow::Result<Sent> {
         reply_to: None,
         from_session: Some("api".to_owned()),
         anyway: false,
+        artifacts: Vec::new(),
         life_ms: None,
         wait_ms: None,
         mechanism: None,

@@ -123,6 +123,17 @@ pub enum Mark {
     ToDesk,
 }
 
+/// A file that goes with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotedFile {
+    /// Its name, as the sender calls it.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of its content, in hexadecimal digits.
+    pub hash: String,
+}
+
 /// A message to be shown to a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quoted {
@@ -142,6 +153,8 @@ pub struct Quoted {
     pub subject: Option<String>,
     /// Its text.
     pub text: String,
+    /// Files that go with it.
+    pub files: Vec<QuotedFile>,
     /// What else must be known.
     pub marks: Vec<Mark>,
 }

@@ -9,6 +9,9 @@ use super::{Mark, Nonce, Origin, Quoted, QuotedKind, QuotedTrust, defang, inline
 /// How much of a text is shown before the rest has to be fetched, in bytes.
 pub const MAX_SHOWN_BYTES: usize = 4 * 1024;
 
+/// Digits of a hash that name a file.
+const FILE_HASH_DIGITS: usize = 16;
+
 /// How much of each text is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
@@ -46,6 +49,11 @@ pub fn render(messages: &[Quoted], nonce: Nonce, now_ms: u64, shown: Shown) -> S
             Shown::Whole => (message.text.as_str(), 0),
         };
         lines.extend(defang(text).split('\n').map(|line| format!("| {line}")));
+        for file in &message.files {
+            let hash: String = name(&file.hash).chars().take(FILE_HASH_DIGITS).collect();
+            lines.push(format!("| File: {} ({} bytes)", inline(&file.name), file.bytes));
+            lines.push(format!("Fetch it with: get_artifact(hash=\"{hash}\")"));
+        }
         let id = name(&message.id);
         if rest > 0 {
             let total = message.text.len();

@@ -97,6 +97,11 @@ fn row(message: &Message) -> [String; 6] {
     if message.body.lines().nth(1).is_some() || first_line.chars().count() > 60 {
         text.push('…');
     }
+    match message.artifacts.as_slice() {
+        [] => {}
+        [one] => text.push_str(&format!(" [file: {}]", clean(&one.name))),
+        several => text.push_str(&format!(" [{} files]", several.len())),
+    }
     if let Some(held) = &message.held {
         text.push_str(&format!(" [held: {}]", clean(held)));
     }

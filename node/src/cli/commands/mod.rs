@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod account;
+pub(crate) mod artifact;
 pub(crate) mod completions;
 pub(crate) mod contact;
 pub(crate) mod daemon;

@@ -5,6 +5,7 @@ use penpal_local_api::mail::{Message, ReadRequest};
 use penpal_local_api::methods::Read;
 
 use crate::cli::output::{Closed, Output, clean, clean_lines};
+use crate::cli::progress::size;
 use crate::cli::{Context, Done, caller, parse};
 
 /// Show one message and mark it as read
@@ -44,6 +45,14 @@ fn print(out: Output, message: &Message) -> Result<(), Closed> {
     }
     for mark in message.marks.iter().chain(&message.held) {
         out.line(format_args!("  note     {}", clean(mark)))?;
+    }
+    for file in &message.artifacts {
+        let digits: String = file.hash.chars().take(12).collect();
+        out.line(format_args!(
+            "  file     {}  {}  penpal artifact get {digits}",
+            clean(&file.name),
+            size(file.bytes)
+        ))?;
     }
     out.line("")?;
     for line in clean_lines(&message.body).lines() {

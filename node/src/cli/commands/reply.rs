@@ -31,6 +31,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             reply_to: Some(args.id.clone()),
             from_session: None,
             anyway: false,
+            artifacts: Vec::new(),
             life_ms: None,
             wait_ms: args.wait.map(parse::millis),
             mechanism: Some("cli".to_owned()),

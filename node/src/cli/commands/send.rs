@@ -1,9 +1,10 @@
 //! `penpal send`, and what sending and replying print.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use penpal_local_api::error::{ApiError, ErrorCode};
-use penpal_local_api::mail::{CommitRequest, SendRequest, Sent, Stage};
+use penpal_local_api::mail::{Attached, CommitRequest, SendRequest, Sent, Stage};
 use penpal_local_api::methods::{Commit, Send};
 
 use crate::cli::output::{clean, clean_lines};
@@ -37,13 +38,27 @@ pub(crate) struct Args {
     /// Send although the contact announced no such session
     #[arg(long)]
     anyway: bool,
+    /// A file that goes with it; may be given up to 16 times
+    #[arg(long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
-    let text = parse::text(args.text.as_deref(), context.out.interactive)?;
+    // A file alone is a message.
+    let text = match (&args.text, args.files.is_empty()) {
+        (None, false) => String::new(),
+        (text, _) => parse::text(text.as_deref(), context.out.interactive)?,
+    };
+    let caller = caller::gather();
+    let node = context.node();
+    let put = |file: &PathBuf| {
+        let put = super::artifact::put_file(&node, file, &caller)?;
+        Ok(Attached { hash: put.hash, name: put.name })
+    };
+    let artifacts = args.files.iter().map(put).collect::<Result<Vec<_>, ApiError>>()?;
     send(
         SendRequest {
-            caller: caller::gather(),
+            caller,
             to: Some(args.to.clone()),
             text,
             subject: args.subject.clone(),
@@ -51,6 +66,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             reply_to: args.reply_to.clone(),
             from_session: args.from_session.clone(),
             anyway: args.anyway,
+            artifacts,
             life_ms: None,
             wait_ms: args.wait.map(parse::millis),
             mechanism: Some("cli".to_owned()),

@@ -146,6 +146,7 @@ fn test(row: &SessionRow, context: &Context) -> Result<Test, Failure> {
         reply_to: None,
         from_session: None,
         anyway: false,
+        artifacts: Vec::new(),
         wait_ms: Some(0),
         life_ms: Some(3_600_000),
         mechanism: None,

@@ -1,6 +1,7 @@
 //! The methods of the local API, one file a group.
 
 mod account;
+mod artifact;
 mod caller;
 mod contacts;
 mod finish;
@@ -102,6 +103,10 @@ impl Engine {
             Call::Trace(request) => self.trace(&request),
             Call::Retry(request) => self.retry(&request),
             Call::Dismiss(request) => self.dismiss(&request),
+            Call::ArtifactPut(request) => self.artifact_put(&request),
+            Call::ArtifactList(request) => self.artifact_list(&request),
+            Call::ArtifactGet(request) => self.artifact_get(&request),
+            Call::ArtifactGc(request) => self.artifact_gc(&request),
             Call::Sessions(request) => self.list_sessions(&request),
             Call::Whoami(request) => self.whoami(&request),
             Call::SessionOpen(request) => self.session_open(&request),

@@ -72,6 +72,11 @@ impl Engine {
                 format!("the subject has {} bytes, at most {MAX_SUBJECT_BYTES} are possible", error.got),
             )
         })?;
+        if let Some(account) = route.account.filter(|_| !request.artifacts.is_empty()) {
+            let name = self.contact_name(&account);
+            let message = format!("files can be sent to sessions on this machine, and {name} is elsewhere");
+            return Err(ApiError::new(ErrorCode::BadFile, message).hint("send the text without --file"));
+        }
         let letter = Letter {
             from: self.session_ref(from),
             to: route.target,
@@ -79,9 +84,10 @@ impl Engine {
             text: Text::truncated(&request.text),
             reply_to: reply_to.map(|key| key.msg_id),
             room: None,
-            artifacts: None,
+            artifacts: self.attach(&request.artifacts)?,
             target_device: None,
         };
+        let attached = letter.artifacts.is_some().then(|| letter.clone());
         let message = NewMessage {
             kind,
             content: Content::Letter(Box::new(letter)),
@@ -98,6 +104,9 @@ impl Engine {
         };
         let sent = self.delivery.send(message, &mut delivery_step!(self));
         let sent = sent.map_err(|error| ApiError::new(ErrorCode::Usage, error.to_string()))?;
+        if let Some(letter) = attached {
+            self.note_references(MailKey::own(sent.msg_id), &letter);
+        }
         if let Some(account) = route.account {
             // Somebody has something to say: as good a reason to dial as any.
             if !self.greeting.greeted {

@@ -137,6 +137,7 @@ fn plain(text: String) -> SendRequest {
         reply_to: None,
         from_session: None,
         anyway: true,
+        artifacts: Vec::new(),
         life_ms: None,
         wait_ms: Some(0),
         mechanism: None,

@@ -1,0 +1,218 @@
+//! What the engine knows of artifacts: which contents are on the shelf, and which messages refer to what.
+//!
+//! Both are rows, read when they are asked for: a node at rest holds nothing of them in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use minicbor::{Decode, Encode};
+use penpal_delivery::{MailKey, Mailbox};
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_protocol::cbor::{self, Text};
+use penpal_protocol::ids::Hash;
+use penpal_protocol::limits::DAY_MS;
+use penpal_protocol::sealed::{ArtifactRef, Content, Letter};
+
+use super::machines::Engine;
+use super::storage::{CONTENTS, REFERENCES};
+
+/// Longest value of both tables, in bytes.
+const MAX_VALUE_BYTES: usize = 4096;
+
+/// How long a content is kept that no message refers to, when nobody says otherwise.
+pub(super) const KEEP_MS: u64 = 7 * DAY_MS;
+
+/// When contents that nobody needs are looked for: after a start, and then again and again.
+pub(super) const FIRST_LOOK: Duration = Duration::from_secs(600);
+const NEXT_LOOK: Duration = Duration::from_secs(24 * 3600);
+
+/// A content on the shelf.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct ContentRow {
+    /// Its length.
+    #[n(0)]
+    pub(super) bytes: u64,
+    /// The name that it was first put or fetched under.
+    #[n(1)]
+    pub(super) name: Text<255>,
+    /// When that was, Unix milliseconds.
+    #[n(2)]
+    pub(super) since_ms: u64,
+    /// When it was put, fetched or read last, Unix milliseconds.
+    #[n(3)]
+    pub(super) used_ms: u64,
+}
+
+/// That a message refers to an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(super) struct ReferenceRow {
+    /// What the message says of it.
+    #[n(0)]
+    pub(super) artifact: ArtifactRef,
+    /// When the message was stored here, Unix milliseconds.
+    #[n(1)]
+    pub(super) since_ms: u64,
+}
+
+/// One reference, read.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    pub(super) hash: Hash,
+    pub(super) mail: MailKey,
+    pub(super) row: ReferenceRow,
+}
+
+/// What a look for contents that nobody needs found.
+#[derive(Debug, Default)]
+pub(super) struct Unneeded {
+    pub(super) gone: Vec<(Hash, ContentRow)>,
+    pub(super) kept: u64,
+    pub(super) kept_bytes: u64,
+}
+
+fn reference_key(hash: &Hash, mail: MailKey) -> Vec<u8> {
+    [hash.as_bytes().as_slice(), &mail.to_key()].concat()
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorCode::HomeUnusable, format!("artifacts cannot be read: {error}"))
+}
+
+impl Engine {
+    /// A content on the shelf.
+    pub(super) fn content_row(&self, hash: &Hash) -> Result<Option<ContentRow>, ApiError> {
+        let row = self.storage.get(CONTENTS, hash.as_bytes()).map_err(|error| unreadable(&error))?;
+        row.map(|row| cbor::decode(&row, MAX_VALUE_BYTES)).transpose().map_err(|error| unreadable(&error))
+    }
+
+    pub(super) fn save_content_row(&mut self, hash: &Hash, row: &ContentRow) {
+        self.storage.change(CONTENTS, hash.as_bytes().to_vec(), Some(cbor::encode(row)));
+    }
+
+    /// Every content on the shelf.
+    pub(super) fn content_rows(&self) -> Result<BTreeMap<Hash, ContentRow>, ApiError> {
+        let mut all = BTreeMap::new();
+        self.storage
+            .each(CONTENTS, |key, value| {
+                let row = cbor::decode(value, MAX_VALUE_BYTES).map_err(|error| unreadable(&error))?;
+                all.extend(Hash::from_slice(key).map(|hash| (hash, row)));
+                Ok::<(), Unreadable>(())
+            })
+            .map_err(|Unreadable(error)| error)?;
+        Ok(all)
+    }
+
+    /// References to artifacts whose hash begins like this.
+    pub(super) fn references(&self, prefix: &[u8]) -> Result<Vec<Reference>, ApiError> {
+        let mut all = Vec::new();
+        self.storage
+            .each_under(REFERENCES, prefix, |key, value| {
+                let row = cbor::decode(value, MAX_VALUE_BYTES).map_err(|error| unreadable(&error))?;
+                let hash = key.get(..Hash::BYTES).and_then(Hash::from_slice);
+                let mail = key.get(Hash::BYTES..).and_then(MailKey::from_key);
+                all.extend(hash.zip(mail).map(|(hash, mail)| Reference { hash, mail, row }));
+                Ok::<(), Unreadable>(())
+            })
+            .map_err(|Unreadable(error)| error)?;
+        Ok(all)
+    }
+
+    /// Notes which artifacts a message refers to. Doing it twice does no harm.
+    pub(super) fn note_references(&mut self, mail: MailKey, letter: &Letter) {
+        for artifact in letter.artifacts.as_deref().unwrap_or_default() {
+            let row = ReferenceRow { artifact: artifact.clone(), since_ms: self.now.wall_ms };
+            let key = reference_key(&artifact.hash, mail);
+            self.storage.change(REFERENCES, key, Some(cbor::encode(&row)));
+        }
+    }
+
+    /// As [`Self::note_references`], of mail that came.
+    pub(super) fn note_arrived(&mut self, mail: MailKey) {
+        let Ok(Some(view)) = self.delivery.view(mail, &self.storage) else { return };
+        let Ok(Some(bytes)) = self.delivery.content(mail, &self.storage) else { return };
+        if let Ok(Content::Letter(letter)) = Content::decode(view.kind, &bytes)
+            && letter.artifacts.is_some()
+        {
+            self.note_references(mail, &letter);
+        }
+    }
+
+    /// Whether a message is in one mailbox, as sent or received.
+    pub(super) fn concerns(&self, mail: MailKey, mailbox: Mailbox) -> bool {
+        let view = self.delivery.view(mail, &self.storage).ok().flatten();
+        view.is_some_and(|view| view.mailbox == Some(mailbox) || view.sent_from == Some(mailbox))
+    }
+
+    /// Forgets references of messages that are no more, and finds contents that nobody refers to and nobody used within `keep_ms`.
+    pub(super) fn unneeded(&mut self, keep_ms: u64) -> Result<Unneeded, ApiError> {
+        let mut needed = BTreeSet::new();
+        for reference in self.references(&[])? {
+            let view = self.delivery.view(reference.mail, &self.storage);
+            if view.map_err(|error| unreadable(&error))?.is_some() {
+                needed.insert(reference.hash);
+            } else {
+                let key = reference_key(&reference.hash, reference.mail);
+                self.storage.change(REFERENCES, key, None);
+            }
+        }
+        let mut found = Unneeded::default();
+        for (hash, row) in self.content_rows()? {
+            let old = row.used_ms.saturating_add(keep_ms) <= self.now.wall_ms;
+            if old && !needed.contains(&hash) {
+                found.gone.push((hash, row));
+            } else {
+                found.kept += 1;
+                found.kept_bytes = found.kept_bytes.saturating_add(row.bytes);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes a content once the step is durable.
+    pub(super) fn remove_content(&mut self, hash: &Hash) {
+        self.storage.change(CONTENTS, hash.as_bytes().to_vec(), None);
+        self.erase_contents.push(*hash);
+    }
+
+    /// Removes what nobody needs, now and then.
+    pub(super) fn collect_when_due(&mut self) {
+        if self.now.mono < self.collect_at {
+            return;
+        }
+        self.collect_at = self.now.mono.saturating_add(NEXT_LOOK);
+        match self.unneeded(KEEP_MS) {
+            Ok(found) => {
+                for (hash, _) in found.gone {
+                    self.remove_content(&hash);
+                }
+            }
+            Err(error) => tracing::error!(%error, "artifacts cannot be looked through"),
+        }
+    }
+
+    /// After a start: what lies on the shelf without a row goes.
+    pub(super) fn sweep_shelf(&self) {
+        let known = self.content_rows();
+        match known {
+            Ok(known) => self.shelf.sweep(|hash| known.contains_key(hash)),
+            Err(error) => tracing::error!(%error, "artifacts cannot be looked through"),
+        }
+    }
+}
+
+/// A row, or the store, cannot be read.
+struct Unreadable(ApiError);
+
+impl From<ApiError> for Unreadable {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<penpal_store::ReadError> for Unreadable {
+    fn from(error: penpal_store::ReadError) -> Self {
+        Self(unreadable(&error))
+    }
+}

@@ -1,0 +1,239 @@
+//! `artifact/put`, `artifact/list`, `artifact/get`, `artifact/gc`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use penpal_delivery::Mailbox;
+use penpal_local_api::SHAPE_VERSION;
+use penpal_local_api::artifact::{
+    ArtifactRow, Artifacts, Collected, GcRequest, GetRequest, Got, LEAST_HASH_CHARACTERS, ListRequest, Put,
+    PutRequest, Removed, hash_text, parse_hash,
+};
+use penpal_local_api::caller::Caller;
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::mail::Attached;
+use penpal_protocol::cbor::{List, Text};
+use penpal_protocol::ids::{BlobId, Capability, Hash};
+use penpal_protocol::limits::MAX_ARTIFACTS;
+use penpal_protocol::sealed::ArtifactRef;
+
+use super::{Outcome, now};
+use crate::engine::artifacts::{ContentRow, KEEP_MS, Reference};
+use crate::engine::machines::Engine;
+use crate::engine::views::count;
+
+impl Engine {
+    pub(super) fn artifact_put(&mut self, request: &PutRequest) -> Outcome {
+        let hash = parse_hash(&request.hash)
+            .ok_or_else(|| ApiError::new(ErrorCode::Usage, "the hash has not 64 hexadecimal digits"))?;
+        let known = self.content_row(&hash)?;
+        self.shelf.adopt(&request.incoming, &hash, request.bytes).map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                ApiError::new(ErrorCode::DiskFull, "no space is left for the content")
+            }
+            _ => ApiError::new(ErrorCode::BadFile, format!("the copy cannot be taken: {error}")),
+        })?;
+        let name: Text<255> = Text::truncated(&request.name);
+        let now_ms = self.now.wall_ms;
+        let row = match &known {
+            Some(row) => ContentRow { used_ms: now_ms, ..row.clone() },
+            None => {
+                ContentRow { bytes: request.bytes, name: name.clone(), since_ms: now_ms, used_ms: now_ms }
+            }
+        };
+        self.save_content_row(&hash, &row);
+        now(&Put {
+            v: SHAPE_VERSION,
+            hash: hash_text(&hash),
+            name: name.as_str().to_owned(),
+            bytes: row.bytes,
+            new: known.is_none(),
+        })
+    }
+
+    pub(super) fn artifact_list(&mut self, request: &ListRequest) -> Outcome {
+        let own = self.own_mailbox(&request.caller)?;
+        let contents = self.content_rows()?;
+        let kept_bytes = contents.values().map(|row| row.bytes).sum();
+        let mut rows: BTreeMap<Hash, ArtifactRow> = BTreeMap::new();
+        for reference in self.references(&[])? {
+            if own.is_some_and(|own| !self.concerns(reference.mail, own)) {
+                continue;
+            }
+            let Ok(view) = self.view_of(reference.mail) else { continue };
+            let from = self.message(&view)?.from;
+            let row = rows
+                .entry(reference.hash)
+                .or_insert_with(|| row_of(&reference, contents.contains_key(&reference.hash)));
+            row.messages += 1;
+            row.since_ms = row.since_ms.min(reference.row.since_ms);
+            if !row.from.contains(&from) {
+                row.from.push(from);
+            }
+        }
+        if own.is_none() {
+            for (hash, content) in contents {
+                rows.entry(hash).or_insert_with(|| ArtifactRow {
+                    hash: hash_text(&hash),
+                    name: content.name.as_str().to_owned(),
+                    bytes: content.bytes,
+                    here: true,
+                    messages: 0,
+                    from: Vec::new(),
+                    since_ms: content.since_ms,
+                });
+            }
+        }
+        let mut artifacts: Vec<ArtifactRow> = rows.into_values().collect();
+        artifacts.sort_by(|one, other| {
+            (other.since_ms, other.hash.as_str()).cmp(&(one.since_ms, one.hash.as_str()))
+        });
+        now(&Artifacts { v: SHAPE_VERSION, kept_bytes, artifacts })
+    }
+
+    pub(super) fn artifact_get(&mut self, request: &GetRequest) -> Outcome {
+        let (hash, references) = self.find_artifact(&request.hash, &request.caller)?;
+        let Some(content) = self.content_row(&hash)? else {
+            let message = format!("the content of {} is not here", hash_text(&hash));
+            return Err(ApiError::new(ErrorCode::UnknownArtifact, message));
+        };
+        self.save_content_row(&hash, &ContentRow { used_ms: self.now.wall_ms, ..content.clone() });
+        let name = references.first().map_or(&content.name, |reference| &reference.row.artifact.name);
+        now(&Got {
+            v: SHAPE_VERSION,
+            hash: hash_text(&hash),
+            name: name.as_str().to_owned(),
+            bytes: content.bytes,
+            path: self.shelf.path(&hash).to_string_lossy().into_owned(),
+        })
+    }
+
+    pub(super) fn artifact_gc(&mut self, request: &GcRequest) -> Outcome {
+        let found = self.unneeded(request.keep_ms.unwrap_or(KEEP_MS))?;
+        let removed: Vec<Removed> = found
+            .gone
+            .iter()
+            .map(|(hash, row)| Removed {
+                hash: hash_text(hash),
+                name: row.name.as_str().to_owned(),
+                bytes: row.bytes,
+            })
+            .collect();
+        if !request.dry_run {
+            for (hash, _) in &found.gone {
+                self.remove_content(hash);
+            }
+        }
+        now(&Collected {
+            v: SHAPE_VERSION,
+            removed_bytes: removed.iter().map(|one| one.bytes).sum(),
+            removed,
+            kept: found.kept,
+            kept_bytes: found.kept_bytes,
+        })
+    }
+
+    /// The mailbox that a caller inside an agent is bound to; nothing for a person.
+    fn own_mailbox(&mut self, caller: &Caller) -> Result<Option<Mailbox>, ApiError> {
+        let own = self.caller_session(caller)?;
+        Ok(own.filter(|_| self.is_inside_agent(caller) || caller.agent.is_some()).map(Mailbox::Session))
+    }
+
+    /// An artifact by what was typed, with the messages that refer to it, newest first.
+    ///
+    /// Inside an agent the beginning of a hash means only what its own session's mail refers to; a whole hash is known by whoever had the
+    /// content or the message.
+    fn find_artifact(&mut self, typed: &str, caller: &Caller) -> Result<(Hash, Vec<Reference>), ApiError> {
+        let unknown = || ApiError::new(ErrorCode::UnknownArtifact, format!("no artifact is {typed:?}"));
+        let own = self.own_mailbox(caller)?;
+        let whole = parse_hash(typed);
+        let digits = typed.to_ascii_lowercase();
+        if whole.is_none()
+            && (digits.len() < LEAST_HASH_CHARACTERS || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        {
+            return Err(unknown().hint(format!(
+                "give at least {LEAST_HASH_CHARACTERS} digits of its hash: penpal artifact list"
+            )));
+        }
+        let prefix: Vec<u8> = match whole {
+            Some(hash) => hash.as_bytes().to_vec(),
+            None => digits
+                .as_bytes()
+                .chunks_exact(2)
+                .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+                .collect(),
+        };
+        let mut references = self.references(&prefix)?;
+        references.retain(|reference| {
+            let shown = own.is_none_or(|own| whole.is_some() || self.concerns(reference.mail, own));
+            shown && hash_text(&reference.hash).starts_with(&digits)
+        });
+        let mut hashes: BTreeSet<Hash> = references.iter().map(|reference| reference.hash).collect();
+        if own.is_none() || whole.is_some() {
+            let contents = self.content_rows()?;
+            hashes.extend(contents.into_keys().filter(|hash| hash_text(hash).starts_with(&digits)));
+        }
+        let mut found = hashes.iter();
+        match (found.next(), found.next()) {
+            (None, _) => Err(unknown()),
+            (Some(hash), None) => {
+                references.sort_by_key(|reference| std::cmp::Reverse(reference.row.since_ms));
+                Ok((*hash, references))
+            }
+            (Some(_), Some(_)) => {
+                let message = format!("{} artifacts begin with {digits}", count(hashes.len()));
+                let candidates = hashes.iter().take(8).map(hash_text).collect();
+                Err(ApiError::new(ErrorCode::AmbiguousArtifact, message).candidates(candidates))
+            }
+        }
+    }
+
+    /// References for a message to a mailbox on this machine, which shares the shelf.
+    pub(super) fn attach(
+        &self,
+        attached: &[Attached],
+    ) -> Result<Option<List<ArtifactRef, MAX_ARTIFACTS>>, ApiError> {
+        if attached.is_empty() {
+            return Ok(None);
+        }
+        let mut list = Vec::new();
+        for one in attached {
+            let hash = parse_hash(&one.hash);
+            let hash = hash.ok_or_else(|| {
+                ApiError::new(ErrorCode::Usage, format!("{:?} is no hash of 64 hexadecimal digits", one.hash))
+            })?;
+            let content = self.content_row(&hash)?.ok_or_else(|| {
+                let message = format!("the content of {} is not here", one.hash);
+                ApiError::new(ErrorCode::UnknownArtifact, message)
+            })?;
+            list.push(ArtifactRef {
+                hash,
+                bytes: content.bytes,
+                name: Text::truncated(&one.name),
+                media: None,
+                blob: BlobId::from_bytes([0; 16]),
+                relay: Text::default(),
+                token: Capability::from_bytes([0; 32]),
+                key: Capability::from_bytes([0; 32]),
+            });
+        }
+        let list = List::new(list).map_err(|error| {
+            let message =
+                format!("{} files are too many for one message, at most {MAX_ARTIFACTS} can go", error.got);
+            ApiError::new(ErrorCode::Usage, message)
+        })?;
+        Ok(Some(list))
+    }
+}
+
+fn row_of(reference: &Reference, here: bool) -> ArtifactRow {
+    let artifact = &reference.row.artifact;
+    ArtifactRow {
+        hash: hash_text(&reference.hash),
+        name: artifact.name.as_str().to_owned(),
+        bytes: artifact.bytes,
+        here,
+        messages: 0,
+        from: Vec::new(),
+        since_ms: reference.row.since_ms,
+    }
+}

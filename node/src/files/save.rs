@@ -1,0 +1,186 @@
+//! Writes a content where a person wants it: whole and verified, or not at all.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use penpal_local_api::artifact::{Got, parse_hash};
+use penpal_local_api::error::{ApiError, ErrorCode};
+
+use super::{BLOCK_BYTES, OnProgress, failed, safe_name};
+
+/// Where a content goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Save<'s> {
+    /// A file, or a folder in which it gets its own name; the present folder when absent.
+    pub(crate) output: Option<&'s Path>,
+    /// Replaces a file that exists.
+    pub(crate) force: bool,
+}
+
+/// Copies a content out and gives the path of the new file: mode 0600, never through a link, nothing replaced unless forced, and
+/// visible under its name only after its hash was compared.
+///
+/// # Errors
+/// [`ErrorCode::FileExists`], [`ErrorCode::ArtifactDamaged`], [`ErrorCode::DiskFull`], [`ErrorCode::BadFile`].
+pub(crate) fn save(got: &Got, to: &Save<'_>, progress: OnProgress<'_>) -> Result<PathBuf, ApiError> {
+    let target = target(got, to.output)?;
+    let exists = std::fs::symlink_metadata(&target);
+    if exists.is_ok() && !to.force {
+        return Err(exists_already(&target));
+    }
+    if exists.is_ok_and(|found| found.is_dir()) {
+        return Err(super::bad_file(&target, "is a folder"));
+    }
+    let source = Path::new(&got.path);
+    let mut content = File::open(source).map_err(|error| failed(source, &error))?;
+    let temporary = Temporary::beside(&target)?;
+    temporary.fill(got, &mut content, progress)?;
+    temporary.publish(&target, to.force)?;
+    Ok(target)
+}
+
+fn target(got: &Got, output: Option<&Path>) -> Result<PathBuf, ApiError> {
+    let target = match output {
+        None => PathBuf::from(safe_name(&got.name)),
+        Some(path) if path.is_dir() => path.join(safe_name(&got.name)),
+        Some(path) => path.to_owned(),
+    };
+    std::path::absolute(&target).map_err(|error| failed(&target, &error))
+}
+
+fn exists_already(target: &Path) -> ApiError {
+    ApiError::new(ErrorCode::FileExists, format!("{} exists", target.display()))
+}
+
+/// A file that nobody sees yet; removed when dropped, unless it was published.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn beside(target: &Path) -> Result<Self, ApiError> {
+        let folder = target.parent().unwrap_or(Path::new("/"));
+        let number = getrandom::u64().map_err(|error| super::bad_file(target, &error.to_string()))?;
+        let path = folder.join(format!(".penpal-{number:016x}.part"));
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        made.map_err(|error| failed(target, &error))?;
+        Ok(Self { path })
+    }
+
+    fn fill(&self, got: &Got, content: &mut File, progress: OnProgress<'_>) -> Result<(), ApiError> {
+        let wrong = || ApiError::new(ErrorCode::ArtifactDamaged, "the content is not what its hash says");
+        let mut file =
+            OpenOptions::new().write(true).open(&self.path).map_err(|error| failed(&self.path, &error))?;
+        let mut hasher = blake3::Hasher::new();
+        let mut block = vec![0; BLOCK_BYTES];
+        let mut bytes: u64 = 0;
+        loop {
+            let got = match content.read(&mut block) {
+                Ok(got) => got,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(&self.path, &error)),
+            };
+            let Some(part) = block.get(..got).filter(|part| !part.is_empty()) else { break };
+            hasher.update(part);
+            file.write_all(part).map_err(|error| failed(&self.path, &error))?;
+            bytes = bytes.saturating_add(u64::try_from(got).unwrap_or_default());
+            progress(bytes);
+        }
+        let expected = parse_hash(&got.hash).ok_or_else(wrong)?;
+        if hasher.finalize().as_bytes() != expected.as_bytes() || bytes != got.bytes {
+            return Err(wrong());
+        }
+        file.sync_all().map_err(|error| failed(&self.path, &error))
+    }
+
+    fn publish(&self, target: &Path, force: bool) -> Result<(), ApiError> {
+        let published = if force {
+            std::fs::rename(&self.path, target)
+        } else {
+            // A link fails where a name exists, on every file system that has links: nothing is replaced in between.
+            std::fs::hard_link(&self.path, target)
+        };
+        match published {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists_already(target)),
+            // A file system without links: the check before is all there is.
+            Err(_) if !force && std::fs::symlink_metadata(target).is_err() => {
+                std::fs::rename(&self.path, target).map_err(|error| failed(target, &error))
+            }
+            Err(error) => Err(failed(target, &error)),
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Gone already when it was published by a rename.
+        let removed = std::fs::remove_file(&self.path);
+        drop(removed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn got(folder: &Path, name: &str, text: &str) -> Got {
+        let path = folder.join("content");
+        fs::write(&path, text).unwrap();
+        let hash = blake3::hash(b"text").to_hex().to_string();
+        let path = path.to_string_lossy().into_owned();
+        Got { v: 1, hash, name: name.to_owned(), bytes: 4, path }
+    }
+
+    fn left(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_content_is_saved_under_a_safe_name_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        fs::create_dir(&out).unwrap();
+        let to = Save { output: Some(&out), force: false };
+        let saved = save(&got(folder.path(), "../../.x\u{202e}y", "text"), &to, &mut |_| {}).unwrap();
+        assert_eq!(saved, out.join("_xy"));
+        assert_eq!(fs::metadata(&saved).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(left(&out), ["_xy"]);
+    }
+
+    #[test]
+    fn nothing_is_replaced_unless_forced_and_no_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, victim) = (folder.path().join("out"), folder.path().join("victim"));
+        fs::write(&victim, "mine").unwrap();
+        std::os::unix::fs::symlink(&victim, &out).unwrap();
+        let content = got(folder.path(), "x", "text");
+        let error = save(&content, &Save { output: Some(&out), force: false }, &mut |_| {}).unwrap_err();
+        assert_eq!(error.code, ErrorCode::FileExists);
+        save(&content, &Save { output: Some(&out), force: true }, &mut |_| {}).unwrap();
+        assert_eq!((fs::read(&victim).unwrap(), fs::read(&out).unwrap()), (b"mine".into(), b"text".into()));
+        assert!(!fs::symlink_metadata(&out).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_damaged_content_is_never_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["texx", "tex", "textt", ""] {
+            let content = got(folder.path(), "x", text);
+            let out = folder.path().join("out");
+            let error = save(&content, &Save { output: Some(&out), force: false }, &mut |_| {}).unwrap_err();
+            assert_eq!(error.code, ErrorCode::ArtifactDamaged, "{text:?}");
+            assert_eq!(left(folder.path()), ["content"]);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Where the contents of artifacts lie: one file each, named by its hash.
+//!
+//! ```text
+//! <home>/artifacts/content/<hash>     whole, verified, never written again
+//! <home>/artifacts/incoming/<random>  being copied in by a client
+//! ```
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use penpal_local_api::artifact::{hash_text, parse_hash};
+use penpal_local_api::home::Home;
+use penpal_protocol::ids::Hash;
+
+/// After so long a copy in the folder for incoming files belongs to nobody any more.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// The contents of a node, as its engine moves them. Only the engine adds and removes: so no content goes while it is being put.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    content: PathBuf,
+    incoming: PathBuf,
+}
+
+impl Shelf {
+    /// The shelf of a home. Touches nothing.
+    #[must_use]
+    pub fn of(home: &Home) -> Self {
+        Self { content: home.artifacts().join("content"), incoming: home.incoming() }
+    }
+
+    /// Where a content lies, or would.
+    #[must_use]
+    pub fn path(&self, hash: &Hash) -> PathBuf {
+        self.content.join(hash_text(hash))
+    }
+
+    /// Takes a synced copy out of the folder for incoming files, durably. Of a content that is here already the copy is dropped.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when there is no such copy, [`io::ErrorKind::InvalidData`] when it has another length or is no plain
+    /// file; and the system's.
+    pub fn adopt(&self, incoming: &str, hash: &Hash, bytes: u64) -> io::Result<()> {
+        if incoming.contains('/') || incoming.starts_with('.') || incoming.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.take(&self.incoming.join(incoming), hash, bytes)
+    }
+
+    /// As [`Self::adopt`], of any file in the same file system.
+    ///
+    /// # Errors
+    /// As [`Self::adopt`].
+    pub fn take(&self, from: &Path, hash: &Hash, bytes: u64) -> io::Result<()> {
+        let found = fs::symlink_metadata(from)?;
+        if !found.is_file() || found.len() != bytes {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        private_folder(&self.content)?;
+        let place = self.path(hash);
+        if fs::symlink_metadata(&place).is_ok_and(|there| there.is_file() && there.len() == bytes) {
+            return fs::remove_file(from);
+        }
+        fs::set_permissions(from, Permissions::from_mode(0o400))?;
+        fs::rename(from, &place)?;
+        File::open(&self.content)?.sync_all()
+    }
+
+    /// Removes a content. One that is not there is fine.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remove(&self, hash: &Hash) -> io::Result<()> {
+        match fs::remove_file(self.path(hash)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes what no row speaks of: contents whose step was never durable, and copies that nobody finished.
+    pub fn sweep(&self, mut is_known: impl FnMut(&Hash) -> bool) {
+        for entry in fs::read_dir(&self.content).into_iter().flatten().flatten() {
+            let hash = entry.file_name().to_str().and_then(parse_hash);
+            // What was put there by somebody else stays.
+            if let Some(hash) = hash.filter(|hash| !is_known(hash)) {
+                report(self.remove(&hash));
+            }
+        }
+        let now = SystemTime::now();
+        for entry in fs::read_dir(&self.incoming).into_iter().flatten().flatten() {
+            let modified = entry.metadata().and_then(|found| found.modified());
+            let age = modified.ok().and_then(|at| now.duration_since(at).ok());
+            if age.is_some_and(|age| age > ABANDONED) {
+                report(fs::remove_file(entry.path()));
+            }
+        }
+    }
+}
+
+fn report(removed: io::Result<()>) {
+    if let Err(error) = removed {
+        tracing::warn!(%error, "a file that nobody needs cannot be removed");
+    }
+}
+
+/// Makes a folder that only its owner can use.
+pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf() -> (tempfile::TempDir, Shelf) {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path());
+        private_folder(&home.incoming()).unwrap();
+        (folder, Shelf::of(&home))
+    }
+
+    fn hash(byte: u8) -> Hash {
+        Hash::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn the_same_content_is_one_file() {
+        let (_folder, shelf) = shelf();
+        for name in ["a", "b"] {
+            fs::write(shelf.incoming.join(name), "text").unwrap();
+            shelf.adopt(name, &hash(1), 4).unwrap();
+            assert!(!shelf.incoming.join(name).exists());
+        }
+        assert_eq!(fs::read(shelf.path(&hash(1))).unwrap(), b"text");
+        assert_eq!(fs::metadata(shelf.path(&hash(1))).unwrap().permissions().mode() & 0o777, 0o400);
+        shelf.remove(&hash(1)).unwrap();
+        shelf.remove(&hash(1)).unwrap();
+        assert!(!shelf.path(&hash(1)).exists());
+    }
+
+    #[test]
+    fn only_plain_files_of_the_folder_and_the_said_length_are_taken() {
+        let (folder, shelf) = shelf();
+        fs::write(folder.path().join("secret"), "text").unwrap();
+        std::os::unix::fs::symlink(folder.path().join("secret"), shelf.incoming.join("link")).unwrap();
+        fs::write(shelf.incoming.join("long"), "longer").unwrap();
+        for name in ["../secret", "../../secret", "link", "long", ".", "..", "", "absent"] {
+            assert!(shelf.adopt(name, &hash(1), 4).is_err(), "{name}");
+        }
+        assert!(folder.path().join("secret").exists() && !shelf.path(&hash(1)).exists());
+    }
+
+    #[test]
+    fn what_no_row_speaks_of_goes_and_what_is_not_ours_stays() {
+        let (_folder, shelf) = shelf();
+        for byte in 1..=2 {
+            fs::write(shelf.incoming.join("x"), "text").unwrap();
+            shelf.adopt("x", &hash(byte), 4).unwrap();
+        }
+        fs::write(shelf.content.join("notes.txt"), "mine").unwrap();
+        fs::write(shelf.incoming.join("young"), "being copied").unwrap();
+        shelf.sweep(|known| *known == hash(1));
+        assert!(shelf.path(&hash(1)).exists() && !shelf.path(&hash(2)).exists());
+        assert!(shelf.content.join("notes.txt").exists() && shelf.incoming.join("young").exists());
+    }
+}
