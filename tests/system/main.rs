@@ -11,6 +11,7 @@ mod first_minutes;
 mod frozen;
 mod hooks;
 mod local;
+mod logs;
 mod mcp;
 mod operator;
 mod persons;

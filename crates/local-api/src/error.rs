@@ -17,19 +17,35 @@ pub struct ApiError {
     /// What was perhaps meant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<String>,
+    /// Name under which logs have it, for quoting: of an exchange with a relay, in the relay's log too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 impl ApiError {
     /// A failure with the usual remedy of its code as hint.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: Some(code.remedy().to_owned()), candidates: Vec::new() }
+        Self {
+            code,
+            message: message.into(),
+            hint: Some(code.remedy().to_owned()),
+            candidates: Vec::new(),
+            request: None,
+        }
     }
 
     /// The same failure with another hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure with the name under which logs have it.
+    #[must_use]
+    pub fn request(mut self, request: Option<String>) -> Self {
+        self.request = request;
         self
     }
 
@@ -133,6 +149,24 @@ error_codes! {
     NoAccount, "no-account", 4, "There is no account; only sessions on this machine can be reached.", "penpal contact add CODE";
     NotInTime, "not-in-time", 5, "Accepted, but what was waited for did not come in time.", "do not send again; penpal trace ID";
     Internal, "internal", 70, "A defect of penpal.", "penpal daemon logs; please report it";
+}
+
+impl ErrorCode {
+    /// Whether it tells what a relay answered.
+    #[must_use]
+    pub fn is_said_by_relay(self) -> bool {
+        [
+            Self::HandleTaken,
+            Self::NeedsToken,
+            Self::RelayRefused,
+            Self::RelayVersion,
+            Self::InviteUsed,
+            Self::InviteExpired,
+            Self::InviteGone,
+            Self::ContactGone,
+        ]
+        .contains(&self)
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,10 @@ A command that fails with one of these codes prints one line of fact and a `hint
 `{\"v\":1,\"error\":{\"code\":…,\"message\":…,\"hint\":…,\"candidates\":[…]}}` on standard output; `hint` and `candidates` are left out when there are
 none. The local API answers failures in the same shape. The hint of a failure may be more exact than the usual remedy below.
 
+What a relay refused, and every defect, has a name that can be quoted: `request: m4x9q2-17` on standard error, `\"request\"` in JSON. `penpal daemon logs` has a line with
+it, which says what was asked and what was answered; of a refusal the relay's log has one too, with the same name, so that whoever runs the relay finds it without
+being told an account. Nobody can read anything else from the name.
+
 ## Exit statuses of `penpal`
 
 | status | means |

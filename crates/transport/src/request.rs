@@ -79,15 +79,27 @@ impl Connection {
         max_response: u32,
         wait: Duration,
     ) -> Result<Frame, RequestError> {
+        self.request_with_name(frame, max_response, wait).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, with the name of the exchange beside the answer: see [`Connection::exchange`].
+    pub async fn request_with_name(
+        &self,
+        frame: &Frame,
+        max_response: u32,
+        wait: Duration,
+    ) -> Result<(Frame, String), RequestError> {
         let exchange = async {
             let (mut writer, mut reader) = self.open_bi(max_response).await?;
+            let stream = writer.stream();
             writer.push_frame(frame)?;
             // A peer may answer without having read everything: its refusal is in the answer, not in the write.
             match writer.finish().await {
                 Ok(()) | Err(WriteError::Stopped { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            reader.read().await?.ok_or(RequestError::Empty)
+            let answer = reader.read().await?.ok_or(RequestError::Empty)?;
+            Ok((answer, self.exchange(stream)))
         };
         timeout(wait, exchange).await.unwrap_or(Err(RequestError::TimedOut { waited: wait }))
     }

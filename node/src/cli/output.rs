@@ -79,6 +79,9 @@ impl Output {
         if let Some(hint) = &error.hint {
             self.remark(format_args!("{} {}", self.paint("36", "hint:"), clean(hint)));
         }
+        if let Some(request) = &error.request {
+            self.remark(format_args!("{} {}", self.dim("request:"), clean(request)));
+        }
     }
 
     /// Asks one line of a person. `None` when there is nobody to ask.

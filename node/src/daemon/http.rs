@@ -174,8 +174,18 @@ async fn call(
         Some(Err(error)) => {
             Err(ApiError::new(ErrorCode::Usage, format!("request of {name:?} cannot be read: {error}")))
         }
-        Some(Ok(call)) => engine.call(call).await,
+        Some(Ok(call)) => engine.call(call).await.map_err(|error| named(&name, error)),
     })
+}
+
+/// Gives a failure that is nobody's wish a name, and the log a line with it.
+fn named(method: &str, error: ApiError) -> ApiError {
+    if error.request.is_some() || error.code != ErrorCode::Internal {
+        return error;
+    }
+    let name = format!("{:08x}", getrandom::u32().unwrap_or_default());
+    tracing::error!(request = name, method, "a call failed: {}", error.message);
+    error.request(Some(name))
 }
 
 fn answer(outcome: Result<Vec<u8>, ApiError>) -> Response {

@@ -137,7 +137,8 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
         say("ready");
         leave_output();
     }
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), home = %home.path().display(), "the node runs");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "the node runs");
+    tracing::debug!(home = %home.path().display(), "its home");
 
     while let Some(directive) = directives.recv().await {
         match directive {

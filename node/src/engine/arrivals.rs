@@ -109,7 +109,8 @@ impl Engine {
         })?;
         let peer = self.contacts.peer(&opener).ok_or(Unopened::Foreign)?;
         let verified = parsed.verify(&me, peer.manifest, self.now.wall_ms).map_err(|error| {
-            tracing::warn!(contact = ?opener.contact, %error, "a message does not verify");
+            tracing::warn!(%error, "a message does not verify");
+            tracing::debug!(contact = ?opener.contact, "it came from here");
             nothing("not-verified")
         })?;
         let (key, body) = (verified.key_id, verified.body);
@@ -150,7 +151,8 @@ impl Engine {
                     }
                     Ok(Heard::Ignored) => return Verdict::Ignored,
                     Err(error) => {
-                        tracing::warn!(contact = ?opener.contact, %error, "a control message is refused");
+                        tracing::warn!(%error, "a control message is refused");
+                        tracing::debug!(contact = ?opener.contact, "it came from here");
                         let from = Some(Peer::new(body.from, body.from_device)).filter(|_| !boot);
                         return refused(from, Some(&body), "control-refused", self.now.wall_ms);
                     }

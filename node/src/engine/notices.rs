@@ -52,7 +52,8 @@ pub(super) struct Notices(VecDeque<Noted>);
 
 impl Notices {
     pub(super) fn add(&mut self, now_ms: u64, holds: Holds, text: String) {
-        tracing::info!(text, "notice");
+        tracing::info!("a notice for whoever looks at status");
+        tracing::debug!(text, "notice");
         self.0.retain(|known| known.text != text);
         self.0.push_back(Noted { at_ms: now_ms, holds, text });
         if self.0.len() > MAX_NOTICES {

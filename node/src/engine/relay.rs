@@ -53,7 +53,10 @@ impl Engine {
                     self.home_event(*event);
                 }
             }
-            LinkEvent::Answer { token, answer } => {
+            LinkEvent::Answer { token, answer, refused } => {
+                if refused.is_some() {
+                    self.waiting.refused = refused;
+                }
                 if let Some(what) = self.links.answered(token) {
                     self.answered(&what, answer.map(|answer| *answer));
                 }
@@ -233,7 +236,8 @@ impl Engine {
                 let text = "this node is older than what the relay knows of it: restored from a backup. It takes fresh keys";
                 self.notice(Holds::Always, text.to_owned());
                 let incarnation = self.delivery.handle_rolled_back(&mut delivery_step!(self));
-                tracing::warn!(?incarnation, "rolled back");
+                tracing::warn!("rolled back");
+                tracing::debug!(?incarnation, "new incarnation");
                 self.hello();
             }
             Verdict::Clone => self.cloned(),

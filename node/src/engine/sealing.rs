@@ -170,7 +170,7 @@ impl Engine {
     pub(super) fn publish_prekey(&mut self, key: KeyId, issued_ms: u64) {
         let Some(device) = self.contacts.account().map(|me| me.device) else { return };
         let Some(own) = self.vault.receive.key(&key) else {
-            tracing::error!(?key, "the seed of a prekey is missing");
+            tracing::error!("the seed of a prekey is missing");
             return;
         };
         let bundle = Bundle {

@@ -79,6 +79,8 @@ pub(super) struct Waiting {
     pub(super) parked: Vec<Parked>,
     /// What the contact machine said in this step.
     pub(super) heard: Vec<Notice>,
+    /// Name of the exchange in which a relay refused something in this step.
+    pub(super) refused: Option<String>,
     /// Why the home link failed, since it was last up.
     pub(super) trouble: Option<Trouble>,
 }

@@ -103,7 +103,8 @@ impl Engine {
     pub(super) fn wake_tried(&mut self, wake: WakeId, ok: bool) {
         let Some((session, lease)) = self.waking.pushed.get(&wake).cloned() else { return };
         if !ok {
-            tracing::info!(session = %session.to_text(), "a wake failed");
+            tracing::info!("a wake failed");
+            tracing::debug!(session = %session.to_text(), "it was of this session");
             if let Some(id) = lease.split('.').next().and_then(|id| id.parse().ok()) {
                 self.delivery.give_back(LeaseId(id), &mut delivery_step!(self));
             }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::connection;
+use super::{Common, Refusals};
 use crate::engine::{Inbox, Input};
 use crate::metrics::Metrics;
 
@@ -34,6 +35,7 @@ pub(crate) struct Accepting {
 /// Takes connections until told to stop; then lets the engine finish what it has, and closes them all with a reason.
 pub(crate) async fn accept(mut what: Accepting) {
     let last = AtomicU64::new(0);
+    let common = Arc::new(Common { chain: Arc::clone(&what.chain), refusals: Refusals::default() });
     let mut connections = JoinSet::new();
     loop {
         // New connections last: the others end, however many knock.
@@ -45,7 +47,7 @@ pub(crate) async fn accept(mut what: Accepting) {
                 let Some(accepted) = accepted else { break };
                 what.metrics.handshakes(&what.listener.stats());
                 let conn = ConnId(last.fetch_add(1, Ordering::Relaxed) + 1);
-                connections.spawn(connection::serve(accepted, conn, Arc::clone(&what.inbox), Arc::clone(&what.chain)));
+                connections.spawn(connection::serve(accepted, conn, Arc::clone(&what.inbox), Arc::clone(&common)));
             }
             // Attempts that are refused end no wait above: they are counted when somebody looks.
             () = tokio::time::sleep(COUNT_PAUSE) => what.metrics.handshakes(&what.listener.stats()),

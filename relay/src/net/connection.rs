@@ -9,6 +9,7 @@ use penpal_relay_core::{AddressPrefix, CloseReason, ConnId};
 use penpal_transport::{Accepted, CloseCode, Connection, Frame, FrameWriter, WriteError};
 use tokio::task::JoinSet;
 
+use super::Common;
 use super::outbox::{Deposits, Outbox};
 use super::stream;
 use crate::engine::{Inbox, Input};
@@ -34,7 +35,7 @@ enum End {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(accepted: Accepted, conn: ConnId, inbox: Arc<Inbox>, chain: Arc<[u8]>) {
+pub(super) async fn serve(accepted: Accepted, conn: ConnId, inbox: Arc<Inbox>, common: Arc<Common>) {
     let Accepted { connection, outgoing } = accepted;
     let outbox = Arc::new(Outbox::default());
     let connected = Input::Connected {
@@ -48,7 +49,7 @@ pub(super) async fn serve(accepted: Accepted, conn: ConnId, inbox: Arc<Inbox>, c
     }
     // From here on the engine knows the connection and must be told of its end, also when this task is cancelled.
     let _farewell = Farewell { conn, inbox: Arc::clone(&inbox) };
-    let (reason, code) = match run(&connection, conn, &inbox, &outbox, &chain, outgoing).await {
+    let (reason, code) = match run(&connection, conn, &inbox, &outbox, &common, outgoing).await {
         End::Close(CloseReason::Replaced) => {
             ("a newer connection of this device took over", CloseCode::Replaced)
         }
@@ -79,7 +80,7 @@ async fn run(
     conn: ConnId,
     inbox: &Arc<Inbox>,
     outbox: &Arc<Outbox>,
-    chain: &Arc<[u8]>,
+    common: &Arc<Common>,
     mut delivery: FrameWriter,
 ) -> End {
     let mut deposits: Option<Deposits> = None;
@@ -135,8 +136,8 @@ async fn run(
             stream = connection.accept_bi(MAX_PAYLOAD) => {
                 let Ok((writer, reader)) = stream else { return End::Lost };
                 let connection = connection.clone();
-                let (inbox, outbox, chain) = (Arc::clone(inbox), Arc::clone(outbox), Arc::clone(chain));
-                let stream = stream::Stream { connection, conn, inbox, outbox, chain };
+                let (inbox, outbox, common) = (Arc::clone(inbox), Arc::clone(outbox), Arc::clone(common));
+                let stream = stream::Stream { connection, conn, inbox, outbox, common };
                 streams.spawn(stream.serve(writer, reader));
             }
             Some(ended) = streams.join_next(), if !streams.is_empty() => {

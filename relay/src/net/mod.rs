@@ -3,7 +3,20 @@
 mod accept;
 mod connection;
 mod outbox;
+mod refusals;
 mod stream;
+
+use std::sync::Arc;
 
 pub(crate) use accept::{Accepting, accept};
 pub(crate) use outbox::Outbox;
+use refusals::Refusals;
+
+/// What all connections share.
+#[derive(Debug)]
+struct Common {
+    /// The chain of the relay's keys, which changes only between two runs.
+    chain: Arc<[u8]>,
+    /// What was refused lately.
+    refusals: Refusals,
+}

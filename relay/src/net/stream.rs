@@ -10,6 +10,7 @@ use penpal_transport::{CloseCode, Connection, Frame, FrameReader, FrameWriter};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::Common;
 use super::outbox::{Deposits, Outbox};
 use crate::engine::{Inbox, Input};
 
@@ -37,8 +38,7 @@ pub(super) struct Stream {
     pub(super) inbox: Arc<Inbox>,
     /// Where a deposits stream's answering side goes.
     pub(super) outbox: Arc<Outbox>,
-    /// The chain of the relay's keys, which changes only between two runs.
-    pub(super) chain: Arc<[u8]>,
+    pub(super) common: Arc<Common>,
 }
 
 impl Stream {
@@ -60,7 +60,7 @@ impl Stream {
         if first.kind == FrameKind::Deposit.number() {
             self.deposits(first, writer, reader).await
         } else if first.kind == FrameKind::GetKeyChain.number() && first.payload.is_empty() {
-            if writer.push(FrameKind::KeyChain.number(), &self.chain).is_ok() {
+            if writer.push(FrameKind::KeyChain.number(), &self.common.chain).is_ok() {
                 // A client that does not want its answer is its own affair.
                 writer.finish().await.ok();
             }
@@ -84,6 +84,7 @@ impl Stream {
                 }
             }
         };
+        self.common.refusals.note(&self.connection, writer.stream(), frame.kind, &answer);
         if writer.push(answer.kind().number(), &answer.encode()).is_ok() {
             // A client that does not want its answer is its own affair.
             writer.finish().await.ok();

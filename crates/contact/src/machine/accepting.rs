@@ -267,7 +267,8 @@ impl Contacts {
         }
         let name = row.name.clone();
         if let Some(safety) = self.safety(row.manifest.0.root()) {
-            tracing::info!(contact = ?contact, "connected");
+            tracing::info!("a contact is connected");
+            tracing::debug!(?contact, "connected");
             self.notify(Notice::Connected { contact, name, safety });
         }
         self.queue.push_back(Command::RouteChanged(contact));

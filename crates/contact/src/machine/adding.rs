@@ -176,7 +176,8 @@ impl Contacts {
         match open_record(&secrets.keys, &adding.inviter, sealed, step.now.wall_ms) {
             Ok(record) => self.prepare_request(id, &record, step),
             Err(error) => {
-                tracing::warn!(invite = ?id, %error, "invite record refused");
+                tracing::warn!(%error, "an invite's record is refused");
+                tracing::debug!(invite = ?id, "it was of this invite");
                 self.fail_adding(id, AddFailure::Record(error));
             }
         }
@@ -191,7 +192,7 @@ impl Contacts {
             Ok(Some(prepared)) => prepared,
             Ok(None) => return self.set_step(id, AddStep::Publishing, step),
             Err(error) => {
-                tracing::error!(invite = ?id, %error, "invite request cannot be sealed");
+                tracing::error!(%error, "an invite's request cannot be sealed");
                 return self.fail_adding(id, AddFailure::Incompatible);
             }
         };
@@ -261,7 +262,8 @@ impl Contacts {
         let name = adding.prepared.as_ref().map(|prepared| prepared.name.clone());
         self.set_step(id, AddStep::Waiting, step);
         if let Some(name) = name {
-            tracing::info!(invite = ?id, "request stored at the relay");
+            tracing::info!("a request is stored at the relay");
+            tracing::debug!(invite = ?id, "a request is stored at the relay");
             self.notify(Notice::RequestStored { invite: id, name });
         }
     }

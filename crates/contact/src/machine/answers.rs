@@ -83,7 +83,8 @@ impl Contacts {
         {
             self.account_refused(code);
         }
-        tracing::warn!(?job, answer = ?answer.kind(), "unexpected answer of a relay");
+        tracing::warn!(answer = ?answer.kind(), "unexpected answer of a relay");
+        tracing::debug!(?job, "it was to this");
         self.fetch_failed(job);
         self.jobs.pause(job, step.now.mono, Why::Refused);
     }

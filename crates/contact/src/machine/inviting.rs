@@ -224,8 +224,10 @@ impl Contacts {
         let secrets = self.secrets.get(&id)?;
         let one_time = Arc::new(ReceiveKey::expand(secrets.entry.one_time.clone()?));
         let now_ms = step.now.wall_ms;
-        let refused =
-            |error: &dyn std::fmt::Display| tracing::warn!(invite = ?id, %error, "invite request refused");
+        let refused = |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, "an invite's request is refused");
+            tracing::debug!(invite = ?id, "it was of this invite");
+        };
         let verified = open_request(&secrets.keys, &invite.record_hash, &one_time, sealed, now_ms)
             .inspect_err(|error| refused(error))
             .ok()?;
@@ -262,7 +264,8 @@ impl Contacts {
         self.jobs.drop_unless_asked(Job::AskInvite(id));
         let accepted = auto_accept && self.accept_invite(id, true, step).is_ok();
         if let Some(safety) = safety {
-            tracing::info!(contact = ?contact, accepted, "invite used");
+            tracing::info!(accepted, "an invite was used");
+            tracing::debug!(?contact, "an invite was used");
             self.notify(Notice::Requested { invite: id, contact, name, safety, accepted });
         }
     }

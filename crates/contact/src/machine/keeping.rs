@@ -153,7 +153,8 @@ impl Contacts {
         row.trust = Trust::Verified;
         row.changed = None;
         row.held = false;
-        tracing::info!(contact = ?contact, "verified");
+        tracing::info!("a contact was verified");
+        tracing::debug!(?contact, "verified");
         self.changed_standing(contact, step);
         Ok(())
     }
@@ -225,7 +226,8 @@ impl Contacts {
             self.queue.push_back(Command::ContactEnded(contact));
             self.rotate_profile_key(step);
         }
-        tracing::info!(contact = ?contact, "removed");
+        tracing::info!("a contact was removed");
+        tracing::debug!(?contact, "removed");
         self.settle(step);
         let at_relay = !self.retired_edges.values().any(|edge| edge.contact == contact);
         Ok(Removed { contact, at_relay })
@@ -292,7 +294,8 @@ impl Contacts {
         row.trust = Trust::Changed;
         row.changed = Some(why);
         let name = row.name.clone();
-        tracing::warn!(contact = ?contact, ?why, "contact's key does not add up");
+        tracing::warn!(?why, "a contact's key does not add up");
+        tracing::debug!(?contact, "its key does not add up");
         self.touch(RowKey::Contact(contact));
         self.notify(Notice::KeyChanged { contact, name, why });
         self.queue.push_back(Command::RouteChanged(contact));

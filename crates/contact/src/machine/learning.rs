@@ -238,7 +238,8 @@ impl Contacts {
     }
 
     fn tell_refused_manifest(&mut self, contact: Fingerprint, error: &ManifestError) {
-        tracing::warn!(contact = ?contact, %error, "manifest not taken");
+        tracing::warn!(%error, "a contact's manifest is not taken");
+        tracing::debug!(?contact, "it was of this contact");
         let Some(row) = self.contacts.get(&contact) else { return };
         let name = row.name.clone();
         if matches!(error, ManifestError::Rollback { .. }) {

@@ -132,7 +132,8 @@ impl Contacts {
                 return;
             }
         };
-        tracing::info!(handle = %answer.handle, relay = %asked.relay.0.at, "registered");
+        tracing::info!("registered");
+        tracing::debug!(handle = %answer.handle, relay = %asked.relay.0.at, "registered");
         self.own = Some(Own {
             account: answer.account,
             slot: answer.slot,
@@ -196,7 +197,8 @@ impl Contacts {
     /// Forgets an account that the relay took back before anything came of it.
     fn forget_account(&mut self) {
         let Some(own) = self.own.take() else { return };
-        tracing::warn!(handle = %own.handle, "account was taken back");
+        tracing::warn!("the account was taken back");
+        tracing::debug!(handle = %own.handle, "it was this one");
         self.touch(RowKey::Own);
         self.relay_revision = None;
         self.bundle_wanted = false;

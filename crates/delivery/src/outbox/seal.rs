@@ -61,7 +61,7 @@ impl Delivery {
         let mail: Option<MailRecord> = self.ledger.get(step.records, Table::Mail, &mail_key);
         let content = self.ledger.get_bytes(step.records, Table::Content, &mail_key);
         let (Some(mail), Some(content)) = (mail, content) else {
-            tracing::error!(?msg_id, "an owed message has no content");
+            tracing::error!("an owed message has no content");
             self.lane(peer).ready.remove(&place);
             let event = TrailEvent {
                 reason: Some("content-lost".to_owned()),

@@ -76,6 +76,12 @@ impl FrameWriter {
         }
     }
 
+    /// Number of the stream among those that its opener opened: both ends know it.
+    #[must_use]
+    pub fn stream(&self) -> u64 {
+        self.stream.id().index()
+    }
+
     /// Changes the bound of the queue in bytes, headers included; default [`MAX_QUEUED`].
     ///
     /// One frame is always taken by an empty queue, whatever its size.

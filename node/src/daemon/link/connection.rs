@@ -164,9 +164,9 @@ pub(super) async fn serve(
                 None => break Ended::Dropped,
             },
             Some(done) = session.requests.join_next(), if !session.requests.is_empty() => {
-                if let Ok((token, answer)) = done {
+                if let Ok((token, answer, refused)) = done {
                     session.asked.remove(&token);
-                    report(context, LinkEvent::Answer { token, answer: answer.map(Box::new) }).await;
+                    report(context, LinkEvent::Answer { token, answer: answer.map(Box::new), refused }).await;
                 }
             }
             answered = next_deposit_answer(&mut session.deposits), if session.deposits.is_some() => match answered {
@@ -219,7 +219,7 @@ pub(super) async fn unreachable(context: &LinkContext, commands: Vec<LinkCommand
     for command in commands {
         match command {
             LinkCommand::Request { token, .. } => {
-                report(context, LinkEvent::Answer { token, answer: None }).await
+                report(context, LinkEvent::Answer { token, answer: None, refused: None }).await
             }
             LinkCommand::Deposit(deposit) => {
                 report(context, LinkEvent::Deposited { deposit: deposit.deposit, outcome: None }).await;
@@ -232,7 +232,7 @@ pub(super) async fn unreachable(context: &LinkContext, commands: Vec<LinkCommand
 struct Session {
     id: LinkId,
     connection: Connection,
-    requests: JoinSet<(u64, Option<Answer>)>,
+    requests: JoinSet<(u64, Option<Answer>, Option<String>)>,
     asked: BTreeMap<u64, ()>,
     deposits: Option<(FrameWriter, FrameReader)>,
     pending: BTreeMap<DepositId, ()>,
@@ -245,7 +245,10 @@ impl Session {
                 self.asked.insert(token, ());
                 let connection = self.connection.clone();
                 let link = self.id;
-                self.requests.spawn(async move { (token, ask(link, &connection, &request).await) });
+                self.requests.spawn(async move {
+                    let (answer, refused) = ask(link, &connection, &request).await;
+                    (token, answer, refused)
+                });
             }
             LinkCommand::Deposit(deposit) => {
                 self.pending.insert(deposit.deposit, ());
@@ -272,7 +275,7 @@ impl Session {
     async fn unanswered(&mut self, context: &LinkContext) {
         self.requests.abort_all();
         for token in std::mem::take(&mut self.asked).into_keys() {
-            report(context, LinkEvent::Answer { token, answer: None }).await;
+            report(context, LinkEvent::Answer { token, answer: None, refused: None }).await;
         }
         for deposit in std::mem::take(&mut self.pending).into_keys() {
             report(context, LinkEvent::Deposited { deposit, outcome: None }).await;
@@ -280,19 +283,25 @@ impl Session {
     }
 }
 
-async fn ask(link: LinkId, connection: &Connection, request: &Request) -> Option<Answer> {
+/// The answer, and of a refusal the name under which the relay's log has it.
+async fn ask(link: LinkId, connection: &Connection, request: &Request) -> (Option<Answer>, Option<String>) {
     let frame = Frame::new(request.kind().number(), request.encode());
-    match connection.request(&frame, frame_limit(MAX_ANSWER_BYTES), REQUEST_LIMIT).await {
-        Ok(answer) => match Answer::decode(answer.kind, &answer.payload) {
-            Ok(answer) => Some(answer),
+    let asked = connection.request_with_name(&frame, frame_limit(MAX_ANSWER_BYTES), REQUEST_LIMIT).await;
+    match asked {
+        Ok((answer, name)) => match Answer::decode(answer.kind, &answer.payload) {
+            Ok(Answer::Refused(refusal)) => {
+                tracing::info!(request = name, asked = ?request.kind(), code = ?refusal.code, "refused by the relay");
+                (Some(Answer::Refused(refusal)), Some(name))
+            }
+            Ok(answer) => (Some(answer), None),
             Err(error) => {
-                tracing::warn!(?link, kind = ?request.kind(), %error, "an answer cannot be read");
-                None
+                tracing::warn!(?link, request = name, kind = ?request.kind(), %error, "an answer cannot be read");
+                (None, None)
             }
         },
         Err(error) => {
             tracing::debug!(?link, kind = ?request.kind(), %error, "no answer");
-            None
+            (None, None)
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedRecei
             Ok(live) => live,
             Err(trouble) => {
                 machine.dial_failed(&trouble);
-                tracing::info!(trouble = trouble.text(), "no connection to the relay");
+                trouble.note("no connection to the relay");
                 report(&context, LinkEvent::Down { trouble }).await;
                 continue;
             }
@@ -50,7 +50,7 @@ pub(super) async fn run(context: LinkContext, mut commands: mpsc::UnboundedRecei
                 Ended::Lost(trouble) => break trouble,
             }
         };
-        tracing::info!(trouble = trouble.text(), "the connection to the relay ended");
+        trouble.note("the connection to the relay ended");
         machine.lost(&trouble);
         report(&context, LinkEvent::Down { trouble }).await;
         machine.nudge();
@@ -138,7 +138,7 @@ impl Machine {
             match dial(context).await {
                 Ok(live) => return Box::new(live),
                 Err(trouble) => {
-                    tracing::info!(trouble = trouble.text(), "no other connection to the relay");
+                    trouble.note("no other connection to the relay");
                     self.dial_failed(&trouble);
                     // What happened during the dial.
                     self.nudge();

@@ -84,6 +84,8 @@ pub enum LinkEvent {
         token: u64,
         /// The answer, or nothing when the relay could not be asked or did not answer.
         answer: Option<Box<Answer>>,
+        /// Name of the exchange, which the relay's log has too; only of a refusal.
+        refused: Option<String>,
     },
     /// What became of a deposit; nothing when the connection ended first.
     Deposited {
@@ -146,6 +148,18 @@ impl Trouble {
         } else {
             Self::Other { text: format!("cannot reach the relay at {place}: {error}") }
         }
+    }
+
+    /// A word for the log, which names no relay; the text is logged only where more is asked for.
+    fn note(&self, what: &str) {
+        let why = match self {
+            Self::WrongPin { .. } => "another key",
+            Self::Incompatible { .. } => "another version",
+            Self::NoAnswer { .. } => "no answer",
+            Self::Other { .. } => "network or relay",
+        };
+        tracing::info!(why, "{what}");
+        tracing::debug!(trouble = self.text(), "{what}");
     }
 
     /// Whether waiting will hardly help.

@@ -23,11 +23,15 @@ impl Engine {
         let before = self.answers.len();
         let parked = std::mem::take(&mut self.waiting.parked);
         let heard = std::mem::take(&mut self.waiting.heard);
+        let refused = self.waiting.refused.take();
         for one in parked {
             let late = one.until <= self.now.mono || self.stopping;
             match self.look(&one, late, &heard) {
                 Ok(None) => self.waiting.parked.push(one),
                 Ok(Some(body)) => self.answers.push((one.call, Ok(body))),
+                Err(error) if error.code.is_said_by_relay() => {
+                    self.answers.push((one.call, Err(error.request(refused.clone()))));
+                }
                 Err(error) => self.answers.push((one.call, Err(error))),
             }
         }
