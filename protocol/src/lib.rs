@@ -45,4 +45,4 @@ pub mod time;
 pub mod version;
 pub mod wire;
 
-pub use version::{ALPN, MIN_PROTOCOL_REVISION, PROTOCOL_REVISION};
+pub use version::{ALPN, MIN_PROTOCOL_REVISION, PROTOCOL_REVISION, Revisions};

@@ -37,9 +37,57 @@ fn a_relay_of_another_revision_is_told() {
         });
     });
     scene.relay.with(|world| world.hang_up("bob"));
-    trouble(&scene, "speaks revisions 900 to 901");
+    trouble(
+        &scene,
+        "speaks revisions 900 to 901 of the protocol, this node revision 1: penpal here must be updated",
+    );
     let id = scene.send(&scene.bob, "alice", "later");
     assert_eq!(stage(&scene.bob, &id), "queued");
+}
+
+#[test]
+fn relays_one_revision_older_and_newer_serve_where_the_ranges_meet() {
+    let scene = Scene::connected();
+    let own = penpal_protocol::Revisions::OWN;
+    let says = |min_revision: u16, max_revision: u16| {
+        scene.relay.lie(move |malice| {
+            malice.event = Box::new(move |_, event| match event {
+                Event::Welcome(welcome) => {
+                    vec![Out::Event(Event::Welcome(Welcome { min_revision, max_revision, ..welcome }))]
+                }
+                event => vec![Out::Event(event)],
+            });
+        });
+        scene.bob.ok(&["daemon", "stop"]);
+        scene.bob.ok(&["status"]);
+    };
+    // A newer relay that still speaks ours, and one that goes on from an older one: mail goes both ways.
+    let mut there = Vec::new();
+    for (min, max, text) in
+        [(own.min, own.max + 1, "to a newer one"), (own.min - 1, own.max, "from an older one")]
+    {
+        says(min, max);
+        wait::until("the connection", || is_connected(&scene.bob));
+        scene.send(&scene.alice, "bob", text);
+        there.push(text);
+        scene.arrives(&scene.bob, &there);
+    }
+    // One that has dropped ours, and one that does not have it yet: nothing is asked, and it is said who is behind.
+    for (revision, behind) in
+        [(own.max + 1, "penpal here must be updated"), (own.min - 1, "the relay must be updated")]
+    {
+        says(revision, revision);
+        trouble(&scene, behind);
+        let status = scene.bob.json(&["status"]);
+        assert_ne!(status["relay"]["state"], "connected", "{status}");
+    }
+    // It is updated: what was sent meanwhile comes.
+    scene.send(&scene.alice, "bob", "meanwhile");
+    scene.relay.repent();
+    scene.bob.ok(&["daemon", "stop"]);
+    scene.bob.ok(&["status"]);
+    there.push("meanwhile");
+    scene.arrives(&scene.bob, &there);
 }
 
 #[test]

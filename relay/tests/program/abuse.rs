@@ -124,3 +124,40 @@ async fn a_client_that_never_reads_slows_nobody_else() {
     drop(alice);
     relay.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_node_one_revision_newer_is_served_in_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir).await;
+    let (mut alice, mut bob, way) = pair(relay.address(), &token(&relay).await).await;
+    let (min, max) = (alice.welcome.min_revision, alice.welcome.max_revision);
+    assert_eq!((min, max), (penpal_protocol::Revisions::OWN.min, penpal_protocol::Revisions::OWN.max));
+    // It tries a request of its own revision, is told that there is none, and goes on in ours.
+    let newer = Frame::new(60, &b"\xa1\x00\x01"[..]);
+    let answer = bob.connection.request(&newer, 1024, LONG).await.unwrap();
+    let answer = Answer::decode(answer.kind, &answer.payload).unwrap();
+    assert!(
+        matches!(&answer, Answer::Refused(refusal) if refusal.code == RefusalCode::Malformed),
+        "{answer:?}"
+    );
+    // A field that this revision does not know is skipped; one that must be understood is refused.
+    let fetch = InviteFetch { invite: penpal_protocol::ids::InviteId::from_bytes([3; 16]) };
+    let mut payload = Request::InviteFetch(fetch).encode();
+    payload[0] += 1;
+    for (key, expected) in [(&b"\x18\x63"[..], RefusalCode::No), (&b"\x18\xc8"[..], RefusalCode::Malformed)] {
+        let frame = Frame::new(FrameKind::InviteFetch.number(), [&payload[..], key, b"\x01"].concat());
+        let answer = bob.connection.request(&frame, 1024, LONG).await.unwrap();
+        match Answer::decode(answer.kind, &answer.payload).unwrap() {
+            Answer::Refused(refusal) => assert_eq!(refusal.code, expected, "{key:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    alice.hello().await;
+    assert_eq!(bob.deposit(&way, 1, vec![1; 4096]).await, DepositOutcome::Accepted);
+    assert_eq!(alice.delivery().await.seq, 1);
+    // One that finds no common revision hangs up, as the protocol says; nobody else notices.
+    let older = Client::connect(relay.address(), 9).await;
+    older.connection.close(CloseCode::Refused, "no common revision");
+    assert_eq!(bob.deposit(&way, 2, vec![1; 4096]).await, DepositOutcome::Accepted);
+    relay.stop().await.unwrap();
+}

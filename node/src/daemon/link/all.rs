@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use penpal_protocol::Revisions;
 use penpal_protocol::text::RelayAddress;
 use penpal_transport::{CloseCode, DialError, Dialer, TransportKey};
 use tokio::sync::Semaphore;
@@ -88,6 +89,7 @@ impl Links {
             room: Arc::clone(&self.room),
             surroundings: Arc::clone(&self.surroundings),
             dns: self.dns,
+            revisions: Revisions::OWN,
         };
         let opened = if id == LinkId::HOME { Link::home(context) } else { Link::foreign(context) };
         self.open.insert(id, opened);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use penpal_protocol::Revisions;
 use penpal_protocol::ids::{DepositId, RelayPin, TransportPublicKey};
 use penpal_protocol::limits::MAX_FRAME_BYTES;
 use penpal_protocol::wire::{
@@ -72,14 +73,17 @@ pub(super) async fn dial(context: &LinkContext) -> Result<Live, Trouble> {
         Ok(Err(error)) => return Err(strange(&format!("hung up: {error}"))),
     };
     match Event::decode(frame.kind, &frame.payload) {
-        Ok(Event::Welcome(welcome)) if speaks(&welcome) => {
+        Ok(Event::Welcome(welcome)) if context.revisions.common(range(&welcome)).is_some() => {
             Ok(Live { connection, events: incoming, welcome, addresses })
         }
         Ok(Event::Welcome(welcome)) => {
             connection.close(CloseCode::Refused, "no common revision");
-            let (least, most) = (welcome.min_revision, welcome.max_revision);
+            let (theirs, ours) = (range(&welcome), context.revisions);
+            let newer = if theirs.min > ours.max { "penpal here" } else { "the relay" };
             Err(Trouble::Incompatible {
-                text: format!("the relay at {place} speaks revisions {least} to {most}"),
+                text: format!(
+                    "the relay at {place} speaks {theirs} of the protocol, this node {ours}: {newer} must be updated"
+                ),
             })
         }
         Ok(_) | Err(_) => {
@@ -105,8 +109,8 @@ async fn other_key(error: &DialError, context: &LinkContext) -> Trouble {
     }
 }
 
-fn speaks(welcome: &Welcome) -> bool {
-    (welcome.min_revision..=welcome.max_revision).contains(&penpal_protocol::PROTOCOL_REVISION)
+fn range(welcome: &Welcome) -> Revisions {
+    Revisions { min: welcome.min_revision, max: welcome.max_revision }
 }
 
 /// What ends a connection.

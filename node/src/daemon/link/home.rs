@@ -172,6 +172,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
     use std::time::Instant;
 
+    use penpal_protocol::Revisions;
     use penpal_relay::{Relay, RelayConfig};
     use penpal_transport::{Dialer, DialerOptions, TransportKey};
 
@@ -209,6 +210,7 @@ mod tests {
             room: Arc::new(tokio::sync::Semaphore::new(super::super::MAX_WAITING_KIB as usize)),
             surroundings: Arc::new(SystemSurroundings),
             dns: None,
+            revisions: Revisions::OWN,
         };
         (context, reports)
     }
@@ -231,6 +233,33 @@ mod tests {
         // Nothing was dialled while the link was down: when the old connection ends, the new one is there.
         assert_eq!((next(&reports).await, next(&reports).await), ("down", "up"));
         drop(link);
+        relay.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_node_of_a_neighbouring_revision_connects_where_the_ranges_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let relay = relay(folder.path()).await;
+        let Revisions { min, max } = Revisions::OWN;
+        for (revisions, is_up, says) in [
+            (Revisions { min: max, max: max + 1 }, true, ""),
+            (Revisions { min: min - 1, max }, true, ""),
+            (Revisions { min: max + 1, max: max + 1 }, false, "the relay must be updated"),
+            (Revisions { min: min - 1, max: min - 1 }, false, "penpal here must be updated"),
+        ] {
+            let (context, _reports) = context(&relay);
+            let outcome = dial(&LinkContext { revisions, ..context }).await;
+            match outcome {
+                Ok(_) => assert!(is_up, "{revisions}"),
+                Err(trouble) => {
+                    assert!(
+                        !is_up && matches!(trouble, Trouble::Incompatible { .. }),
+                        "{revisions}: {trouble:?}"
+                    );
+                    assert!(trouble.text().contains(says), "{revisions}: {trouble:?}");
+                }
+            }
+        }
         relay.stop().await.unwrap();
     }
 

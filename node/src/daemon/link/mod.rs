@@ -13,6 +13,7 @@ mod keys;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use penpal_protocol::Revisions;
 use penpal_protocol::ids::{DepositId, TransportPublicKey};
 use penpal_protocol::text::RelayAddress;
 use penpal_protocol::wire::{Answer, Deposit, DepositOutcome, Event, Request, Welcome};
@@ -201,6 +202,8 @@ pub struct LinkContext {
     pub surroundings: Arc<dyn Surroundings>,
     /// Name server to ask; the system's when absent.
     pub dns: Option<SocketAddr>,
+    /// Revisions that this side speaks: those of this code, but in tests.
+    pub revisions: Revisions,
 }
 
 /// Time and chance as links need them; a simulation has its own.
