@@ -26,7 +26,7 @@ const WATCH: Duration = Duration::from_secs(40);
 const KEEP_ALIVES: Duration = Duration::from_secs(60);
 
 /// Devices behind one address: a relay lets 500 register at once from one.
-const BEHIND_ADDRESS: u32 = 250;
+pub(crate) const BEHIND_ADDRESS: u32 = 250;
 
 /// Nodes first, then a relay with many connections.
 pub(crate) fn run(place: &Place, connections: u32, keep_alives: bool) -> anyhow::Result<Report> {
@@ -112,7 +112,7 @@ async fn relay(
 }
 
 /// Registers and greets devices that share a socket on a loopback address of their own.
-async fn connect(program: &Program, first: u32, count: u32) -> anyhow::Result<Vec<Device>> {
+pub(crate) async fn connect(program: &Program, first: u32, count: u32) -> anyhow::Result<Vec<Device>> {
     // A network of 256 addresses each: that is what a relay counts registrations by.
     let network = u8::try_from(first.div_ceil(BEHIND_ADDRESS)).context("too many connections")?;
     let address = Ipv4Addr::new(127, 0, network, 1);

@@ -16,6 +16,7 @@ mod process;
 mod relay;
 mod report;
 mod seal;
+mod sizing;
 mod soak;
 mod spooled;
 mod store;
@@ -86,6 +87,7 @@ fn measure(name: Name, options: &Options, folder: &Path) -> anyhow::Result<Repor
         Name::Local => nodes::local(&place),
         Name::Process => commands::run(&place),
         Name::Idle => idle::run(&place, options.connections, options.keep_alives),
+        Name::Sizing => sizing::run(&place),
         Name::Soak => soak::run(&place, options.minutes),
     }
 }

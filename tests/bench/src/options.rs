@@ -27,7 +27,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Measure Redis beside the relay, where redis-server is installed
+    /// Measure Redis beside the relay, and NATS and Mosquitto where they are installed
     #[arg(long)]
     pub(crate) peers: bool,
 
@@ -79,6 +79,8 @@ pub(crate) enum Name {
     Process,
     /// Memory and wake-ups with nothing to do
     Idle,
+    /// What a relay needs for so many people: memory, disk, time to start; runs only when it is named
+    Sizing,
     /// A relay under people who come and go, for `--minutes`; runs only when it is named
     Soak,
 }
@@ -86,14 +88,14 @@ pub(crate) enum Name {
 impl Name {
     /// Whether it takes so long that it runs only when it is named.
     fn is_long(self) -> bool {
-        self == Self::Soak
+        matches!(self, Self::Sizing | Self::Soak)
     }
 
     /// Programs of the workspace that it runs.
     pub(crate) fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Floor | Self::Seal | Self::Store => &[],
-            Self::Relay | Self::Soak => &["penpal-relay"],
+            Self::Relay | Self::Sizing | Self::Soak => &["penpal-relay"],
             Self::Local | Self::Process => &["penpal"],
             Self::Node | Self::Idle => &["penpal-relay", "penpal"],
         }

@@ -3,7 +3,7 @@
 use crate::figures::{Figure, Target, Unit, latency};
 use crate::floor::Floor;
 use crate::load::{Alone, MESSAGE_BYTES, Many, SENDERS};
-use crate::peers::Redis;
+use crate::peers::{Mosquitto, Nats, Redis, is_installed};
 use crate::relay::Relay;
 use crate::report::Report;
 use crate::{Place, runtime};
@@ -46,10 +46,15 @@ pub(crate) fn relay(place: &Place, peers: bool) -> anyhow::Result<Report> {
         "relay: real deposits and deliveries, an account for each device, acknowledged 64 rows at a time",
     );
     let (mut floors, mut relays, mut redises) = (Rounds::default(), Rounds::default(), Rounds::default());
+    let (mut natses, mut mosquittos) = (Rounds::default(), Rounds::default());
     runtime()?.block_on(async {
         let mut floor = Floor::start(&place.folder).await?;
         let mut relay = Relay::start(&place.folder).await?;
         let mut redis = if peers { Some(Redis::start(&place.folder).await?) } else { None };
+        let nats = peers && is_installed(Nats::PROGRAM);
+        let mut nats = if nats { Some(Nats::start(&place.folder).await?) } else { None };
+        let mosquitto = peers && is_installed(Mosquitto::PROGRAM);
+        let mut mosquitto = if mosquitto { Some(Mosquitto::start(&place.folder).await?) } else { None };
         for round in 0..place.rounds {
             // Who comes first changes, so that no drift of the machine is for one of them.
             let relay_first = round % 2 == 1;
@@ -63,6 +68,12 @@ pub(crate) fn relay(place: &Place, peers: bool) -> anyhow::Result<Report> {
             if let Some(redis) = &mut redis {
                 redises.alone.push(redis.alone(ALONE).await?);
             }
+            if let Some(nats) = &mut nats {
+                natses.alone.push(nats.alone(ALONE).await?);
+            }
+            if let Some(mosquitto) = &mut mosquitto {
+                mosquittos.alone.push(mosquitto.alone(ALONE).await?);
+            }
             if relay_first {
                 relays.many.push(relay.many(EACH).await?);
             }
@@ -72,6 +83,12 @@ pub(crate) fn relay(place: &Place, peers: bool) -> anyhow::Result<Report> {
             }
             if let Some(redis) = &mut redis {
                 redises.many.push(redis.many(EACH).await?);
+            }
+            if let Some(nats) = &mut nats {
+                natses.many.push(nats.many(EACH).await?);
+            }
+            if let Some(mosquitto) = &mut mosquitto {
+                mosquittos.many.push(mosquitto.many(EACH).await?);
             }
         }
         anyhow::Ok(())
@@ -86,6 +103,17 @@ pub(crate) fn relay(place: &Place, peers: bool) -> anyhow::Result<Report> {
         let ahead = many.map(|(relay, redis)| relay.per_second / redis.per_second).collect();
         let name = format!("relay / redis, {SENDERS} senders: messages");
         report.figures.push(Figure::new(name, Unit::Ratio, ahead).target(Target::AtLeast(1.0)));
+        for (name, program, settings, rounds) in [
+            ("nats", Nats::PROGRAM, Nats::SETTINGS, &natses),
+            ("mosquitto", Mosquitto::PROGRAM, Mosquitto::SETTINGS, &mosquittos),
+        ] {
+            if rounds.many.is_empty() {
+                report.setting(format!("not measured, because it is not installed: {program}"));
+            } else {
+                report.setting(settings);
+                report.figures.extend(figures(name, rounds));
+            }
+        }
     }
     Ok(report)
 }

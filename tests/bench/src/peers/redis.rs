@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::resp::{Connection, Reply};
-use super::tls;
-use crate::load::{self, Alone, MESSAGE_BYTES, Many, Receiver, SENDERS, Sender};
+use super::{Peer, Settle, tls};
+use crate::load::{MESSAGE_BYTES, Receiver, SENDERS, Sender};
 use crate::process::Ended;
 
 const STREAM: &[u8] = b"stream";
@@ -22,12 +22,7 @@ const ACK_ROWS: usize = 64;
 const START: Duration = Duration::from_secs(5);
 
 /// A running server with its clients.
-#[derive(Debug)]
-pub(crate) struct Redis {
-    server: Ended,
-    senders: Vec<RedisSender>,
-    receiver: RedisReceiver,
-}
+pub(crate) type Redis = Peer<RedisSender, RedisReceiver>;
 
 impl Redis {
     /// How it is set up, for the report.
@@ -74,22 +69,11 @@ impl Redis {
         }
         Ok(Self { server, senders, receiver })
     }
+}
 
-    /// One sender alone.
-    pub(crate) async fn alone(&mut self, count: usize) -> anyhow::Result<Alone> {
-        let sender = self.senders.first_mut().context("a sender")?;
-        let round = load::alone(sender, &mut self.receiver, count).await?;
-        self.receiver.acknowledge_all().await?;
-        Ok(round)
-    }
-
-    /// All senders.
-    pub(crate) async fn many(&mut self, each: usize) -> anyhow::Result<Many> {
-        let senders = std::mem::take(&mut self.senders);
-        let (round, senders) = load::many(senders, &mut self.receiver, each, self.server.0.id()).await?;
-        self.senders = senders;
-        self.receiver.acknowledge_all().await?;
-        Ok(round)
+impl Settle for RedisReceiver {
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        self.acknowledge_all().await
     }
 }
 
@@ -107,7 +91,7 @@ async fn connect(address: SocketAddr) -> Connection {
 
 /// Adds entries.
 #[derive(Debug)]
-struct RedisSender {
+pub(crate) struct RedisSender {
     connection: Connection,
     message: Box<[u8; MESSAGE_BYTES]>,
 }
@@ -125,7 +109,7 @@ impl Sender for RedisSender {
 
 /// Reads them as the one consumer of a group.
 #[derive(Debug)]
-struct RedisReceiver {
+pub(crate) struct RedisReceiver {
     reading: Connection,
     /// Whether a reply is under way.
     asked: bool,

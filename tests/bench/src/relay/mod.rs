@@ -10,7 +10,8 @@ use anyhow::Context;
 
 pub(crate) use device::{Device, Devices, ask, done, random};
 pub(crate) use program::Program;
-use traffic::{EnvelopeReceiver, EnvelopeSender};
+use traffic::EnvelopeReceiver;
+pub(crate) use traffic::EnvelopeSender;
 
 use crate::load::{self, Alone, Many, SENDERS};
 

@@ -59,6 +59,15 @@ impl Program {
         Ok(Self { child, data, listening: ready.listening, pin: RelayPin(*address.pin().as_bytes()) })
     }
 
+    /// Asks it to end, and waits until it did.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = self.child.0.wait()?;
+        anyhow::ensure!(status.success(), "the relay ends with {status}");
+        Ok(())
+    }
+
     /// Its folder.
     pub(crate) fn data(&self) -> &Path {
         &self.data
@@ -66,8 +75,17 @@ impl Program {
 
     /// Runs a command of the operator on it.
     pub(crate) fn operator(&self, args: &[&str]) -> anyhow::Result<()> {
+        Self::run(&self.data, args)
+    }
+
+    /// Runs a command of the operator on the stopped relay that was started in `folder`.
+    pub(crate) fn operator_at(folder: &Path, args: &[&str]) -> anyhow::Result<()> {
+        Self::run(&folder.join("relay"), args)
+    }
+
+    fn run(data: &Path, args: &[&str]) -> anyhow::Result<()> {
         let mut command = clean_command(&program("penpal-relay")?);
-        let status = command.args(args).arg("--data").arg(&self.data).stdout(Stdio::null()).status()?;
+        let status = command.args(args).arg("--data").arg(data).stdout(Stdio::null()).status()?;
         anyhow::ensure!(status.success(), "penpal-relay {args:?} ends with {status}");
         Ok(())
     }

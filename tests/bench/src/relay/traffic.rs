@@ -36,14 +36,14 @@ pub(crate) struct EnvelopeSender {
 
 impl EnvelopeSender {
     /// Links an edge of `receiver`.
-    pub(super) async fn new(device: Device, receiver: &Device) -> anyhow::Result<Self> {
+    pub(crate) async fn new(device: Device, receiver: &Device) -> anyhow::Result<Self> {
         let mut sender = Self { device, stream: None, payload: Vec::new(), id_at: 0 };
         sender.renew_edge(receiver).await?;
         Ok(sender)
     }
 
     /// Deposits on a new edge from now on.
-    pub(super) async fn renew_edge(&mut self, receiver: &Device) -> anyhow::Result<()> {
+    pub(crate) async fn renew_edge(&mut self, receiver: &Device) -> anyhow::Result<()> {
         let (edge, cap) = receiver.edge_for(&self.device).await?;
         let mut envelope = vec![0; MESSAGE_BYTES];
         aws_lc_rs::rand::fill(&mut envelope).ok().context("random bytes")?;

@@ -20,6 +20,7 @@ use crate::report::Report;
 use crate::{Place, runtime};
 use ledger::{Counts, Ledger};
 use person::Person;
+pub(crate) use watch::mib_below;
 use watch::{PARTS, Watch};
 
 /// People at the relay.
