@@ -125,6 +125,12 @@ impl ConfigError {
     }
 }
 
+/// Whether sessions are woken, as the settings file says; one that cannot be read is told of by whoever starts the node.
+#[must_use]
+pub(crate) fn wakes(home: &Home) -> Wakes {
+    Settings::read(&home.config()).ok().and_then(|settings| settings.wakes).unwrap_or_default()
+}
+
 /// Writes whether sessions are woken into the settings file; everything else in it stays as it is.
 ///
 /// # Errors

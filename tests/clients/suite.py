@@ -118,7 +118,7 @@ class Client:
     name = package = version = ""
     program = ""
     rungs = ()
-    # The terminal is tried where the other ways can be hidden.
+    # Typed into where a process runs one conversation.
     typed = ("terminal",)
     session = "work"
 
@@ -147,9 +147,6 @@ class Client:
     def turn(self, text):
         """A prompt in whose turn waiting mail shows."""
         return text
-
-    def hide(self, others):
-        """Keeps ways from working that are not hidden by the wrapper of penpal."""
 
     def close(self):
         """Ends what the client leaves running."""
@@ -239,21 +236,11 @@ class ClaudeCode197(ClaudeCode):
 
 class Codex(Client):
     name, package, version, program = "codex", "@openai/codex", "0.169.0", "codex"
-    rungs = ("queue",)
+    rungs, typed = ("queue",), ()
 
     def binary(self):
         native = self.modules / "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex"
         return native if native.exists() else super().binary()
-
-    def link(self):
-        """Its queue can be made to fail, so that the next way is used."""
-        own = self.world.bin / self.program
-        own.write_text(f'#!/bin/sh\n[ "$1" = queue ] && [ -e "{self.world.folder}/no-queue" ] && exit 1\nexec "{self.binary()}" "$@"\n')
-        own.chmod(0o755)
-
-    def hide(self, others):
-        mark = self.world.folder / "no-queue"
-        mark.write_text("") if "queue" in others else mark.unlink(missing_ok=True)
 
     def environment(self):
         return {"MOCK_KEY": "made-up"}
@@ -280,7 +267,7 @@ class Codex(Client):
 
 class Opencode(Client):
     name, package, version, program = "opencode", "opencode-ai", "1.18.33", "opencode"
-    rungs = ("plugin",)
+    rungs, typed = ("plugin",), ()
 
     def binary(self):
         native = self.modules / "node_modules/opencode-linux-x64/bin/opencode"
@@ -409,6 +396,16 @@ class Cline(Client):
     def interactive(self):
         return [self.binary(), "--tui"]
 
+    def close(self):
+        """Its hub outlives it."""
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = process.read_bytes().decode(errors="replace")
+                if "--cline-hub-daemon" in words and str(self.world.folder) in words:
+                    os.kill(int(process.parent.name), signal.SIGTERM)
+            except OSError:
+                pass
+
 
 CLIENTS = [ClaudeCode, ClaudeCode197, Codex, Opencode, Gemini, Qwen, Copilot, Grok, Cline]
 
@@ -534,13 +531,11 @@ class Suite:
         if rung == "terminal":
             argv = [self.world.penpal, "run", client.name, "--", *[str(word) for word in argv[1:]]]
         others = [other for other in client.rungs if other != rung]
-        client.hide(others)
         hidden = {"PENPAL_NO_WAKE": ",".join(others)}
         terminal = Terminal(client, argv, client.env(hidden))
         try:
             self.settle(terminal)
-            terminal.type("hello there")
-            until("the first answer", lambda: "Done" in terminal.screen())
+            self.begin(terminal)
             row = lambda: self.world.alice.sessions().get(client.session, {})
             until("an idle session", lambda: row().get("state") == "idle" and any(way["by"] == rung for way in row().get("wakes", [])), 40)
             text = self.fresh()
@@ -570,6 +565,16 @@ class Suite:
         finally:
             terminal.close()
             time.sleep(1)
+
+    def begin(self, terminal):
+        """The first turn; some windows lose what is typed while they still load."""
+        for _ in range(3):
+            terminal.type("hello there")
+            try:
+                return until("the first answer", lambda: "Done" in terminal.screen(), 20)
+            except Failed:
+                pass
+        raise Failed("it answers nothing that is typed")
 
     def settle(self, terminal):
         """Until the screen rests; questions of the first start are answered with return."""

@@ -1,5 +1,6 @@
 //! The real binaries, real QUIC on loopback, real files, real kills.
 
+mod answers;
 mod artifacts;
 mod bad_input;
 mod blind;
@@ -15,6 +16,7 @@ mod logs;
 mod mcp;
 mod operator;
 mod persons;
+mod plugin;
 mod restarts;
 mod settings;
 mod two_relays;

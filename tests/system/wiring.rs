@@ -1,4 +1,4 @@
-//! `penpal init` and `penpal uninstall` on a home full of agents' files.
+//! `penpal init` and `penpal uninstall` on a home full of agents' files. What they ask: `answers.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,25 +10,25 @@ use penpal_tests::{Binaries, Person, Said, folder};
 use serde_json::Value;
 
 /// A person whose home folder is not penpal's.
-struct Owner {
-    person: Person,
-    user: PathBuf,
+pub(crate) struct Owner {
+    pub(crate) person: Person,
+    pub(crate) user: PathBuf,
 }
 
 impl Owner {
-    fn new(folder: &tempfile::TempDir) -> Self {
+    pub(crate) fn new(folder: &tempfile::TempDir) -> Self {
         let user = folder.path().join("user");
         fs::create_dir_all(&user).expect("a home");
         Self { person: Person::at(&folder.path().join("penpal"), "me"), user }
     }
 
-    fn run(&self, args: &[&str]) -> Said {
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
         let mut command = self.person.command(args);
         command.env("HOME", &self.user).env("PATH", "/usr/bin:/bin");
         command.output().expect("penpal runs").into()
     }
 
-    fn init(&self, more: &[&str]) -> Value {
+    pub(crate) fn init(&self, more: &[&str]) -> Value {
         let program = Binaries::get().penpal.to_str().expect("UTF-8").to_owned();
         let mut args = vec!["init", "--yes", "--json", "--program", program.as_str()];
         args.extend(more);
@@ -37,23 +37,23 @@ impl Owner {
         said.json()
     }
 
-    fn uninstall(&self) {
+    pub(crate) fn uninstall(&self) {
         let said = self.run(&["uninstall", "--yes"]);
         assert_eq!(said.status, 0, "{said:?}");
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.user.join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, text).expect("written");
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.user.join(path)).expect(path)
     }
 
     /// Every file and folder with its content.
-    fn everything(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    pub(crate) fn everything(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         let mut found = BTreeMap::new();
         look(&self.user, &mut found);
         found

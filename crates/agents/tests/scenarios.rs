@@ -6,11 +6,13 @@ mod support;
 
 use penpal_agents::caller::inside_agent;
 use penpal_agents::evidence::{Environment, Surroundings};
+use penpal_agents::hook::HookReport;
 use penpal_agents::kind::{AgentKind, Model};
+use penpal_local_api::wake::WakeOffer;
 use penpal_protocol::sealed::SessionState;
 use penpal_sessions::Command;
 use serde_json::{Value, json};
-use support::{Became, World, environment};
+use support::{Became, Processes, World, environment};
 
 const CLAUDE: AgentKind = AgentKind::ClaudeCode;
 
@@ -477,6 +479,41 @@ fn the_end_of_what_is_not_known_makes_nothing() {
     world.hook(&CLAUDE, 2000, "SessionEnd", &ended, &environment(&[]));
     world.hook(&CLAUDE, 2000, "Stop", &ended, &environment(&[]));
     assert_eq!(world.row(session).state, SessionState::Ended);
+}
+
+#[test]
+fn a_terminal_is_offered_only_below_its_supervisor_and_by_one_conversation_a_process() {
+    let mut processes = Processes::default();
+    for (pid, parent, command) in [
+        (100, 1, "penpal run gemini"),
+        (101, 100, "node /usr/lib/node_modules/@google/gemini-cli/dist/index.js"),
+        (102, 101, "sh -c penpal hook gemini BeforeAgent"),
+        (103, 102, "penpal hook gemini BeforeAgent"),
+        // A multiplexer that was started in the agent's shell, and an agent in one of its windows.
+        (200, 1, "tmux new-session"),
+        (201, 200, "gemini"),
+        (202, 201, "penpal hook gemini BeforeAgent"),
+        (300, 1, "penpal run codex"),
+        (301, 300, "codex"),
+        (302, 301, "penpal hook codex UserPromptSubmit"),
+    ] {
+        processes.start(pid, parent, command);
+    }
+    let offered = |pid: u32, agent: AgentKind, run: &str| {
+        let around =
+            Surroundings::new(&processes, pid, environment(&[("PENPAL_RUN", run)]), Some("/p".into()));
+        let report =
+            HookReport::read(&agent, "UserPromptSubmit", &json!({ "session_id": "c1", "cwd": "/p" }));
+        let wakes = around.for_hook(&agent, &report).wakes;
+        wakes.iter().any(|offer| matches!(offer, WakeOffer::Terminal { run: named } if named == run))
+    };
+    assert!(offered(103, AgentKind::Gemini, "gemini.100.a1"));
+    assert!(!offered(202, AgentKind::Gemini, "gemini.100.a1"), "it inherited the variable");
+    assert!(!offered(103, AgentKind::Qwen, "gemini.100.a1"), "another agent inside that one");
+    assert!(!offered(302, AgentKind::Codex, "codex.300.a1"), "its window may show another conversation");
+    for nonsense in ["gemini", "gemini.", "gemini.100x.a1", "gemini.99.a1", ".100.a1"] {
+        assert!(!offered(103, AgentKind::Gemini, nonsense), "{nonsense}");
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ pub(crate) mod output;
 mod parse;
 pub(crate) mod progress;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -135,6 +136,9 @@ pub fn main() -> ExitCode {
     if let Some(status) = crate::hook::light(std::env::args_os()) {
         return status;
     }
+    if let Some(home) = only_mcp(std::env::args_os()) {
+        return finish(Output::new(false), home.as_deref(), Some(Command::Mcp(commands::mcp::Args {})));
+    }
     let mut definition = Cli::command();
     let matches = definition.try_get_matches_from_mut(std::env::args_os());
     let parsed = matches.and_then(|mut matches| {
@@ -152,10 +156,26 @@ pub fn main() -> ExitCode {
             return ExitCode::from(status);
         }
     };
-    let out = Output::new(cli.json);
-    let outcome = Home::resolve(cli.home.as_deref())
+    finish(Output::new(cli.json), cli.home.as_deref(), cli.command)
+}
+
+/// The home of a command line that starts the MCP server and says nothing else, as agents' files do; `None` for every other.
+///
+/// The server lives as long as its agent: what the definition of all commands needs would stay in its memory.
+fn only_mcp(arguments: impl IntoIterator<Item = OsString>) -> Option<Option<PathBuf>> {
+    let arguments: Vec<OsString> = arguments.into_iter().skip(1).take(4).collect();
+    match arguments.as_slice() {
+        [mcp] if mcp == "mcp" => Some(None),
+        [flag, home, mcp] if flag == "--home" && mcp == "mcp" => Some(Some(PathBuf::from(home))),
+        _ => None,
+    }
+}
+
+/// Runs a command and says how it ended.
+fn finish(out: Output, home: Option<&Path>, command: Option<Command>) -> ExitCode {
+    let outcome = Home::resolve(home)
         .map_err(|error| Failure::Api(ApiError::new(ErrorCode::HomeUnusable, error.to_string())))
-        .and_then(|home| run(cli.command, &Context { home, out }));
+        .and_then(|home| run(command, &Context { home, out }));
     match outcome {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(Failure::Status(status)) => ExitCode::from(status),
@@ -211,5 +231,21 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         super::definition().debug_assert();
+    }
+
+    #[test]
+    fn the_server_alone_needs_no_definition_of_commands() {
+        let of = |line: &str| super::only_mcp(line.split(' ').map(std::ffi::OsString::from));
+        assert_eq!(of("penpal mcp"), Some(None));
+        assert_eq!(of("penpal --home /x mcp"), Some(Some("/x".into())));
+        for other in [
+            "penpal",
+            "penpal mcp --help",
+            "penpal --json mcp",
+            "penpal --home mcp",
+            "penpal --home /x mcp -h",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

@@ -27,6 +27,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
+use penpal_agents::agent::{self, Agent};
 use penpal_agents::evidence::{NAME_VARIABLE, RUN_VARIABLE};
 use penpal_agents::kind::AgentKind;
 use penpal_local_api::home::Home;
@@ -74,7 +75,8 @@ enum Told {
 /// # Errors
 /// When there is no terminal to be had. The person's terminal is as it was in every case.
 pub(crate) fn run(home: &Home, plan: &Plan) -> std::io::Result<ExitCode> {
-    let run = format!("{}.{}", plan.kind.label(), token()?);
+    // Hooks of the agent are below this process; whatever else inherits the variable is not.
+    let run = format!("{}.{}.{}", plan.kind.label(), std::process::id(), token()?);
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         // Nobody types here, and nobody watches: the agent as it is.
         let mut command = std::process::Command::new(&plan.program);
@@ -92,6 +94,10 @@ pub(crate) fn run(home: &Home, plan: &Plan) -> std::io::Result<ExitCode> {
         Command::new(&plan.program).args(&plan.args).env("PENPAL_HOME", home.path()).env(RUN_VARIABLE, &run);
     if let Some(name) = &plan.name {
         command = command.env(NAME_VARIABLE, name.as_str());
+    }
+    let inside = agent::of(&plan.kind).map_or(&[][..], Agent::inside_its_process);
+    for (variable, value) in inside.iter().filter(|(variable, _)| std::env::var_os(variable).is_none()) {
+        command = command.env(variable, value);
     }
     let mut child = command.spawn(pts).map_err(std::io::Error::other)?;
     let (tell, told) = std::sync::mpsc::channel();

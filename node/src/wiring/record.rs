@@ -15,6 +15,9 @@ pub(super) struct Record {
     pub(super) v: u32,
     /// By absolute path.
     pub(super) files: BTreeMap<PathBuf, Wired>,
+    /// Folders that were made for the unit that starts the node at login, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) login_folders: Vec<PathBuf>,
 }
 
 /// One file.
@@ -50,7 +53,7 @@ impl Record {
     pub(super) fn store(&mut self, home: &Home) -> Result<(), std::io::Error> {
         self.v = 1;
         let path = path(home);
-        if self.files.is_empty() {
+        if self.files.is_empty() && self.login_folders.is_empty() {
             return super::files::remove(&path);
         }
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;

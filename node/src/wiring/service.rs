@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use penpal_local_api::home::Home;
 
 use super::files;
+use super::record::Record;
 
 #[cfg(not(target_os = "macos"))]
 const TEMPLATE: &str = include_str!("../../../deploy/node/penpal.service");
@@ -50,9 +51,14 @@ impl Service {
     ///
     /// # Errors
     /// What failed, with the command that does the rest.
-    pub(crate) fn install(&self) -> Result<(), String> {
-        files::write(&self.path, &self.text, false)
-            .map_err(|error| format!("{}: {error}", self.path.display()))?;
+    pub(crate) fn install(&self, home: &Home) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", self.path.display());
+        let made = files::write(&self.path, &self.text, false).map_err(failed)?;
+        if !made.is_empty() {
+            let mut record = Record::load(home);
+            record.login_folders = made;
+            record.store(home).map_err(failed)?;
+        }
         let commands: &[&[&str]] = if cfg!(target_os = "macos") {
             &[&["launchctl", "load", "-w"]]
         } else {
@@ -65,7 +71,7 @@ impl Service {
     ///
     /// # Errors
     /// What failed.
-    pub(crate) fn remove(&self) -> Result<bool, String> {
+    pub(crate) fn remove(&self, home: &Home) -> Result<bool, String> {
         if !self.path.exists() {
             return Ok(false);
         }
@@ -75,7 +81,11 @@ impl Service {
             &["systemctl", "--user", "disable", "penpal.service"]
         };
         let told = self.tell(command);
-        files::remove(&self.path).map_err(|error| format!("{}: {error}", self.path.display()))?;
+        let failed = |error: std::io::Error| format!("{}: {error}", self.path.display());
+        files::remove(&self.path).map_err(failed)?;
+        let mut record = Record::load(home);
+        files::remove_empty(&std::mem::take(&mut record.login_folders));
+        record.store(home).map_err(failed)?;
         told.map(|()| true)
     }
 

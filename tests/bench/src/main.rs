@@ -6,6 +6,7 @@
 mod commands;
 mod figures;
 mod floor;
+mod hooks;
 mod idle;
 mod load;
 mod machine;
@@ -86,6 +87,7 @@ fn measure(name: Name, options: &Options, folder: &Path) -> anyhow::Result<Repor
         Name::Node => nodes::between(&place),
         Name::Local => nodes::local(&place),
         Name::Process => commands::run(&place),
+        Name::Hook => hooks::run(&place),
         Name::Idle => idle::run(&place, options.connections, options.keep_alives),
         Name::Sizing => sizing::run(&place),
         Name::Soak => soak::run(&place, options.minutes),

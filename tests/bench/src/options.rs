@@ -77,6 +77,8 @@ pub(crate) enum Name {
     Local,
     /// Whole processes of the smallest commands
     Process,
+    /// Hooks as agents start them, the size of quotes, and an idle MCP server
+    Hook,
     /// Memory and wake-ups with nothing to do
     Idle,
     /// What a relay needs for so many people: memory, disk, time to start; runs only when it is named
@@ -96,7 +98,7 @@ impl Name {
         match self {
             Self::Floor | Self::Seal | Self::Store => &[],
             Self::Relay | Self::Sizing | Self::Soak => &["penpal-relay"],
-            Self::Local | Self::Process => &["penpal"],
+            Self::Local | Self::Process | Self::Hook => &["penpal"],
             Self::Node | Self::Idle => &["penpal-relay", "penpal"],
         }
     }

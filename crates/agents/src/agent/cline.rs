@@ -71,6 +71,10 @@ impl Agent for Cline {
         say::with_field("contextModification", None, shows, text)
     }
 
+    fn inside_its_process(&self) -> &'static [(&'static str, &'static str)] {
+        &[("CLINE_SESSION_BACKEND_MODE", "local")]
+    }
+
     fn lacks(&self) -> &'static [&'static str] {
         &[
             "Mail shows only after a tool ran; a turn without one shows nothing.",

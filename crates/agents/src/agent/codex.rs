@@ -67,7 +67,7 @@ impl Agent for Codex {
     }
 
     fn wakes(&self) -> &'static [Wake] {
-        &[Wake::QueueCommand, Wake::Terminal]
+        &[Wake::QueueCommand]
     }
 
     /// `codex queue`, of the very program that runs.

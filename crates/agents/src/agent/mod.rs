@@ -143,6 +143,12 @@ pub trait Agent: Debug + Sync {
         Vec::new()
     }
 
+    /// Variables with which it runs its conversation in the process that is started, and not in one that others share: only then it is known
+    /// to sit at the terminal.
+    fn inside_its_process(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// What a hook that waits for a wake writes, and the status with which it ends.
     fn wake(&self, text: &str) -> Woken {
         Woken { out: say::like_claude("", Shows::Nothing, text), error: String::new(), status: 0 }

@@ -62,7 +62,7 @@ impl Agent for Opencode {
     }
 
     fn wakes(&self) -> &'static [Wake] {
-        &[Wake::Plugin, Wake::Terminal]
+        &[Wake::Plugin]
     }
 
     /// The plugin gives it to the conversation as a prompt.

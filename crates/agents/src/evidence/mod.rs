@@ -29,7 +29,7 @@ use penpal_protocol::text::Label;
 use serde_json::Value;
 
 use crate::hook::HookReport;
-use crate::kind::{self, AgentKind};
+use crate::kind::{self, AgentKind, Model};
 use process::{ProcessTable, SystemProcesses};
 
 /// Most processes above the caller that are looked at.
@@ -38,7 +38,8 @@ pub const MAX_ANCESTORS: usize = 32;
 /// Variable in which a person wants a name for a session.
 pub const NAME_VARIABLE: &str = "PENPAL_SESSION";
 
-/// Variable by which `penpal run` is known to what it started: the agent's name, a dot, and what names the run.
+/// Variable by which `penpal run` is known to what it started: the agent's name, the supervisor's process id and what names the run, with
+/// dots between.
 pub const RUN_VARIABLE: &str = "PENPAL_RUN";
 
 /// Programs that only start another one: between an agent and what it started they do not count.
@@ -203,12 +204,21 @@ impl Surroundings {
         let known = crate::agent::of(agent);
         let mut offers =
             known.map_or_else(Vec::new, |agent| agent.offers(&self.environment, program.as_deref()));
-        // What an agent starts inherits the variable; another kind of agent in it does not sit at that terminal.
-        let run = self.environment.get(RUN_VARIABLE).filter(|run| {
-            run.split_once('.').is_some_and(|(kind, _)| kind == agent.label().as_str()) && run.len() <= 64
-        });
+        // What is typed goes to whatever conversation the window shows: where a process runs many, it could be another one.
+        let alone = agent.model() == Model::OnePerConversation;
+        let run = self.environment.get(RUN_VARIABLE).filter(|run| alone && self.sits_at(run, agent));
         offers.extend(run.map(|run| WakeOffer::Terminal { run: run.clone() }));
         offers
+    }
+
+    /// Whether this agent runs below the supervisor of a terminal. The variable alone says little: what an agent starts inherits it, another
+    /// kind of agent too, and a terminal multiplexer with all that is ever opened in it.
+    fn sits_at(&self, run: &str, agent: &AgentKind) -> bool {
+        let mut parts = run.splitn(3, '.');
+        let kind = parts.next() == Some(agent.label().as_str());
+        let supervisor = parts.next().and_then(|pid| pid.parse().ok());
+        let above = |pid: u32| self.ancestors.iter().any(|ancestor| ancestor.process.pid == pid);
+        kind && supervisor.is_some_and(above) && run.len() <= 64
     }
 
     /// The process that started this one, launchers aside.

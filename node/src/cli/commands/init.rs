@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::output::{Output, clean};
 use crate::cli::{Context, Done, Failure};
+use crate::config::{self, Wakes};
 use crate::wiring::service::Service;
 use crate::wiring::{self, AgentPlan, Applied, Plan, State, Want};
 
@@ -37,7 +38,7 @@ pub(crate) struct Args {
 
     /// Whether an ask may start a turn in an idle session; written into config.toml, read when the node starts
     #[arg(long, value_name = "WHETHER", value_enum)]
-    wakes: Option<crate::config::Wakes>,
+    wakes: Option<Wakes>,
 
     /// Program that agents run, instead of this one
     #[arg(long, value_name = "PATH")]
@@ -58,11 +59,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     if !out.json {
         show(out, &plan, &setup.user, args.dry_run || !args.yes)?;
     }
-    if let Some(wakes) = args.wakes.filter(|_| !args.dry_run) {
-        crate::config::write_wakes(&context.home, wakes).map_err(|error| error.api())?;
-        out.remark("takes effect when the node starts: penpal daemon stop; the next command starts it");
-    }
+    // Written only with the rest, once it was agreed to.
+    let set_wakes = || match args.wakes {
+        Some(wakes) => write_wakes(context, wakes),
+        None => Ok(()),
+    };
     if args.dry_run || (!changes && !args.login) {
+        if !args.dry_run {
+            set_wakes()?;
+        }
         if out.json {
             out.json(&shape(&plan, setup.program.path(), None, &service))?;
         } else if !changes {
@@ -80,6 +85,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             }
         }
     }
+    set_wakes()?;
     let applied = wiring::apply(&plan, &context.home, true)?;
     let login = args.login
         || (!args.yes
@@ -88,7 +94,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
                 out.ask("Start the node when you log in? [y/N]").as_deref(),
                 Some("y" | "Y" | "yes")
             ));
-    if login && let Err(why) = service.install() {
+    if login && let Err(why) = service.install(&context.home) {
         out.remark(format_args!("  {} at login: {why}", out.warn("!")));
     }
     if out.json {
@@ -100,6 +106,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         out.remark(format_args!("{} {}: {}", out.warn("✗"), path.display(), clean(why)));
     }
     if applied.failed.is_empty() { conflicts(&plan) } else { Err(Failure::Status(1)) }
+}
+
+/// Whether an ask may wake, into the settings. A node that runs has read them already.
+fn write_wakes(context: &Context, wakes: Wakes) -> Result<(), ApiError> {
+    config::write_wakes(&context.home, wakes).map_err(|error| error.api())?;
+    if crate::launch::is_listening(&context.home) {
+        context.out.remark(
+            "whether an ask may wake counts from the node's next start: penpal daemon stop; the next command starts it",
+        );
+    }
+    Ok(())
 }
 
 fn wanted(clients: &[String]) -> Result<Want, ApiError> {
@@ -205,6 +222,12 @@ fn done(
         out.line(format_args!("  All commands name this home: {}", short(home.path(), user)))?;
     }
     out.line("  Mail shows at the next prompt, within a turn and at its end; an ask keeps a turn from ending, once; a note never does.")?;
+    out.line(match config::wakes(home) {
+        Wakes::On => {
+            "  An ask, or the answer to one, wakes an idle session at most once a minute (--wakes off)."
+        }
+        Wakes::Off => "  No idle session is woken (--wakes on).",
+    })?;
     out.line("  Restart open agent windows. Then: penpal sessions")?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use penpal_agents::agent;
+use penpal_agents::agent::{self, Wake};
 use penpal_agents::detect;
 use penpal_agents::kind::AgentKind;
 use penpal_local_api::error::{ApiError, ErrorCode};
@@ -49,6 +49,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         context.out.remark(format_args!(
             "penpal is not at hand ({}); {} runs without it",
             error.message,
+            kind.label()
+        ));
+    }
+    if agent::of(&kind).is_some_and(|agent| !agent.wakes().contains(&Wake::Terminal)) {
+        // Said once, before its window covers it.
+        context.out.remark(format_args!(
+            "{} runs many conversations in one process and is woken by its own means: nothing is typed here",
             kind.label()
         ));
     }

@@ -1,5 +1,7 @@
 //! `penpal uninstall`
 
+use std::fs::File;
+
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::daemon::StopRequest;
 use penpal_local_api::error::{ApiError, ErrorCode};
@@ -13,6 +15,26 @@ use crate::wiring::{self, State};
 
 /// What has to be typed before keys and mail are deleted.
 const CONFIRMATION: &str = "delete everything";
+
+/// Everything that penpal keeps in a home.
+const OURS: [&str; 16] = [
+    "data",
+    "data.rehearsal",
+    "keys",
+    "relay-keys",
+    "backups",
+    "wiring.json",
+    "config.toml",
+    "stopped",
+    "start.lock",
+    "start.probe",
+    "start.tried",
+    "doctor.probe",
+    "node.log",
+    "node.log.1",
+    "node.sock",
+    "node.lock",
+];
 
 /// Take penpal out of every agent's files, and the node out of login
 ///
@@ -82,7 +104,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         confirm(context)?;
     }
     let applied = wiring::apply(&plan, &context.home, false)?;
-    let login = service.remove();
+    let login = service.remove(&context.home);
     if let Err(why) = &login {
         out.remark(format_args!("  {} at login: {why}", out.warn("!")));
     }
@@ -134,19 +156,37 @@ fn purge(context: &Context) -> Result<(), Failure> {
         return Err(error.into());
     }
     let home = context.home.path();
-    // The node has answered and ends now; what it still writes must not come back.
+    // The node has answered and ends now: it writes until it lets go of its lock.
     let until = std::time::Instant::now() + std::time::Duration::from_secs(15);
-    while std::os::unix::net::UnixStream::connect(context.home.socket()).is_ok()
-        && std::time::Instant::now() < until
-    {
+    let runs = || File::open(context.home.lock()).is_ok_and(|lock| lock.try_lock_shared().is_err());
+    while runs() && std::time::Instant::now() < until {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    std::fs::remove_dir_all(home)
-        .or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })
-        .map_err(|error| {
-            ApiError::new(ErrorCode::HomeUnusable, format!("{}: {error}", home.display())).into()
-        })
+    for name in OURS {
+        let path = home.join(name);
+        remove(&path).map_err(|error| {
+            ApiError::new(ErrorCode::HomeUnusable, format!("{}: {error}", path.display()))
+        })?;
+    }
+    // Whatever else lies there is somebody's: a home may be any folder.
+    match std::fs::remove_dir(home) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+            context.out.remark(format_args!(
+                "  {} holds files that are not penpal's; they stay",
+                clean(&home.display().to_string())
+            ));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    Ok(())
+}
+
+/// Removes a file, a link or a folder with all that is in it; what is not there is no failure.
+fn remove(path: &std::path::Path) -> std::io::Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    removed.or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
