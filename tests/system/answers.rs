@@ -136,6 +136,9 @@ fn keys_and_mail_go_only_when_a_person_types_so_and_nothing_else_with_them() {
     owner.write(".gemini/settings.json", "{}\n");
     owner.init(&["--client", "gemini", "--wakes", "off"]);
     owner.person.ok(&["session", "open", "api"]);
+    let file = folder.path().join("notes.txt");
+    fs::write(&file, "a file").expect("written");
+    owner.person.ok(&["artifact", "put", file.to_str().expect("UTF-8")]);
     let home = owner.person.home();
     let said = owner.run(&["uninstall", "--yes", "--purge", "--json"]);
     assert_eq!((said.status, said.code().as_str()), (4, "needs-person"), "{said:?}");

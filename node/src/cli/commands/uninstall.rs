@@ -17,9 +17,10 @@ use crate::wiring::{self, State};
 const CONFIRMATION: &str = "delete everything";
 
 /// Everything that penpal keeps in a home.
-const OURS: [&str; 16] = [
+const OURS: [&str; 17] = [
     "data",
     "data.rehearsal",
+    "artifacts",
     "keys",
     "relay-keys",
     "backups",
