@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 /// Which of our crates each of our crates may use directly. Left: the user; right: what it may use.
 ///
 /// The direction is what matters: the relay never comes near code that could open a message.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("penpal-protocol", &[]),
     ("penpal-seal", &["penpal-protocol"]),
     ("penpal-store", &["penpal-protocol"]),
@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("penpal-local-api", &["penpal-protocol"]),
     ("penpal-sessions", &["penpal-protocol"]),
     ("penpal-wake", &["penpal-protocol"]),
+    ("penpal-search", &[]),
     ("penpal-contact", &["penpal-protocol", "penpal-seal"]),
     ("penpal-delivery", &["penpal-protocol", "penpal-seal"]),
     ("penpal-agents", &["penpal-protocol", "penpal-local-api"]),
@@ -32,6 +33,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "penpal-local-api",
             "penpal-sessions",
             "penpal-wake",
+            "penpal-search",
             "penpal-contact",
             "penpal-delivery",
             "penpal-agents",

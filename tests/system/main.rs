@@ -18,6 +18,7 @@ mod operator;
 mod persons;
 mod plugin;
 mod restarts;
+mod search;
 mod settings;
 mod two_relays;
 mod wakes;

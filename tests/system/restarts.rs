@@ -4,7 +4,7 @@ use std::path::Path;
 
 use penpal_tests::{Pair, wait};
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     let mode = std::fs::metadata(from).expect("a folder").permissions();
     std::fs::set_permissions(to, mode).expect("its mode");

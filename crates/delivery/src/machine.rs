@@ -364,6 +364,12 @@ impl Delivery {
         ordinal
     }
 
+    /// No message has this place or a later one yet.
+    #[must_use]
+    pub fn next_ordinal(&self) -> u64 {
+        self.next_ordinal
+    }
+
     /// Counts of mail that waits, per mailbox.
     #[must_use]
     pub fn unread(&self, mailbox: Mailbox) -> crate::inbox::Waiting {

@@ -122,6 +122,12 @@ impl Home {
         self.path.join("data")
     }
 
+    /// The index for searching: made from messages and state, and made again when it is missing.
+    #[must_use]
+    pub fn search(&self) -> PathBuf {
+        self.path.join("search.db")
+    }
+
     /// Contents of artifacts.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {

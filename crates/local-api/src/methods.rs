@@ -2,8 +2,8 @@
 
 use crate::method::{Method, MethodSchema};
 use crate::{
-    account as a, artifact as f, contacts as c, daemon as d, hook as h, mail as m, sessions as s,
-    status as st, wake as w,
+    account as a, artifact as f, contacts as c, daemon as d, hook as h, mail as m, search as se,
+    sessions as s, status as st, wake as w,
 };
 
 macro_rules! methods {
@@ -104,6 +104,8 @@ methods! {
     Take "take" 10_000 m::TakeRequest => m::Taken;
     /// Says that taken mail reached the agent.
     Commit "commit" 10_000 m::CommitRequest => m::Committed;
+    /// Finds messages by their words.
+    Search "search" 10_000 se::SearchRequest => se::Hits;
     /// Own messages.
     Outbox "outbox" 10_000 m::OutboxRequest => m::Outbox;
     /// What became of one message.

@@ -15,6 +15,34 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s, 5m, 72h or 2d"))
 }
 
+/// A moment in Unix milliseconds: the start of a date such as `2026-11-01`, a time such as `2026-11-01T12:00`, or a span ago.
+pub(crate) fn since(text: &str) -> Result<u64, String> {
+    moment(text, 0)
+}
+
+/// The same, and a date means its end.
+pub(crate) fn until(text: &str) -> Result<u64, String> {
+    moment(text, 1)
+}
+
+fn moment(text: &str, days_later: i64) -> Result<u64, String> {
+    let now = Timestamp::now().to_zoned(TimeZone::system());
+    let moment = if let Ok(ago) = span(text) {
+        now.checked_sub(ago)
+    } else if let Ok(time) = text.parse::<Timestamp>() {
+        Ok(time.to_zoned(TimeZone::UTC))
+    } else if let (Ok(time), true) = (text.parse::<jiff::civil::DateTime>(), text.contains(':')) {
+        time.to_zoned(TimeZone::system())
+    } else if let Ok(date) = text.parse::<jiff::civil::Date>() {
+        date.checked_add(jiff::Span::new().days(days_later))
+            .and_then(|date| date.to_zoned(TimeZone::system()))
+    } else {
+        return Err("write a date like 2026-11-01, or how long ago: 12h, 3d".to_owned());
+    };
+    let moment = moment.map_err(|error| error.to_string())?;
+    Ok(u64::try_from(moment.timestamp().as_millisecond()).unwrap_or_default())
+}
+
 /// Milliseconds of a span, the largest number when it is longer.
 pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)

@@ -22,6 +22,7 @@ use super::links::{Links, PendingRequest};
 use super::meta::Runs;
 use super::notices::Notices;
 use super::parts::{Parts, Rng};
+use super::search::Searching;
 use super::storage::{self, Storage};
 use super::waiting::Waiting;
 use super::wakes::Waking;
@@ -132,6 +133,7 @@ pub struct Engine {
     pub(super) waiting: Waiting,
     pub(super) notices: Notices,
     pub(super) hooks: HookMemory,
+    pub(super) searching: Searching,
     pub(super) waking: Waking,
     /// Contacts with a connected device, as the home relay says.
     pub(super) up: BTreeSet<Fingerprint>,
@@ -181,7 +183,7 @@ impl Engine {
     pub(super) fn open_parts(parts: Parts) -> Result<Self, Fate> {
         penpal_seal::self_check()
             .map_err(|error| Fate::Defect(format!("cryptography does not work here: {error}")))?;
-        let Parts { home, config, store, shelf, keys, clock, mut rng } = parts;
+        let Parts { home, config, store, shelf, search, keys, clock, mut rng } = parts;
         let now = clock.now();
         let storage = Storage::new(store);
         let mut vault = open_keys(keys, &storage, &mut rng)?;
@@ -196,6 +198,7 @@ impl Engine {
         runs.begin(run);
         let greeting = Greeting::new(run, runs);
         let (contacts, delivery, sessions) = open_machines(&storage, &mut vault, now, &mut rng)?;
+        let searching = Searching::new(search, delivery.next_ordinal());
         let mut engine = Self {
             home,
             config,
@@ -215,6 +218,7 @@ impl Engine {
             waiting: Waiting::default(),
             notices: Notices::default(),
             hooks: HookMemory::default(),
+            searching,
             waking: Waking::default(),
             up: BTreeSet::new(),
             unsent_presence: BTreeMap::new(),
@@ -251,6 +255,7 @@ impl Engine {
         let (contacts, delivery, sessions) =
             open_machines(&self.storage, &mut self.vault, self.now, &mut self.rng)?;
         (self.contacts, self.delivery, self.sessions) = (contacts, delivery, sessions);
+        self.searching.reopened();
         // Every connection begins anew, as after a restart: what was under way on it belongs to a step that never was.
         for link in self.links.close_all() {
             self.outputs.push(Output::CloseLink(link));

@@ -20,6 +20,7 @@
 //! | `artifacts` | which contents are here, and which messages refer to them |
 //! | `sealing` | seals envelopes |
 //! | `calls` | the methods of the local API, one file a group |
+//! | `search` | the index for searching |
 //! | `waiting` | calls that wait for something |
 //! | `events` | tells listeners what changed |
 //! | `wakes` | which session is woken when, and how |
@@ -39,6 +40,7 @@ mod parts;
 mod relay;
 mod run;
 mod sealing;
+mod search;
 mod settle;
 mod storage;
 mod views;

@@ -60,6 +60,8 @@ pub struct Parts {
     pub store: Box<dyn Store>,
     /// Contents of artifacts.
     pub shelf: Shelf,
+    /// Where the index for searching is; none keeps none.
+    pub search: Option<std::path::PathBuf>,
     /// Key files.
     pub keys: Box<dyn KeyStorage + Send>,
     /// The clocks.
@@ -83,6 +85,7 @@ impl Parts {
             config,
             store: open_store(home)?,
             shelf: Shelf::of(home),
+            search: Some(home.search()),
             keys: Box::new(keys.map_err(|error| Fate::Home(error.to_string()))?),
             clock,
             rng: Rng::system(),

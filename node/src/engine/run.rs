@@ -201,7 +201,7 @@ impl Engine {
 
     fn tidy_up(&mut self) -> Result<bool, Fate> {
         match self.storage.compact(COMPACT_BYTES) {
-            Ok(more) => Ok(more),
+            Ok(more) => Ok(self.tidy_search() || more),
             Err(error) => Err(Fate::home("the log cannot be tidied", &error)),
         }
     }

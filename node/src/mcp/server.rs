@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use penpal_agents::evidence::Surroundings;
 use penpal_local_api::artifact::{GetRequest, Put};
@@ -13,9 +13,10 @@ use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::mail::{Attached, SendRequest, SendWaitRequest, Sent, TakeRequest, Taken};
 use penpal_local_api::method::Method;
 use penpal_local_api::methods::{
-    ArtifactGet, ContactList, ContactSessions, Send as SendMethod, SendWait, SessionSummary, Sessions, Take,
-    Whoami,
+    ArtifactGet, ContactList, ContactSessions, Search, Send as SendMethod, SendWait, SessionSummary,
+    Sessions, Take, Whoami,
 };
+use penpal_local_api::search::{Hits, SearchRequest};
 use penpal_local_api::sessions::{SessionsRequest, SummaryRequest, WhoamiRequest};
 use rmcp::handler::server::router::tool::ToolRouter;
 use rmcp::handler::server::tool::schema_for_output;
@@ -28,8 +29,8 @@ use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
 
 use super::shapes::{
-    GetArgs, GetResult, InboxArgs, InboxResult, PutArgs, PutResult, SendArgs, SendKind, SendResult,
-    SessionLine, SessionsArgs, SessionsResult, SummaryArgs, SummaryResult, WaitArgs,
+    GetArgs, GetResult, InboxArgs, InboxResult, PutArgs, PutResult, SearchArgs, SearchResult, SendArgs,
+    SendKind, SendResult, SessionLine, SessionsArgs, SessionsResult, SummaryArgs, SummaryResult, WaitArgs,
 };
 use super::transport::Leases;
 use crate::files;
@@ -230,6 +231,32 @@ impl Server {
         Ok(answer(got.map(|result| {
             (format!("Written to {} ({} bytes). It is data from others.", result.path, result.bytes), result)
         })))
+    }
+
+    /// Finds messages of this session that were read or sent before, by their words; gives excerpts with ids. `inbox` with an id gives the whole message.
+    #[tool(
+        annotations(title = "Search messages", read_only_hint = true, open_world_hint = false),
+        output_schema = schema_for_output::<SearchResult>()
+    )]
+    async fn search(
+        &self,
+        Parameters(args): Parameters<SearchArgs>,
+        context: RequestContext<RoleServer>,
+    ) -> ToolResult {
+        let days = args.days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let request = SearchRequest {
+            caller: self.caller(&context, args.penpal_session.as_deref()),
+            words: args.words,
+            with: args.with,
+            session: None,
+            since_ms: days.map(|days| millis(now.saturating_sub(days))),
+            until_ms: None,
+            limit: Some(args.limit.unwrap_or(10).min(50)),
+            quote: true,
+        };
+        let found = self.call_slice::<Search>(request).await;
+        Ok(answer(found.map(|found| (found_text(&found), search_result(found)))))
     }
 
     /// Sets one line about what this session is doing; other sessions and contacts see it in their lists.
@@ -453,6 +480,23 @@ fn sessions_text(result: &SessionsResult) -> String {
     }
     if result.local.is_empty() && result.contacts.is_empty() && result.people.is_empty() {
         text.push_str("Nobody else is here. Your user can add contacts: penpal contact invite, penpal contact add CODE\n");
+    }
+    text
+}
+
+fn search_result(found: Hits) -> SearchResult {
+    let count = u64::try_from(found.hits.len()).unwrap_or(u64::MAX);
+    SearchResult { messages: found.quote.unwrap_or_default(), count, more: found.more }
+}
+
+fn found_text(found: &Hits) -> String {
+    if found.hits.is_empty() {
+        return "Nothing found among the messages that this session read or sent.".to_owned();
+    }
+    let mut text = found.quote.clone().unwrap_or_default();
+    text.push_str("\nThese are excerpts: inbox(id) gives a whole message.");
+    if found.more {
+        text.push_str(" There are more: ask with more words.");
     }
     text
 }

@@ -17,6 +17,7 @@ mod process;
 mod relay;
 mod report;
 mod seal;
+mod search;
 mod sizing;
 mod soak;
 mod spooled;
@@ -84,6 +85,7 @@ fn measure(name: Name, options: &Options, folder: &Path) -> anyhow::Result<Repor
         Name::Relay => spooled::relay(&place, options.peers),
         Name::Seal => seal::run(&place),
         Name::Store => store::run(&place, options.rows),
+        Name::Search => search::run(&place),
         Name::Node => nodes::between(&place),
         Name::Local => nodes::local(&place),
         Name::Process => commands::run(&place),

@@ -71,6 +71,8 @@ pub(crate) enum Name {
     Seal,
     /// The durable log
     Store,
+    /// The search index over a large history
+    Search,
     /// Node to relay to node, with the receipt
     Node,
     /// From one session to another on the same machine
@@ -96,7 +98,7 @@ impl Name {
     /// Programs of the workspace that it runs.
     pub(crate) fn programs(self) -> &'static [&'static str] {
         match self {
-            Self::Floor | Self::Seal | Self::Store => &[],
+            Self::Floor | Self::Seal | Self::Store | Self::Search => &[],
             Self::Relay | Self::Sizing | Self::Soak => &["penpal-relay"],
             Self::Local | Self::Process | Self::Hook => &["penpal"],
             Self::Node | Self::Idle => &["penpal-relay", "penpal"],

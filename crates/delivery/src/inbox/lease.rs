@@ -101,6 +101,12 @@ impl Delivery {
         Lease { id, messages }
     }
 
+    /// Whether a message may be seen: it is not held back, and waits for no earlier one.
+    #[must_use]
+    pub fn is_shown(&self, view: &MailView) -> bool {
+        !view.hidden && !self.inbox.entry(&view.key).is_some_and(|entry| entry.waiting)
+    }
+
     /// Whether a message is handed out at present.
     #[must_use]
     pub fn is_leased(&self, key: &MailKey) -> bool {

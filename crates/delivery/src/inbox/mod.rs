@@ -11,6 +11,7 @@
 mod lease;
 mod listing;
 mod moving;
+mod newer;
 mod place;
 mod short;
 

@@ -177,3 +177,31 @@ fn history_is_kept_within_a_size() {
     let kept = world.nodes[0].list(Selection::With(peer(1).account)).len();
     assert!((5..20).contains(&kept), "{kept} messages kept");
 }
+
+#[test]
+fn all_mail_is_given_once_in_the_order_of_its_places() {
+    let mut world = with_mail(711, &["a", "b", "c"]);
+    world.step(1, |machine, step| machine.retarget(Mailbox::Desk, SESSION, None, step));
+    for text in ["d", "e"] {
+        world.send(1, Send::note(0, text)).unwrap();
+    }
+    world.send(0, Send::note(1, "f")).unwrap();
+    world.run_seconds(2);
+    let node = &world.nodes[1];
+    let mut seen = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = node.machine().newer(after, 2, &node.rows).unwrap();
+        let Some((last, _)) = page.last() else { break };
+        assert!(page.len() <= 2);
+        after = last.ordinal;
+        seen.extend(page);
+    }
+    assert!(after < node.machine().next_ordinal());
+    assert!(seen.is_sorted_by_key(|(view, _)| view.ordinal));
+    assert!(seen.iter().all(|(_, contact)| *contact == Some(peer(0).account)));
+    // Moved mail has a later place than it had; nothing is given twice.
+    let texts: Vec<String> = seen.iter().map(|(view, _)| node.text(view.key)).collect();
+    assert_eq!(texts, ["a", "b", "c", "d", "e", "f"]);
+    assert!(node.machine().newer(after, 2, &node.rows).unwrap().is_empty());
+}

@@ -20,6 +20,7 @@ pub(crate) mod register;
 pub(crate) mod reply;
 pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod session;
 pub(crate) mod sessions;

@@ -7,6 +7,7 @@ mod contacts;
 mod finish;
 mod hook;
 mod mail;
+mod search;
 mod send;
 mod sessions;
 mod status;
@@ -99,6 +100,7 @@ impl Engine {
             Call::Read(request) => self.read(&request),
             Call::Take(request) => self.take(request),
             Call::Commit(request) => self.commit_lease(&request),
+            Call::Search(request) => self.search(&request),
             Call::Outbox(request) => self.outbox(&request),
             Call::Trace(request) => self.trace(&request),
             Call::Retry(request) => self.retry(&request),

@@ -197,6 +197,7 @@ impl NodeHost {
             config: Config::default(),
             store: Box::new(store.map_err(|error| error.to_string())?),
             shelf: penpal::files::shelf::Shelf::of(&Home::at(format!("/nowhere/{}", self.name))),
+            search: None,
             keys: Box::new(files.keys),
             clock: Clock::start_of(Arc::clone(&self.clock) as Arc<_>),
             rng: Rng::new(Box::new(generator(self.seed, &named("node")))),

@@ -1,0 +1,111 @@
+//! `penpal search` over real histories.
+
+use penpal_tests::{Pair, Person, Relay, folder, wait};
+
+use crate::restarts::copy_folder;
+
+/// Texts of what is found, latest first.
+fn found(person: &Person, args: &[&str]) -> Vec<String> {
+    let answer = person.json(&[&["search"], args].concat());
+    assert_eq!(answer["behind"], false, "{answer}");
+    let hits = answer["hits"].as_array().cloned().unwrap_or_default();
+    hits.iter().map(|hit| hit["excerpt"].as_str().expect("a text").to_owned()).collect()
+}
+
+#[test]
+fn both_sides_find_what_they_wrote_and_got() {
+    let pair = Pair::connected();
+    pair.alice.ok(&[
+        "send",
+        "bob/web",
+        "the deploy of payments failed",
+        "--as",
+        "api",
+        "--subject",
+        "Step 3",
+    ]);
+    pair.alice.ok(&["send", "bob/web", "never mind: it deploys now", "--as", "api"]);
+    wait::until("both", || pair.bob.bodies("web").len() == 2);
+    pair.bob.ok(&["send", "alice/api", "which deploy?", "--anyway"]);
+    wait::until("the answer", || pair.alice.bodies("api").len() == 1);
+    for person in [&pair.alice, &pair.bob] {
+        assert_eq!(found(person, &["deploy"]), ["which deploy?", "the deploy of payments failed"]);
+        assert_eq!(found(person, &["step", "PAYMENTS"]), ["the deploy of payments failed"]);
+        assert_eq!(found(person, &["deploy*", "--limit", "1"]), ["which deploy?"]);
+        assert_eq!(found(person, &["deploy", "--until", "1d"]), [""; 0]);
+        assert_eq!(found(person, &["deploy -payments", "--since", "1h"]), ["which deploy?"]);
+    }
+    assert_eq!(found(&pair.alice, &["deploy", "--with", "bob"]).len(), 2);
+    assert_eq!(found(&pair.alice, &["bob", "payments"]).len(), 1, "names of people count");
+    assert_eq!(found(&pair.bob, &["deploy", "--session", "web"]), ["the deploy of payments failed"]);
+    assert_eq!(found(&pair.bob, &["deploy", "--session", "desk"]), ["which deploy?"]);
+    let shown = pair.bob.ok(&["search", "payments"]);
+    assert!(shown.out.contains("alice/api") && shown.out.contains("Step 3: the deploy"), "{shown:?}");
+    // What is found is no less unread.
+    assert_eq!(pair.bob.json(&["inbox", "web"])["messages"][0]["state"], "unread");
+    let nothing = pair.bob.ok(&["search", "nowhere"]);
+    assert!(nothing.out.contains("nothing found"), "{nothing:?}");
+}
+
+#[test]
+fn questions_that_cannot_be_asked_are_told() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    me.ok(&["session", "open", "api"]);
+    for words in [&["--", "-draft"][..], &["\"open"], &["***"], &[""], &["--since", "someday", "x"]] {
+        let said = me.run(&[&["search"], words].concat());
+        assert_eq!(said.status, 2, "{words:?} {said:?}");
+    }
+    assert_eq!(me.run(&["search", "x", "--with", "nobody"]).status, 1);
+    assert_eq!(found(&me, &["x"]), [""; 0]);
+}
+
+#[test]
+fn an_index_that_is_lost_damaged_or_of_another_history_is_made_again() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    me.ok(&["session", "open", "api"]);
+    for number in 0..20 {
+        me.ok(&["send", "api", &format!("word number{number}")]);
+    }
+    assert_eq!(found(&me, &["word"]).len(), 20);
+    let index = me.home().join("search.db");
+    let stop = || {
+        me.ok(&["daemon", "stop"]);
+    };
+    stop();
+    let old = folder.path().join("old");
+    copy_folder(&me.home().join("data"), &old);
+    for name in ["search.db", "search.db-wal", "search.db-shm"] {
+        drop(std::fs::remove_file(me.home().join(name)));
+    }
+    assert_eq!(found(&me, &["number7"]), ["word number7"], "lost");
+    stop();
+    std::fs::write(&index, vec![0x5a; 64 * 1024]).expect("noise");
+    assert_eq!(found(&me, &["number7"]), ["word number7"], "damaged");
+    // An older history under a newer index: what it does not have is not found, what comes anew is.
+    me.ok(&["send", "api", "a later word"]);
+    assert_eq!(found(&me, &["later"]), ["a later word"]);
+    stop();
+    std::fs::remove_dir_all(me.home().join("data")).expect("removed");
+    copy_folder(&old, &me.home().join("data"));
+    assert_eq!(found(&me, &["later"]), [""; 0]);
+    me.ok(&["send", "api", "another word"]);
+    assert_eq!(found(&me, &["word", "--limit", "100"]).len(), 21);
+}
+
+#[test]
+fn what_is_held_from_sight_is_not_found_until_it_is_released() {
+    let folder = folder();
+    let relay = Relay::start(&folder.path().join("relay"));
+    let (alice, bob) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"));
+    alice.ok(&["register", relay.address(), "--token", &relay.token(), "--handle", "alice"]);
+    let code = alice.json(&["contact", "invite", "--auto-accept"])["code"].clone();
+    bob.ok(&["contact", "add", code.as_str().expect("a code"), "--handle", "bob", "--wait", "30s"]);
+    bob.ok(&["send", "alice/", "a hidden word"]);
+    wait::until("it to be held", || alice.json(&["status"])["held"] == 1);
+    assert_eq!(found(&alice, &["hidden"]), [""; 0]);
+    alice.ok(&["send", "bob/", "welcome"]);
+    wait::until("the hold to end", || alice.json(&["status"])["held"] == 0);
+    assert_eq!(found(&alice, &["hidden"]), ["a hidden word"]);
+}
