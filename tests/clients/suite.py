@@ -405,6 +405,7 @@ class Cline(Client):
                     os.kill(int(process.parent.name), signal.SIGTERM)
             except OSError:
                 pass
+        until("the end of the hub's session", lambda: self.user.sessions().get(self.session, {}).get("state") != "idle", 20)
 
 
 CLIENTS = [ClaudeCode, ClaudeCode197, Codex, Opencode, Gemini, Qwen, Copilot, Grok, Cline]
@@ -527,6 +528,8 @@ class Suite:
     def wake(self, rung):
         """An idle session in its terminal is woken by an ask of Bob's, and nothing shows twice."""
         client = self.client
+        # What an earlier run left behind would keep the session's name.
+        client.close()
         argv = client.interactive()
         if rung == "terminal":
             argv = [self.world.penpal, "run", client.name, "--", *[str(word) for word in argv[1:]]]
@@ -662,7 +665,10 @@ def main():
         except (Failed, subprocess.SubprocessError, OSError) as error:
             report(made, "run", False, 0, str(error))
         finally:
-            made.close()
+            try:
+                made.close()
+            except (Failed, subprocess.SubprocessError, OSError, ValueError) as error:
+                print(f"{made.name} left something running: {error}", flush=True)
             world.close()
     show(table, [f"{client.name} {client.version}" for client in clients])
     if not options.keep:
