@@ -34,7 +34,9 @@ impl Delivery {
     /// Notes the place of a message and says whether it is its turn.
     pub(super) fn turn(&mut self, peer: Peer, present: bool, body: &Body, now: Duration) -> Turn {
         let Some(order) = body.order.filter(|_| present) else {
-            return Turn { seq: None, gap: false, late: false };
+            // Sent before the peer's database fell back: what it sent since may have been shown.
+            let late = !present && self.lanes.get(&peer).is_some_and(|lane| lane.pair.seen_seq > 0);
+            return Turn { seq: None, gap: false, late };
         };
         let seq = order.seq;
         let lane = self.lanes.entry(peer).or_default();

@@ -122,6 +122,9 @@ fn a_new_incarnation_starts_a_new_order_and_an_old_one_does_not_disturb_it() {
     give(&mut world, &newer, 2);
     give(&mut world, &bodies, 3);
     assert_eq!(shown(&world), ["1", "1", "2", "2", "3"]);
+    let views = world.nodes[1].list(Selection::All(Mailbox::Desk));
+    let late: Vec<bool> = views.iter().map(|view| view.marks.late).collect();
+    assert_eq!(late, [false, false, true, false, true]);
     let changed = Event::IncarnationChanged { peer: peer(0) };
     assert_eq!(world.nodes[1].events.iter().filter(|event| **event == changed).count(), 1);
 }
