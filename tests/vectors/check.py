@@ -239,7 +239,6 @@ def manifest(data, fingerprint, held=None):
         known = {e[0]: e[1] for e in earlier} | {m[1]: H("manifest", body)[:16]}
         for version, name in held[2].items():
             need(version not in known or known[version] == name, "Fork")
-        need(held[1] in known or len(earlier) == 32 and earlier[0][0] > held[1], "Fork")
         need(not set(ids) & held[3], "Revoked")
     known = {e[0]: e[1] for e in earlier} | {m[1]: H("manifest", body)[:16]}
     return {"held": (root, m[1], known, set(revoked)), "devices": {d[0]: d[2] for d in devices}, "name": known[m[1]]}

@@ -237,6 +237,7 @@ impl Engine {
                 self.notice(Holds::Always, text.to_owned());
                 let incarnation = self.delivery.handle_rolled_back(&mut delivery_step!(self));
                 tracing::warn!("rolled back");
+                self.contacts.handle_hello(answer, &mut contact_step!(self));
                 tracing::debug!(?incarnation, "new incarnation");
                 self.hello();
             }

@@ -28,6 +28,9 @@ use crate::{
 const RENEW_AFTER_MS: u64 = 15 * DAY_MS;
 /// Longest time for which a copy under the profile key before is kept, in milliseconds.
 const PREVIOUS_PROFILE_MS: u64 = 30 * DAY_MS;
+/// Shortest such time, in milliseconds, even when every contact has the new key: a contact may be put back to a backup that has not. As long
+/// as senders keep what a restored recipient may have lost.
+const RESTORED_PROFILE_MS: u64 = 2 * DAY_MS;
 /// Pause before a manifest is signed again because the relay held another one.
 const FIRST_CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 /// Longest such pause.
@@ -237,6 +240,10 @@ impl Contacts {
         } else {
             // This database is an old copy: sign nothing until the relay has said what it holds.
             self.relay_revision = None;
+            if answer.verdict == Verdict::RolledBack {
+                // Contacts may hold a key that was made since and is lost: with it they open nothing that is published from here.
+                self.rotate_profile_key(step);
+            }
         }
         self.jobs.wake(&At::Home);
         self.settle(step);
@@ -277,8 +284,9 @@ impl Contacts {
     fn retire_profile_key(&mut self, step: &Step<'_>) {
         let Some(own) = &mut self.own else { return };
         let Some(previous) = &own.previous else { return };
-        let late = previous.since_ms.saturating_add(PREVIOUS_PROFILE_MS) <= step.now.wall_ms;
-        if late || self.contacts.values().all(|contact| contact.knows_profile(own.generation)) {
+        let over = |life_ms| previous.since_ms.saturating_add(life_ms) <= step.now.wall_ms;
+        let known = || self.contacts.values().all(|contact| contact.knows_profile(own.generation));
+        if over(PREVIOUS_PROFILE_MS) || (over(RESTORED_PROFILE_MS) && known()) {
             own.previous = None;
             self.touch(RowKey::Own);
         }

@@ -515,7 +515,7 @@ fn removal_makes_a_new_profile_key_that_every_other_contact_learns() {
     let before = world.relays[0].accounts[&world.people[ALICE].transport()].clone();
     world.on(ALICE, |node, step| node.remove(&label("bob"), step).unwrap());
     world.settle();
-    world.settle();
+    world.days(3);
     let after = &world.relays[0].accounts[&world.people[ALICE].transport()];
     assert!(
         after.revision > before.revision
@@ -608,6 +608,58 @@ fn a_node_that_went_back_to_a_backup_signs_above_what_it_signed_before() {
     world.settle();
     let again = world.people[ALICE].node.account().unwrap().manifest;
     assert!(again.version > signed.version, "{} after {}", again.version, signed.version);
+}
+
+#[test]
+fn a_node_that_forgot_its_profile_key_tells_a_fresh_one() {
+    let mut world = World::new(3, &[0, 0, 1]);
+    world.connect(ALICE, BOB);
+    world.connect(ALICE, CAROL);
+    world.settle();
+    let backup = world.people[ALICE].disk.clone();
+    world.on(ALICE, |node, step| node.remove(&label("bob"), step).unwrap());
+    world.days(3);
+    // Carol has the key that was made then; Alice has not, and what was stored under hers is gone.
+    world.people[ALICE].disk = backup;
+    world.start(ALICE);
+    fell_back(&mut world, ALICE);
+    world.days(1);
+    let (alice, version) =
+        (world.people[ALICE].fp(), world.people[ALICE].node.account().unwrap().manifest.version);
+    world.on(CAROL, |node, step| node.fetch(&alice, step));
+    world.settle();
+    assert_eq!(world.people[CAROL].node.manifest(&alice).unwrap().version(), version);
+}
+
+#[test]
+fn a_node_put_back_by_a_day_can_still_read_who_made_a_new_key_meanwhile() {
+    let mut world = World::new(3, &[0, 0, 1]);
+    world.connect(CAROL, BOB);
+    world.connect(CAROL, ALICE);
+    let backup = world.people[ALICE].disk.clone();
+    world.on(CAROL, |node, step| node.remove(&label("bob"), step).unwrap());
+    world.days(1);
+    world.people[ALICE].disk = backup;
+    world.start(ALICE);
+    let (carol, version) =
+        (world.people[CAROL].fp(), world.people[CAROL].node.account().unwrap().manifest.version);
+    world.on(ALICE, |node, step| node.fetch(&carol, step));
+    world.settle();
+    assert_eq!(world.people[ALICE].node.manifest(&carol).unwrap().version(), version);
+}
+
+/// The relay says that this node is an older copy.
+fn fell_back(world: &mut World, who: usize) {
+    let account = world.relays[0].accounts[&world.people[who].transport()].clone();
+    let answer = HelloAnswer {
+        verdict: Verdict::RolledBack,
+        epoch: SpoolEpoch::from_bytes([1; 8]),
+        newest: 0,
+        handle: account.handle.clone(),
+        manifest_revision: account.revision,
+    };
+    world.on(who, |node, step| node.handle_hello(&answer, step));
+    world.people[who].hello = false;
 }
 
 #[test]

@@ -162,7 +162,14 @@ fn manifests() {
             }),
         ),
         ("its own device revoked", Box::new(|m| m.revoked = List::new(vec![m.devices[0].id]).unwrap())),
-        ("a history that forgets the held version", Box::new(|m| m.previous = List::default())),
+        (
+            "a history with another content of the held version",
+            Box::new(|m| {
+                let mut history = m.previous.to_vec();
+                history[1].hash = penpal_protocol::ids::ShortHash::from_bytes([9; 16]);
+                m.previous = List::new(history).unwrap();
+            }),
+        ),
         ("of another root", Box::new(|m| m.root = pair.bob.root.public())),
     ];
     let mut invalid: Vec<Value> = changes
