@@ -115,8 +115,9 @@ fn fate(ledger: &Ledger, written: &Written, stage: Option<Stage>, there: bool) -
             kept.then_some("its writer was told that it is durable, and it is forgotten")
         }
         Some(Stage::Delivered | Stage::Held | Stage::Surfaced | Stage::Answered) => {
-            // Nobody sends again what a removed contact has lost.
-            let lost = written.lost_by_reader || (parted && ledger.unsteady.contains(&written.to));
+            // Nobody sends again what a removed contact has lost, or what was over by then.
+            let gone = parted || written.may_expire;
+            let lost = written.lost_by_reader || (gone && ledger.unsteady.contains(&written.to));
             (!there && !lost).then_some("said to be delivered, and is not there")
         }
         // Whoever removes a contact gives up what is under way: some of it arrives.
