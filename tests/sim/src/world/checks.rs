@@ -115,8 +115,9 @@ fn fate(ledger: &Ledger, written: &Written, stage: Option<Stage>, there: bool) -
             kept.then_some("its writer was told that it is durable, and it is forgotten")
         }
         Some(Stage::Delivered | Stage::Held | Stage::Surfaced | Stage::Answered) => {
-            // Nobody sends again what a removed contact has lost, or what was over by then.
-            let gone = parted || written.may_expire;
+            // Nobody sends again what a removed contact has lost, or what was over by then; and a relay that was put back, too, does not
+            // know that the node was.
+            let gone = parted || written.may_expire || ledger.relay_restored;
             let lost = written.lost_by_reader || (gone && ledger.unsteady.contains(&written.to));
             (!there && !lost).then_some("said to be delivered, and is not there")
         }

@@ -11,6 +11,9 @@ use super::World;
 use super::people::mark_of;
 use crate::note;
 
+/// What was receipted is sent again to whoever was put back, and no list shows that: this long after a first rest all is looked at again.
+const SENT_AGAIN: Duration = Duration::from_secs(1800);
+
 /// How long mending may take. Receipts are sent again after an hour, then once a day; copies are kept for two days.
 const LIMIT: Duration = Duration::from_secs(40 * 3600);
 
@@ -22,12 +25,19 @@ impl World {
             self.unblock(who, whom).await;
         }
         let began = Instant::now();
+        let mut rested = self.ledger.borrow().unsteady.is_empty();
         loop {
             let restless = match self.restless_node().await {
                 None => self.restless_relay(),
                 found => found,
             };
-            let Some(restless) = restless else { break };
+            let Some(restless) = restless else {
+                if std::mem::replace(&mut rested, true) {
+                    break;
+                }
+                sleep(SENT_AGAIN).await;
+                continue;
+            };
             let waited = began.elapsed();
             if waited > LIMIT {
                 self.blame(format!("still not at rest after {waited:?}: {restless}"));
