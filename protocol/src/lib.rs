@@ -9,6 +9,7 @@
 //! | [`text`] | names, addresses, relay addresses, invite codes: what people type |
 //! | [`cbor`] | the strict outer check and bounded containers |
 //! | [`wire`] | frames between node and relay |
+//! | [`blob`] | how long a sealed content is, and where its parts begin |
 //! | [`sealed`] | structures that only end points ever see in the clear |
 //! | [`envelope`] | the size ladder and header of a sealed envelope |
 //! | [`limits`] | every limit with its reason |
@@ -34,6 +35,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)
 )]
 
+pub mod blob;
 pub mod cbor;
 pub mod envelope;
 pub mod hash;

@@ -68,6 +68,12 @@ pub const MAX_NEED_RESEAL: usize = 512;
 /// Most artifacts that one message refers to.
 pub const MAX_ARTIFACTS: usize = 16;
 
+/// How long a blob outlives the message that refers to it, in milliseconds: whoever got the message in its last minute can fetch it.
+pub const BLOB_GRACE_MS: u64 = DAY_MS;
+
+/// Longest list of the parts of a blob that are there, in bytes: a bit for each.
+pub const MAX_PART_SET_BYTES: usize = 8 * 1024;
+
 /// Most gaps that one acknowledgement names; a node with more acknowledges less.
 pub const MAX_ACK_GAPS: usize = 64;
 
@@ -121,3 +127,4 @@ const _: () = assert!(MAX_CONTENT_BYTES > MAX_TEXT_BYTES + MAX_SUBJECT_BYTES);
 const _: () = assert!(MAX_PROFILE_BLOB_BYTES >= 32 + 16 + MAX_MANIFEST_BYTES);
 const _: () = assert!(MAX_FRAME_BYTES > crate::envelope::MAX_ENVELOPE_BYTES);
 const _: () = assert!(MAX_INVITE_BLOB_BYTES < MAX_FRAME_BYTES);
+const _: () = assert!(MAX_PART_SET_BYTES * 8 >= crate::blob::MAX_PARTS as usize);

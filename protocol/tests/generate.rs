@@ -91,6 +91,12 @@ impl Sample for u16 {
     }
 }
 
+impl Sample for u32 {
+    fn sample(g: &mut Generator) -> Self {
+        g.pick(&[1, 23, 24, 256, u32::MAX])
+    }
+}
+
 impl Sample for bool {
     fn sample(g: &mut Generator) -> Self {
         g.pick(&[false, true])

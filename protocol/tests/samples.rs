@@ -1,5 +1,6 @@
 //! Values of every structure: each field is made by its type, then what must fit together is made to fit.
 
+use penpal_protocol::blob::BlobShape;
 use penpal_protocol::cbor::List;
 use penpal_protocol::ids::ShortHash;
 use penpal_protocol::limits::{MAX_MESSAGE_LIFE_MS, MAX_PRESENCE_TTL_MS};
@@ -72,6 +73,12 @@ structures! {
     InviteFetch { invite };
     InviteRedeem { invite, request };
     InviteRevoke { invite };
+    BlobCreate { blob, bytes, token_hash, expires_ms } then |value, _| {
+        value.bytes = BlobShape::of_content(value.bytes % (1 << 32)).unwrap().bytes();
+    };
+    BlobPut { blob, part, bytes } then |value, _| value.bytes = value.bytes % 1_048_832 + 1;
+    BlobGet { blob, token, part };
+    BlobDelete { blob };
     Deposit { edge, cap, slot, deposit, ephemeral, envelope };
     DepositAnswer { deposit, outcome };
     HelloAnswer { verdict, epoch, newest, handle, manifest_revision };
@@ -80,6 +87,7 @@ structures! {
     ContactState { manifest, bundles };
     DeviceBundles { slot, profile };
     InviteAnswer { state, record };
+    BlobState { there };
     Refusal { code, detail };
     Welcome { min_revision, max_revision, now_ms, registered, software };
     Delivery { epoch, seq, envelope };

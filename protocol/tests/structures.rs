@@ -74,12 +74,13 @@ pub(crate) fn all() -> Vec<Structure> {
         Hello "hello" Register "register" Ack "ack" PutManifest "put-manifest" PutBundle "put-bundle"
         GetContactState "get-contact-state" EdgeCreate "edge-create" EdgeLink "edge-link" EdgeRevoke "edge-revoke"
         InviteCreate "invite-create" InviteFetch "invite-fetch" InviteRedeem "invite-redeem" InviteRevoke "invite-revoke"
+        BlobCreate "blob-create" BlobPut "blob-put" BlobGet "blob-get" BlobDelete "blob-delete"
     };
     all.extend(frames! { Deposit: Deposit "deposit" });
     all.extend(frames! { DepositAnswer: DepositAnswer "deposit-answer" });
     all.extend(frames! { Answer:
         HelloAnswer "hello-answer" Registered "registered" AckAnswer "ack-answer" ContactState "contact-state"
-        InviteAnswer "invite-answer" Refusal "refusal"
+        InviteAnswer "invite-answer" BlobState "blob-state" Refusal "refusal"
     });
     all.extend(frames! { Event:
         Welcome "welcome" Delivery "delivery" Redeemed "redeemed" EdgeState "edge-state" Ephemeral "ephemeral"

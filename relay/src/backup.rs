@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/store/        the log; the index is rebuilt when it is opened
+//! DIR/blobs/        sealed contents of artifacts
 //! DIR/place.json    port and public name
 //! DIR/backup.json   whose copy it is, and of when
 //! FILE              the keys, mode 0600
@@ -77,6 +78,8 @@ pub(crate) fn write(
     create_private_dir(to).map_err(failed(to))?;
     let keys = Keys::export(folder.keys())?;
     let report = copy.write_to(&to.join("store"), &mut |_| {})?;
+    // After the log: parts that came meanwhile are more than it knows; blobs that went meanwhile nobody may read.
+    let blobs = copy_blobs(&folder.blobs(), &to.join("blobs")).map_err(failed(&to.join("blobs")))?;
     if folder.place().exists() {
         copy_file(&folder.place(), &to.join("place.json")).map_err(failed(to))?;
     }
@@ -92,7 +95,7 @@ pub(crate) fn write(
     // Last: with it, the folder is a whole copy.
     let path = to.join("backup.json");
     replace(&path, text.as_bytes()).map_err(failed(&path))?;
-    Ok(report.bytes)
+    Ok(report.bytes.saturating_add(blobs))
 }
 
 /// A copy cannot be put back.
@@ -169,6 +172,7 @@ pub(crate) fn restore(
     // Whatever this relay had said after the copy is unknown: the next start begins a new epoch for every spool.
     let mark = LogPosition { log: about.log, commit: u64::MAX };
     Keys::set_mark(folder.keys(), mark)?;
+    copy_blobs(&from.join("blobs"), &folder.blobs()).map_err(failed(&folder.blobs()))?;
     let place = from.join("place.json");
     if place.exists() {
         copy_file(&place, &folder.place()).map_err(failed(&folder.place()))?;
@@ -201,6 +205,26 @@ fn check(store: &Path, mut progress: Option<ProgressFn>) -> Result<(u64, u64), R
     }
     // Dropping without closing is safe; the index is rebuilt where it is needed.
     Ok((report.rows, report.queued))
+}
+
+/// Copies the files of blobs; gives their bytes. One that goes away meanwhile was removed.
+fn copy_blobs(from: &Path, to: &Path) -> io::Result<u64> {
+    let ids = crate::blobs::ids(from);
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    create_private_dir(to)?;
+    let mut bytes: u64 = 0;
+    for id in ids {
+        let target = to.join(id.to_text());
+        match copy_file(&from.join(id.to_text()), &target) {
+            Ok(()) => bytes = bytes.saturating_add(fs::metadata(&target)?.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    fs::File::open(to)?.sync_all()?;
+    Ok(bytes)
 }
 
 /// Copies a folder of plain files and folders.

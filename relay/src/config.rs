@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use penpal_protocol::blob::MAX_CONTENT_BYTES;
 use penpal_protocol::cbor::Text;
 use penpal_protocol::text::{DEFAULT_PORT, Host, HostError, HostPort, Label};
 use penpal_relay_core::{Config, Limits, RegistrationPolicy};
@@ -129,6 +130,12 @@ pub(crate) struct Settings {
     pub(crate) spool_bytes: Option<u64>,
     /// Most envelopes waiting for one device.
     pub(crate) spool_envelopes: Option<u64>,
+    /// Longest artifact, in bytes of its content.
+    pub(crate) artifact_bytes: Option<u64>,
+    /// Most bytes of artifacts of one account.
+    pub(crate) artifact_bytes_per_account: Option<u64>,
+    /// Most bytes of all artifacts.
+    pub(crate) artifact_bytes_total: Option<u64>,
     /// Most connections at a time.
     pub(crate) connections: Option<usize>,
     /// Most connections from one network.
@@ -192,6 +199,9 @@ impl Settings {
             allow: self.allow.or(below.allow),
             spool_bytes: self.spool_bytes.or(below.spool_bytes),
             spool_envelopes: self.spool_envelopes.or(below.spool_envelopes),
+            artifact_bytes: self.artifact_bytes.or(below.artifact_bytes),
+            artifact_bytes_per_account: self.artifact_bytes_per_account.or(below.artifact_bytes_per_account),
+            artifact_bytes_total: self.artifact_bytes_total.or(below.artifact_bytes_total),
             connections: self.connections.or(below.connections),
             connections_per_network: self.connections_per_network.or(below.connections_per_network),
             metrics: self.metrics.or(below.metrics),
@@ -219,6 +229,19 @@ impl Settings {
         }
         if let Some(envelopes) = self.spool_envelopes {
             config.limits.spool_rows = at_least("spool-envelopes", envelopes, 16)?;
+        }
+        if let Some(bytes) = self.artifact_bytes {
+            if bytes > MAX_CONTENT_BYTES {
+                let detail = format!("{bytes} is more than {MAX_CONTENT_BYTES}");
+                return Err(SettingsError::Value { key: "artifact-bytes", detail });
+            }
+            config.limits.blob_bytes = Limits::longest_artifact(bytes);
+        }
+        if let Some(bytes) = self.artifact_bytes_per_account {
+            config.limits.blob_account_bytes = bytes;
+        }
+        if let Some(bytes) = self.artifact_bytes_total {
+            config.limits.blob_total_bytes = bytes;
         }
         if let Some(connections) = self.connections {
             config.limits.connections = at_least("connections", connections, 2)?;

@@ -60,7 +60,8 @@ impl HostedRelay {
     ) -> impl Future<Output = ()> + Send + use<> {
         let metrics = Arc::clone(&self.engine.metrics);
         // A hosted relay keeps its first key.
-        accept(Accepting { listener, inbox: Arc::clone(&self.inbox), chain: Arc::default(), metrics, stop })
+        let (inbox, blobs) = (Arc::clone(&self.inbox), Arc::clone(&self.engine.blobs));
+        accept(Accepting { listener, inbox, chain: Arc::default(), blobs, metrics, stop })
     }
 
     /// Asks as an operator; the answer comes with a turn.
@@ -105,6 +106,7 @@ fn show(input: &Input, seen: &mut dyn FnMut(Said<'_>)) {
         }
         Input::Connected { .. }
         | Input::Closed { .. }
+        | Input::BlobWritten { .. }
         | Input::Admin { .. }
         | Input::Upkeep(_)
         | Input::Flush { .. }

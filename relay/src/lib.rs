@@ -28,6 +28,7 @@
 
 mod admin;
 mod backup;
+mod blobs;
 mod cli;
 mod config;
 mod engine;

@@ -206,7 +206,9 @@ impl Metrics {
                 }
             }
             Command::Alarm { .. } => self.alarms.add(1),
-            Command::Push { push: Push::Event(_), .. } | Command::Admin { .. } => {}
+            Command::Push { push: Push::Event(_), .. }
+            | Command::Admin { .. }
+            | Command::RemoveBlob { .. } => {}
         }
     }
 
@@ -282,6 +284,8 @@ impl Metrics {
         text.gauge("spool_bytes", "Bytes that wait.", census.bytes);
         let age = census.oldest_minute.map_or(0, |minute| u64::from(now_minute.saturating_sub(minute)) * 60);
         text.gauge("spool_oldest_seconds", "Age of what waits longest; 0 when nothing does.", age);
+        text.gauge("blobs", "Files kept, sealed.", census.blobs);
+        text.gauge("blob_bytes", "Bytes of files kept, as announced.", census.blob_bytes);
         text.gauge("deposit_marks", "Deposit ids remembered.", census.deposit_marks);
         text.gauge("store_disk_bytes", "Bytes of all log files.", store.disk_bytes);
         text.gauge("store_live_bytes", "Bytes of records that count.", store.live_bytes);

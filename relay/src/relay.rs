@@ -132,6 +132,7 @@ impl Relay {
         };
         Place::new(listening.port(), public, at.to_string()).write(&folder.place())?;
         let metrics = Arc::clone(&engine.metrics);
+        let blobs = Arc::clone(&engine.blobs);
         let office =
             Office { inbox: Arc::clone(&inbox), metrics: Arc::clone(&metrics), folder: folder.clone() };
         let health = match config.metrics {
@@ -155,6 +156,7 @@ impl Relay {
             listener,
             inbox: Arc::clone(&inbox),
             chain,
+            blobs,
             stop: stopped,
             metrics,
         }));
@@ -285,7 +287,7 @@ pub(crate) fn open_engine(
         let store = LogStore::open(&dir, Options { rebuild: true, ..Options::default() })?;
         Ok(Box::new(store) as Box<dyn Store>)
     };
-    let engine = Engine::new(keys.into_parts(config.core(), store), inbox)?;
+    let engine = Engine::new(keys.into_parts(config.core(), store, folder.blobs()), inbox)?;
     Ok((engine.with_reopen(Box::new(reopen)), net))
 }
 

@@ -206,7 +206,7 @@ impl World {
                     }
                 }
                 Command::Close { conn, .. } => self.put(conn, Out::Hangup),
-                Command::Admin { .. } | Command::Alarm { .. } => {}
+                Command::Admin { .. } | Command::Alarm { .. } | Command::RemoveBlob { .. } => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 /// Which of our crates each of our crates may use directly. Left: the user; right: what it may use.
 ///
 /// The direction is what matters: the relay never comes near code that could open a message.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("penpal-protocol", &[]),
     ("penpal-seal", &["penpal-protocol"]),
     ("penpal-store", &["penpal-protocol"]),
@@ -19,6 +19,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("penpal-sessions", &["penpal-protocol"]),
     ("penpal-wake", &["penpal-protocol"]),
     ("penpal-search", &[]),
+    ("penpal-transfer", &["penpal-protocol"]),
     ("penpal-contact", &["penpal-protocol", "penpal-seal"]),
     ("penpal-delivery", &["penpal-protocol", "penpal-seal"]),
     ("penpal-agents", &["penpal-protocol", "penpal-local-api"]),
@@ -34,6 +35,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "penpal-sessions",
             "penpal-wake",
             "penpal-search",
+            "penpal-transfer",
             "penpal-contact",
             "penpal-delivery",
             "penpal-agents",

@@ -42,8 +42,17 @@ impl Pair {
     /// When a step fails.
     #[must_use]
     pub fn connected() -> Self {
+        Self::connected_with(&[])
+    }
+
+    /// The same at a relay with further settings, as arguments of `serve`.
+    ///
+    /// # Panics
+    /// When a step fails.
+    #[must_use]
+    pub fn connected_with(settings: &[&str]) -> Self {
         let folder = folder();
-        let relay = Relay::start(&folder.path().join("relay"));
+        let relay = Relay::start_with(&folder.path().join("relay"), settings);
         let (alice, bob) = (Person::new(&folder, "alice"), Person::new(&folder, "bob"));
         introduce(&relay, &alice, &bob);
         Self { relay, alice, bob, folder }

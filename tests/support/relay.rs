@@ -13,6 +13,7 @@ pub struct Relay {
     child: Option<Child>,
     listening: String,
     address: String,
+    settings: Vec<String>,
 }
 
 impl Relay {
@@ -22,7 +23,17 @@ impl Relay {
     /// When it does not say that it listens.
     #[must_use]
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// Starts one on a free port, with further arguments of `serve`.
+    ///
+    /// # Panics
+    /// When it does not say that it listens.
+    #[must_use]
+    pub fn start_with(folder: &Path, settings: &[&str]) -> Self {
         let mut relay = Self {
+            settings: settings.iter().map(|one| (*one).to_owned()).collect(),
             folder: folder.to_path_buf(),
             child: None,
             listening: String::new(),
@@ -43,6 +54,7 @@ impl Relay {
         let mut child = clean_command(&Binaries::get().relay)
             .args(["serve", "--json", "--listen", listen, "--data"])
             .arg(&self.folder)
+            .args(&self.settings)
             .stdout(Stdio::piped())
             .stderr(log.expect("a log for the relay"))
             .spawn()

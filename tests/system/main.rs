@@ -7,6 +7,7 @@ mod blind;
 mod choices;
 mod crash;
 mod events;
+mod files;
 mod finding;
 mod first_minutes;
 mod frozen;

@@ -118,9 +118,12 @@ pub struct GetRequest {
     pub caller: Caller,
     /// Its hash, or a unique beginning of at least 6 digits.
     pub hash: String,
+    /// How long to wait for a content that is fetched, in milliseconds.
+    #[serde(default)]
+    pub wait_ms: u64,
 }
 
-/// Where the content is.
+/// Where the content is, or how far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Got {
     /// Shape version.
@@ -131,8 +134,38 @@ pub struct Got {
     pub name: String,
     /// Length in bytes.
     pub bytes: u64,
-    /// The content, to be read and never written.
-    pub path: String,
+    /// The content, to be read and never written; absent while it is fetched, which goes on whether or not anybody asks.
+    pub path: Option<String>,
+    /// Bytes that are here.
+    pub here_bytes: u64,
+    /// What is in the way of fetching it.
+    pub waits_for: Option<String>,
+}
+
+/// Asks how far the files of an own message are.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendingRequest {
+    /// Who asks.
+    #[serde(default)]
+    pub caller: Caller,
+    /// The message.
+    pub id: String,
+}
+
+/// How far they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sending {
+    /// Shape version.
+    pub v: u32,
+    /// Whether the message waits for them; it goes when all are at the relay.
+    pub waits: bool,
+    /// Bytes that are at the relay.
+    pub sent_bytes: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+    /// What is in the way.
+    pub waits_for: Option<String>,
 }
 
 /// Removes contents that no message refers to.

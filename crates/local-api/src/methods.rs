@@ -120,6 +120,8 @@ methods! {
     ArtifactList "artifact/list" 10_000 f::ListRequest => f::Artifacts;
     /// Where an artifact's content is.
     ArtifactGet "artifact/get" 10_000 f::GetRequest => f::Got;
+    /// How far the files of an own message are.
+    ArtifactSending "artifact/sending" 10_000 f::SendingRequest => f::Sending;
     /// Removes contents that no message refers to.
     ArtifactGc "artifact/gc" 60_000 f::GcRequest => f::Collected;
     /// Local sessions.

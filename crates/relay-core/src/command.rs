@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use penpal_protocol::ids::SpoolEpoch;
+use penpal_protocol::ids::{BlobId, SpoolEpoch};
 use penpal_protocol::text::Label;
 use penpal_protocol::wire::{Answer, DepositAnswer, Event, FrameKind};
 
@@ -127,6 +127,11 @@ pub enum Command {
         /// Why.
         reason: CloseReason,
     },
+    /// Remove the file of a blob.
+    RemoveBlob {
+        /// Which.
+        blob: BlobId,
+    },
     /// Answer the operator.
     Admin {
         /// Which request.
@@ -248,6 +253,10 @@ pub struct AccountInfo {
     pub links: u64,
     /// Invites that can be used, or were used and not taken up yet.
     pub invites: u64,
+    /// Blobs of its own.
+    pub blobs: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
 }
 
 /// Whether an account is served.
@@ -291,6 +300,10 @@ pub struct Census {
     pub receiving: u64,
     /// Deposit ids remembered.
     pub deposit_marks: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// Bytes that their owners announced.
+    pub blob_bytes: u64,
 }
 
 /// What became of a step's changes.

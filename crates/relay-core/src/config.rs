@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use penpal_protocol::blob::{BlobShape, MAX_CONTENT_BYTES};
 use penpal_protocol::cbor::Text;
 use penpal_protocol::limits::{MAX_CONTACTS, MAX_SPOOL_BYTES, MAX_SPOOLED_ENVELOPES};
 use penpal_protocol::text::Label;
@@ -50,6 +51,14 @@ pub struct Limits {
     pub invites_per_account: usize,
     /// Most edges of an account whose invite is not redeemed yet: redeeming needs one.
     pub edges_while_provisional: usize,
+    /// Longest blob, in bytes as sealed and padded: see [`Limits::longest_artifact`].
+    pub blob_bytes: u64,
+    /// Most bytes of blobs of one account.
+    pub blob_account_bytes: u64,
+    /// Most bytes of all blobs: what operators give of their disk.
+    pub blob_total_bytes: u64,
+    /// Most blobs of one account.
+    pub blobs_per_account: usize,
     /// Most connections.
     pub connections: usize,
     /// Of those, most whose key has no account: strangers must not lock out devices.
@@ -74,6 +83,15 @@ pub struct Limits {
     pub cached_rows: usize,
 }
 
+impl Limits {
+    /// Length of the blob of a content of so many bytes, which is what a relay sees of it.
+    #[must_use]
+    pub fn longest_artifact(content_bytes: u64) -> u64 {
+        let most = BlobShape::of_content(MAX_CONTENT_BYTES);
+        BlobShape::of_content(content_bytes).or(most).map_or(0, BlobShape::bytes)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -87,6 +105,10 @@ impl Default for Limits {
             links_per_account: 2 * MAX_CONTACTS,
             invites_per_account: 256,
             edges_while_provisional: 8,
+            blob_bytes: Self::longest_artifact(100 * 1024 * 1024),
+            blob_account_bytes: 2 * 1024 * 1024 * 1024,
+            blob_total_bytes: 32 * 1024 * 1024 * 1024,
+            blobs_per_account: 4_096,
             connections: 20_000,
             unregistered_connections: 5_000,
             connections_per_prefix: 2_048,

@@ -406,6 +406,10 @@ impl RelayCore {
             (Request::EdgeRevoke(what), Some(device)) => self.edge_revoke(device, &what, cx)?,
             (Request::InviteCreate(what), Some(device)) => self.invite_create(device, what, cx)?,
             (Request::InviteRevoke(what), Some(device)) => self.invite_revoke(device, &what, cx)?,
+            (Request::BlobCreate(what), Some(device)) => self.blob_create(device, &what, cx)?,
+            (Request::BlobPut(what), Some(device)) => self.blob_put(device, &what, cx)?,
+            (Request::BlobGet(what), _) => self.blob_get(&what, cx)?,
+            (Request::BlobDelete(what), Some(device)) => self.blob_delete(device, &what, cx)?,
             (
                 Request::Hello(_)
                 | Request::Ack(_)
@@ -414,7 +418,10 @@ impl RelayCore {
                 | Request::EdgeCreate(_)
                 | Request::EdgeRevoke(_)
                 | Request::InviteCreate(_)
-                | Request::InviteRevoke(_),
+                | Request::InviteRevoke(_)
+                | Request::BlobCreate(_)
+                | Request::BlobPut(_)
+                | Request::BlobDelete(_),
                 None,
             ) => Answer::refused(RefusalCode::NotRegistered),
         };
@@ -435,11 +442,15 @@ impl RelayCore {
             | Request::Ack(_)
             | Request::EdgeRevoke(_)
             | Request::InviteRevoke(_)
+            | Request::BlobGet(_)
+            | Request::BlobDelete(_)
             | Request::GetContactState(_) => (false, false),
             Request::PutManifest(_)
             | Request::PutBundle(_)
             | Request::EdgeCreate(_)
             | Request::EdgeLink(_)
+            | Request::BlobCreate(_)
+            | Request::BlobPut(_)
             | Request::InviteCreate(_) => (true, false),
         };
         if writes && self.is_full(now) {
@@ -481,7 +492,7 @@ impl RelayCore {
     }
 
     /// Sorts a fault: failing storage ends everything, an unusable row undoes the step.
-    fn fault(&mut self, fault: Fault) -> Result<(), RowsError> {
+    pub(crate) fn fault(&mut self, fault: Fault) -> Result<(), RowsError> {
         match fault {
             Fault::Rows(error) => Err(error),
             Fault::Record { table, key, source } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use penpal_protocol::hash::labelled;
-use penpal_protocol::ids::{AccountId, EdgeId, InviteId, ShortHash, SlotId, SpoolEpoch};
+use penpal_protocol::ids::{AccountId, BlobId, EdgeId, InviteId, ShortHash, SlotId, SpoolEpoch};
 use penpal_protocol::time::Now;
 use rand_core::CryptoRng;
 
@@ -12,14 +12,17 @@ use crate::config::Limits;
 use crate::error::{Fault, StartError};
 use crate::marks::Marks;
 use crate::rows::records::{
-    Account, Bundle, Device, Edge, HandleOwner, Invite, Link, Manifest, Meta, Slot, Token,
+    Account, Blob, Bundle, Device, Edge, HandleOwner, Invite, Link, Manifest, Meta, Slot, Token,
 };
-use crate::rows::{Cached, Change, Rows, Table, keys};
+use crate::rows::{Cached, Change, Rows, RowsError, Table, keys};
 use crate::secrets::GraphKey;
 use crate::spool::Spools;
 
 /// Kinds of rows that are large and rarely read are remembered in this number.
 const LARGE_ROWS: usize = 64;
+
+/// Keys read at a time.
+const KEYS_PAGE: usize = 4_096;
 
 /// All tables and queues with their memories, and the changes of the present step.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ pub(crate) struct Db {
     pub(crate) edges: Cached<Edge>,
     pub(crate) invites: Cached<Invite>,
     pub(crate) tokens: Cached<Token>,
+    pub(crate) blobs: Cached<Blob>,
+    /// Bytes of all blobs: as committed, and as this step sees them.
+    blob_bytes: (u64, u64),
     pub(crate) spools: Spools,
     pub(crate) marks: Marks,
     /// Index keys that this step adds (true) or removes (false).
@@ -66,6 +72,7 @@ impl Db {
             }
         };
         let cached = limits.cached_rows;
+        let blob_bytes = all_blob_bytes(rows)?;
         Ok(Self {
             accounts: Cached::new(cached),
             handles: Cached::new(LARGE_ROWS),
@@ -76,6 +83,8 @@ impl Db {
             edges: Cached::new(cached),
             invites: Cached::new(LARGE_ROWS),
             tokens: Cached::new(LARGE_ROWS),
+            blobs: Cached::new(LARGE_ROWS),
+            blob_bytes: (blob_bytes, blob_bytes),
             spools: Spools::new(cached),
             marks: Marks::load(limits.deposit_marks, rows)?,
             index: BTreeMap::new(),
@@ -166,6 +175,27 @@ impl Db {
         self.invites.delete(id, &mut self.changes);
     }
 
+    /// Bytes of all blobs, as this step sees them.
+    pub(crate) fn blob_bytes(&self) -> u64 {
+        self.blob_bytes.1
+    }
+
+    /// Adds a blob with its index rows.
+    pub(crate) fn put_blob(&mut self, id: BlobId, blob: Blob) {
+        self.add_index(Table::OwnedBlob, keys::owned_blob(&blob.owner, &id, blob.bytes));
+        self.add_index(Table::BlobEnd, keys::blob_end(blob.expires_ms, &id));
+        self.blob_bytes.1 = self.blob_bytes.1.saturating_add(blob.bytes);
+        self.blobs.put(id, blob, &mut self.changes);
+    }
+
+    /// Removes a blob with its index rows; not its file.
+    pub(crate) fn delete_blob(&mut self, id: BlobId, blob: &Blob) {
+        self.remove_index(Table::OwnedBlob, keys::owned_blob(&blob.owner, &id, blob.bytes));
+        self.remove_index(Table::BlobEnd, keys::blob_end(blob.expires_ms, &id));
+        self.blob_bytes.1 = self.blob_bytes.1.saturating_sub(blob.bytes);
+        self.blobs.delete(id, &mut self.changes);
+    }
+
     /// Ends the step: everything to commit.
     pub(crate) fn take_changes(&mut self, now: Now) -> Vec<Change> {
         self.marks.finish_step(now, &mut self.changes);
@@ -183,6 +213,8 @@ impl Db {
         self.edges.commit();
         self.invites.commit();
         self.tokens.commit();
+        self.blobs.commit();
+        self.blob_bytes.0 = self.blob_bytes.1;
         self.spools.commit();
         self.marks.commit();
         self.index.clear();
@@ -199,10 +231,26 @@ impl Db {
         self.edges.abort();
         self.invites.abort();
         self.tokens.abort();
+        self.blobs.abort();
+        self.blob_bytes.1 = self.blob_bytes.0;
         self.spools.abort();
         self.marks.abort();
         self.index.clear();
         self.changes.clear();
+    }
+}
+
+/// Bytes of all blobs that are stored.
+fn all_blob_bytes(rows: &dyn Rows) -> Result<u64, RowsError> {
+    let (mut bytes, mut after): (u64, Option<Vec<u8>>) = (0, None);
+    loop {
+        let page = rows.keys(Table::OwnedBlob, &[], after.as_deref(), KEYS_PAGE)?;
+        let lengths = page.iter().filter_map(|key| keys::read_owned_blob(key)).map(|(_, bytes)| bytes);
+        bytes = lengths.fold(bytes, u64::saturating_add);
+        match page.last() {
+            Some(last) if page.len() == KEYS_PAGE => after = Some(last.clone()),
+            Some(_) | None => return Ok(bytes),
+        }
     }
 }
 

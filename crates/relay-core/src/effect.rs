@@ -1,6 +1,6 @@
 //! What a step does once it is durable, and what it says when it is not.
 
-use penpal_protocol::ids::{AccountId, DepositId, EdgeId, RunId, SlotId};
+use penpal_protocol::ids::{AccountId, BlobId, DepositId, EdgeId, RunId, SlotId};
 use penpal_protocol::limits::MAX_CONTACTS;
 use penpal_protocol::time::Now;
 use penpal_protocol::wire::{
@@ -52,6 +52,8 @@ pub(crate) enum Effect {
     Registered { conn: ConnId },
     /// A key is worth nothing any more.
     Dismiss { peer: penpal_protocol::ids::TransportPublicKey, reason: CloseReason },
+    /// A blob is gone, and its file goes.
+    RemoveBlob { blob: BlobId },
     /// Answer the operator.
     Admin { request: RequestId, answer: AdminAnswer },
 }
@@ -105,6 +107,7 @@ impl RelayCore {
                     self.close(conn, reason, now);
                 }
             }
+            Effect::RemoveBlob { blob } => self.commands.push_back(Command::RemoveBlob { blob }),
             Effect::Admin { request, answer } => self.commands.push_back(Command::Admin { request, answer }),
         }
         Ok(())
@@ -145,6 +148,7 @@ impl RelayCore {
             | Effect::Linked { .. }
             | Effect::Unlinked { .. }
             | Effect::Registered { .. }
+            | Effect::RemoveBlob { .. }
             | Effect::Dismiss { .. } => {}
         }
         Ok(())

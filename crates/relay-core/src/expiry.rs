@@ -1,4 +1,4 @@
-//! What ends by itself: spool rows, invites, tokens, deposit marks. In slices, so that nothing waits for it.
+//! What ends by itself: spool rows, invites, blobs, tokens, deposit marks. In slices, so that nothing waits for it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -65,9 +65,10 @@ impl RelayCore {
         }
         let more_rows = self.expire_rows(rows, now)?;
         let more_invites = self.expire_invites(rows, now)?;
+        let more_blobs = self.expire_blobs(rows, now.wall_ms)?;
         self.expire_tokens(rows, now)?;
         self.db.marks.expire(now, &mut self.db.changes);
-        if more_rows || more_invites {
+        if more_rows || more_invites || more_blobs {
             self.expiry.next = now.mono.saturating_add(SLICE_PAUSE);
         }
         Ok(())

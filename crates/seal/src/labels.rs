@@ -111,6 +111,8 @@ labels! {
         OwnDevices = "self",
         /// Key of a stored manifest or bundle.
         Profile = "profile",
+        /// Key of an artifact's chunks.
+        Artifact = "artifact",
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `profile` | manifests and bundles: sign, verify, seal for the relay |
 //! | `envelope` | messages: seal, and open step by step |
 //! | `invite` | the three messages of an invite |
+//! | `artifact` | contents of artifacts, a part at a time |
 //!
 //! ```text
 //! Body ─ seal ─▶ envelope ─ relay ─▶ Arrived ─ find_contact ─▶ FromContact ─ open ─▶ Opened ─ parse ─▶ Parsed ─ verify ─▶ VerifiedMessage
@@ -44,6 +45,7 @@
 #[cfg(test)]
 extern crate self as penpal_seal;
 
+mod artifact;
 mod envelope;
 mod hybrid;
 mod invite;
@@ -55,6 +57,7 @@ mod primitives;
 mod profile;
 mod safety_number;
 
+pub use artifact::{BlobCipher, PartError};
 pub use envelope::{
     Arrived, FreshBytes, FromContact, OpenError, Opened, Parsed, Recipient, SealError, Sender,
     VerifiedMessage, VerifyError, reseal_hash, seal,

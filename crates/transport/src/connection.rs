@@ -131,6 +131,11 @@ impl Connection {
         format!("{name}-{stream}")
     }
 
+    /// Changes how many bytes this side keeps for the peer until they are acknowledged.
+    pub fn set_send_window(&self, bytes: u64) {
+        self.inner.set_send_window(bytes);
+    }
+
     /// A number that tells this connection from all others of this process; for logs and tables.
     pub fn id(&self) -> usize {
         self.inner.stable_id()

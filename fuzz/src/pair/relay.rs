@@ -174,6 +174,7 @@ impl Relay {
                 }
                 Command::Admin { answer, .. } => admin = Some(answer),
                 Command::Alarm { what } => panic!("{what}"),
+                Command::RemoveBlob { .. } => {}
                 Command::Close { .. } => {}
             }
         }

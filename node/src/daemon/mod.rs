@@ -13,6 +13,7 @@ pub mod link;
 mod logging;
 mod notify;
 mod processes;
+pub mod transfer;
 mod wake;
 
 use std::fs::{File, TryLockError};
@@ -32,6 +33,7 @@ use events::Events;
 use inputs::{EngineHandle, MAX_WAITING_INPUTS};
 use link::{KnownKeys, Links, Nudge, SystemSurroundings};
 use processes::ProcessWatch;
+use transfer::Transfers;
 
 /// After this long an engine that is still opening its files counts as started: it is rebuilding an index, and calls wait for it.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
@@ -125,6 +127,7 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
         Dialer::bind(DialerOptions::default())
     })
     .asking(dns);
+    let mut transfers = Transfers::new(handle.clone());
     watch_machine(links.nudges(), handle.clone());
     stop_on_signal(handle.clone());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -145,6 +148,7 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
             Directive::OpenLink { link, address, key } => links.open(link, address, key),
             Directive::CloseLink(link) => links.close(link),
             Directive::Link(link, command) => links.command(link, command),
+            Directive::Transfer(order) => transfers.order(order, &mut links),
             Directive::Watch(process) => processes.watch(process),
             Directive::Unwatch(process) => processes.unwatch(process),
             Directive::Notify { from, session } => {
@@ -166,6 +170,7 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
     let _ = told;
     let removed = std::fs::remove_file(home.socket());
     drop(removed);
+    drop(transfers);
     links.shutdown(GOODBYE_LIMIT).await;
     let finished = tokio::time::timeout(GOODBYE_LIMIT, serving).await;
     drop(finished);
@@ -186,6 +191,7 @@ enum Directive {
     },
     CloseLink(LinkId),
     Link(LinkId, link::LinkCommand),
+    Transfer(transfer::TransferOrder),
     Watch(penpal_sessions::ProcessRef),
     Unwatch(penpal_sessions::ProcessRef),
     Notify {
@@ -214,6 +220,7 @@ fn route(
         Output::OpenLink { link, address, key } => Directive::OpenLink { link, address, key },
         Output::CloseLink(link) => Directive::CloseLink(link),
         Output::Link { link, command } => Directive::Link(link, command),
+        Output::Transfer(order) => Directive::Transfer(order),
         Output::Watch(process) => Directive::Watch(process),
         Output::Unwatch(process) => Directive::Unwatch(process),
         Output::Notify { from, session } => Directive::Notify { from, session },

@@ -83,7 +83,7 @@ fn unreadable(error: &dyn std::fmt::Display) -> ApiError {
 impl Engine {
     /// A content on the shelf.
     pub(super) fn content_row(&self, hash: &Hash) -> Result<Option<ContentRow>, ApiError> {
-        let row = self.storage.get(CONTENTS, hash.as_bytes()).map_err(|error| unreadable(&error))?;
+        let row = self.storage.get_now(CONTENTS, hash.as_bytes()).map_err(|error| unreadable(&error))?;
         row.map(|row| cbor::decode(&row, MAX_VALUE_BYTES)).transpose().map_err(|error| unreadable(&error))
     }
 
@@ -182,6 +182,9 @@ impl Engine {
             return;
         }
         self.collect_at = self.now.mono.saturating_add(NEXT_LOOK);
+        self.forget_old_uploads();
+        let moving = self.moving_blobs();
+        self.shelf.sweep_partial(|blob| moving.contains(blob));
         match self.unneeded(KEEP_MS) {
             Ok(found) => {
                 for (hash, _) in found.gone {

@@ -24,6 +24,7 @@ use super::notices::Notices;
 use super::parts::{Parts, Rng};
 use super::search::Searching;
 use super::storage::{self, Storage};
+use super::transfers::Moving;
 use super::waiting::Waiting;
 use super::wakes::Waking;
 use super::{CallId, LinkId, Output};
@@ -127,6 +128,7 @@ pub struct Engine {
     pub(super) contacts: Contacts,
     pub(super) delivery: Delivery,
     pub(super) sessions: Sessions,
+    pub(super) moving: Moving,
     pub(super) links: Links,
     pub(super) greeting: Greeting,
     pub(super) foreign: BTreeMap<RelayPin, ForeignRelay>,
@@ -212,6 +214,7 @@ impl Engine {
             contacts,
             delivery,
             sessions,
+            moving: Moving::default(),
             links: Links::default(),
             greeting,
             foreign: BTreeMap::new(),
@@ -271,6 +274,7 @@ impl Engine {
         let report = self.delivery.reconcile_seeds(&present, &mut delivery_step!(self));
         tracing::debug!(?report, "keys compared with their file");
         self.sessions.handle_started(self.now);
+        self.resume_transfers();
         let all: Vec<Fingerprint> = self.contacts.list().into_iter().map(|row| row.contact).collect();
         for contact in all {
             self.mirror_contact(contact);

@@ -21,6 +21,7 @@
 //! | `sealing` | seals envelopes |
 //! | `calls` | the methods of the local API, one file a group |
 //! | `search` | the index for searching |
+//! | `transfers` | files on their way to and from relays |
 //! | `waiting` | calls that wait for something |
 //! | `events` | tells listeners what changed |
 //! | `wakes` | which session is woken when, and how |
@@ -43,6 +44,7 @@ mod sealing;
 mod search;
 mod settle;
 mod storage;
+mod transfers;
 mod views;
 mod waiting;
 mod wakes;
@@ -56,6 +58,7 @@ use penpal_transport::TransportKey;
 use penpal_wake::WakeId;
 
 use crate::daemon::link::{LinkCommand, LinkEvent};
+use crate::daemon::transfer::{TransferOrder, TransferReport};
 
 pub use clock::Clock;
 pub use machines::Engine;
@@ -78,6 +81,9 @@ pub struct LinkId(pub u64);
 impl LinkId {
     /// The link to the account's own relay.
     pub const HOME: Self = Self(0);
+
+    /// Connections that carry files; the engine has no link of that name.
+    pub const TRANSFERS: Self = Self(u64::MAX);
 }
 
 /// What the engine is told.
@@ -99,6 +105,8 @@ pub enum Input {
         /// What.
         event: LinkEvent,
     },
+    /// What became of something about a file on its way.
+    Transfer(TransferReport),
     /// A watched process ended.
     ProcessGone(ProcessRef),
     /// The machine slept and is awake again: clocks jumped.
@@ -146,6 +154,8 @@ pub enum Output {
         /// What.
         command: LinkCommand,
     },
+    /// Move a file.
+    Transfer(TransferOrder),
     /// Report when this process ends.
     Watch(ProcessRef),
     /// No longer of interest.

@@ -221,6 +221,7 @@ impl Engine {
                     self.delivery.handle_relay_up(pin, &mut delivery_step!(self));
                 }
                 self.delivery.handle_connected(answer.epoch, answer.newest, &mut delivery_step!(self));
+                self.transfers_online();
                 self.greeting.early_bytes = 0;
                 for event in std::mem::take(&mut self.greeting.early) {
                     self.home_event(event);

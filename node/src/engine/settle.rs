@@ -33,6 +33,7 @@ impl Engine {
             Input::Call { id, call } => self.call(id, *call),
             Input::CallGone(id) => self.waiting.forget(id),
             Input::Link { link, event } => self.link_event(link, event),
+            Input::Transfer(report) => self.transfer_report(report),
             Input::ProcessGone(process) => self.sessions.handle_process_gone(process, self.now),
             Input::Listeners(count) => self.listeners = count,
             Input::Resumed => self.delivery.handle_timeout(&mut delivery_step!(self)),
@@ -60,6 +61,7 @@ impl Engine {
         }
         self.retry_foreign();
         self.collect_when_due();
+        self.transfers_timeout();
         if due(self.greeting.again_at, now) {
             self.greeting.again_at = None;
             self.hello();
@@ -77,6 +79,7 @@ impl Engine {
             self.waiting.deadline(),
             self.greeting.again_at,
             Some(self.collect_at),
+            self.moving.timeout(),
             foreign,
         ]
         .into_iter()
@@ -99,6 +102,7 @@ impl Engine {
             }
             busy |= self.answer_waiting();
             busy |= self.settle_wakes();
+            busy |= self.settle_transfers();
             self.delivery.flush(&mut delivery_step!(self));
             while let Some(command) = self.delivery.poll_command() {
                 self.delivery_command(command);
@@ -279,6 +283,9 @@ impl Engine {
         match event {
             DeliveryEvent::Stage { msg_id, stage, .. } => {
                 // Only the contact machine's own messages mean anything to it; it ignores all others.
+                if stage.is_failure() {
+                    self.files_unneeded(msg_id);
+                }
                 if stage == Stage::Delivered {
                     self.contacts.handle_delivered(&msg_id, &mut contact_step!(self));
                 } else if stage.is_failure() {

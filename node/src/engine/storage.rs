@@ -1,7 +1,7 @@
 //! Between the machines' tables and the store: numbering, reading, and one batch a step.
 
 use bytes::Bytes;
-use penpal_store::{Batch, CommitError, Life, Outcome, ReadError, Store, Table};
+use penpal_store::{Batch, CommitError, Life, Op, Outcome, ReadError, Store, Table};
 
 /// Highest number of rows read at once when a table is restored.
 const PAGE: usize = 512;
@@ -24,6 +24,12 @@ pub(super) const CONTENTS: Table = Table::new(NODE + 2, Life::Long);
 
 /// Which messages refer to which artifacts: hash and message → what the message says of it.
 pub(super) const REFERENCES: Table = Table::new(NODE + 3, Life::Long);
+
+/// Blobs of ours at our relay: blob → content, keys, end, whether all of it is there.
+pub(super) const UPLOADS: Table = Table::new(NODE + 4, Life::Short);
+
+/// Own messages that wait for their files to be at the relay: message → blobs.
+pub(super) const WAITING: Table = Table::new(NODE + 5, Life::Short);
 
 /// The store's table for one of the contact machine.
 pub(super) fn contact_table(table: penpal_contact::Table) -> Table {
@@ -121,6 +127,22 @@ impl Storage {
     /// A committed row.
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         Ok(self.store.get(table, key)?.map(|value| value.to_vec()))
+    }
+
+    /// A row as the running step sees it.
+    pub(super) fn get_now(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        for op in self.batch.ops.iter().rev() {
+            match op {
+                Op::Put { table: of, key: name, value } if *of == table && name.as_slice() == key => {
+                    return Ok(Some(value.to_vec()));
+                }
+                Op::Delete { table: of, key: name } if *of == table && name.as_slice() == key => {
+                    return Ok(None);
+                }
+                _ => {}
+            }
+        }
+        self.get(table, key)
     }
 
     /// Gives every row of a table, in key order.

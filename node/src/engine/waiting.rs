@@ -5,7 +5,7 @@ use std::time::Duration;
 use penpal_contact::Notice;
 use penpal_delivery::{MailKey, Stage};
 use penpal_local_api::mail::{InboxRequest, TakeRequest};
-use penpal_protocol::ids::{Fingerprint, InviteId, MsgId, SessionId};
+use penpal_protocol::ids::{BlobId, Fingerprint, Hash, InviteId, MsgId, SessionId};
 use penpal_wake::Rung;
 
 use super::{CallId, LinkId};
@@ -25,6 +25,8 @@ pub(super) enum Wait {
     Take(Box<TakeRequest>),
     /// A session that is to be woken by the caller: by itself, or as the one of a supervised terminal.
     Wake { session: Option<SessionId>, run: Option<String>, rung: Rung },
+    /// A content that is fetched.
+    Fetched { hash: Hash, blob: BlobId, name: String, bytes: u64 },
     /// An account.
     Account,
     /// Invites that the relay must take first.

@@ -4,14 +4,17 @@
 //! | --- | --- |
 //! | [`shelf`] | the node's side: contents by hash |
 //! | `put` | a client's side: copies a file in, its hash fixed on the way |
+//! | `fetch` | a client's side: waits for a content |
 //! | `save` | a client's side: writes a content where a person wants it |
 //! | `name` | file names that cannot surprise |
 
+mod fetch;
 mod name;
 mod put;
 mod save;
 pub mod shelf;
 
+pub(crate) use fetch::fetch;
 pub(crate) use name::safe_name;
 pub(crate) use put::put;
 pub(crate) use save::{Save, save};

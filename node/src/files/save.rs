@@ -33,7 +33,9 @@ pub(crate) fn save(got: &Got, to: &Save<'_>, progress: OnProgress<'_>) -> Result
     if exists.is_ok_and(|found| found.is_dir()) {
         return Err(super::bad_file(&target, "is a folder"));
     }
-    let source = Path::new(&got.path);
+    let Some(source) = got.path.as_deref().map(Path::new) else {
+        return Err(ApiError::new(ErrorCode::UnknownArtifact, "the content is not here yet"));
+    };
     let mut content = File::open(source).map_err(|error| failed(source, &error))?;
     let temporary = Temporary::beside(&target)?;
     temporary.fill(got, &mut content, progress)?;
@@ -133,8 +135,8 @@ mod tests {
         let path = folder.join("content");
         fs::write(&path, text).unwrap();
         let hash = blake3::hash(b"text").to_hex().to_string();
-        let path = path.to_string_lossy().into_owned();
-        Got { v: 1, hash, name: name.to_owned(), bytes: 4, path }
+        let path = Some(path.to_string_lossy().into_owned());
+        Got { v: 1, hash, name: name.to_owned(), bytes: 4, path, here_bytes: 4, waits_for: None }
     }
 
     fn left(folder: &Path) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! ```text
 //! <home>/artifacts/content/<hash>     whole, verified, never written again
 //! <home>/artifacts/incoming/<random>  being copied in by a client
+//! <home>/artifacts/partial/<blob>.*   being fetched: its bytes, and which of them are there
 //! ```
 
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -13,29 +14,40 @@ use std::time::{Duration, SystemTime};
 
 use penpal_local_api::artifact::{hash_text, parse_hash};
 use penpal_local_api::home::Home;
-use penpal_protocol::ids::Hash;
+use penpal_protocol::ids::{BlobId, Hash};
 
 /// After so long a copy in the folder for incoming files belongs to nobody any more.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// After so long a content that was half fetched is begun anew.
+const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The contents of a node, as its engine moves them. Only the engine adds and removes: so no content goes while it is being put.
 #[derive(Debug, Clone)]
 pub struct Shelf {
     content: PathBuf,
     incoming: PathBuf,
+    partial: PathBuf,
 }
 
 impl Shelf {
     /// The shelf of a home. Touches nothing.
     #[must_use]
     pub fn of(home: &Home) -> Self {
-        Self { content: home.artifacts().join("content"), incoming: home.incoming() }
+        let all = home.artifacts();
+        Self { content: all.join("content"), incoming: home.incoming(), partial: all.join("partial") }
     }
 
     /// Where a content lies, or would.
     #[must_use]
     pub fn path(&self, hash: &Hash) -> PathBuf {
         self.content.join(hash_text(hash))
+    }
+
+    /// Where a blob's content is put together.
+    #[must_use]
+    pub fn partial(&self, blob: &BlobId) -> PathBuf {
+        self.partial.join(format!("{}.part", blob.to_text()))
     }
 
     /// Takes a synced copy out of the folder for incoming files, durably. Of a content that is here already the copy is dropped.
@@ -89,13 +101,25 @@ impl Shelf {
                 report(self.remove(&hash));
             }
         }
-        let now = SystemTime::now();
-        for entry in fs::read_dir(&self.incoming).into_iter().flatten().flatten() {
-            let modified = entry.metadata().and_then(|found| found.modified());
-            let age = modified.ok().and_then(|at| now.duration_since(at).ok());
-            if age.is_some_and(|age| age > ABANDONED) {
-                report(fs::remove_file(entry.path()));
-            }
+        sweep_old(&self.incoming, ABANDONED, |_| false);
+    }
+
+    /// Removes half-fetched contents that nobody went on with for a week.
+    pub fn sweep_partial(&self, is_moving: impl Fn(&BlobId) -> bool) {
+        sweep_old(&self.partial, FORGOTTEN, |path| {
+            let blob = path.file_stem().and_then(|name| BlobId::parse(name.to_str()?).ok());
+            blob.is_some_and(|blob| is_moving(&blob))
+        });
+    }
+}
+
+fn sweep_old(folder: &Path, most: Duration, is_needed: impl Fn(&Path) -> bool) {
+    let now = SystemTime::now();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|found| found.modified());
+        let age = modified.ok().and_then(|at| now.duration_since(at).ok());
+        if age.is_some_and(|age| age > most) && !is_needed(&entry.path()) {
+            report(fs::remove_file(entry.path()));
         }
     }
 }

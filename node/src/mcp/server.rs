@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use penpal_agents::evidence::Surroundings;
-use penpal_local_api::artifact::{GetRequest, Put};
+use penpal_local_api::artifact::Put;
 use penpal_local_api::caller::Caller;
 use penpal_local_api::contacts::{ContactState, ListRequest, SessionsRequest as ContactSessionsRequest};
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::mail::{Attached, SendRequest, SendWaitRequest, Sent, TakeRequest, Taken};
 use penpal_local_api::method::Method;
 use penpal_local_api::methods::{
-    ArtifactGet, ContactList, ContactSessions, Search, Send as SendMethod, SendWait, SessionSummary,
-    Sessions, Take, Whoami,
+    ContactList, ContactSessions, Search, Send as SendMethod, SendWait, SessionSummary, Sessions, Take,
+    Whoami,
 };
 use penpal_local_api::search::{Hits, SearchRequest};
 use penpal_local_api::sessions::{SessionsRequest, SummaryRequest, WhoamiRequest};
@@ -392,7 +392,14 @@ fn put_all(node: &Node, paths: &[String], caller: &Caller) -> Result<Vec<Attache
 }
 
 fn get_one(node: &Node, args: &GetArgs, caller: Caller) -> Result<GetResult, ApiError> {
-    let got = node.call::<ArtifactGet>(&GetRequest { caller, hash: args.hash.clone() })?;
+    let limit = Duration::from_secs(u64::from(MAX_WAIT_SECONDS));
+    let got = files::fetch(node, &args.hash, &caller, Some(limit), &mut |_| {}).map_err(|error| {
+        if error.code == ErrorCode::NotInTime {
+            error.hint("it is fetched further; call get_artifact again later")
+        } else {
+            error
+        }
+    })?;
     let output = args.path.as_deref().map(Path::new);
     let path = files::save(&got, &files::Save { output, force: false }, &mut |_| {}).map_err(|error| {
         if error.code == ErrorCode::FileExists { error.hint("give another path") } else { error }

@@ -6,7 +6,7 @@ use super::kind::{FrameError, FrameKind, empty};
 use super::request::Profile;
 use crate::cbor::{self, Blob, List, Text};
 use crate::ids::{AccountId, SlotId, SpoolEpoch};
-use crate::limits::{MAX_DEVICES, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES};
+use crate::limits::{MAX_DEVICES, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES, MAX_PART_SET_BYTES};
 use crate::text::Label;
 
 /// The answer to one request.
@@ -24,6 +24,8 @@ pub enum Answer {
     ContactState(ContactState),
     /// [`InviteAnswer`]
     Invite(InviteAnswer),
+    /// [`BlobState`]
+    Blob(BlobState),
     /// [`Refusal`]
     Refused(Refusal),
 }
@@ -139,6 +141,15 @@ pub enum InviteState {
     Redeemed,
 }
 
+/// Which parts of a blob are there.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BlobState {
+    /// A bit for each part: see [`crate::blob::PartSet`].
+    #[n(0)]
+    pub there: Blob<MAX_PART_SET_BYTES>,
+}
+
 /// The request was understood and is not done.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -201,6 +212,7 @@ impl Answer {
             Self::Ack(_) => FrameKind::AckAnswer,
             Self::ContactState(_) => FrameKind::ContactState,
             Self::Invite(_) => FrameKind::InviteAnswer,
+            Self::Blob(_) => FrameKind::BlobState,
             Self::Refused(_) => FrameKind::Refusal,
         }
     }
@@ -221,6 +233,7 @@ impl Answer {
             Self::Ack(answer) => cbor::encode(answer),
             Self::ContactState(answer) => cbor::encode(answer),
             Self::Invite(answer) => cbor::encode(answer),
+            Self::Blob(answer) => cbor::encode(answer),
             Self::Refused(answer) => cbor::encode(answer),
         }
     }
@@ -247,6 +260,7 @@ impl Answer {
                 Self::ContactState(cbor::decode(payload, MAX_ANSWER_BYTES).map_err(failed)?)
             }
             FrameKind::InviteAnswer => Self::Invite(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
+            FrameKind::BlobState => Self::Blob(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
             FrameKind::Refusal => Self::Refused(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
             _ => return Err(FrameError::Misplaced { kind }),
         })

@@ -6,8 +6,8 @@ macro_rules! frame_kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
         /// Number of a frame's structure. Numbers are never reused; `docs/protocol.md` lists the reserved ones.
         ///
-        /// Requests stand below 64, answers from 64, events from 128. Numbers 21–31 are kept for blobs, devices and
-        /// account deletion, and 81–95 for their answers.
+        /// Requests stand below 64, answers from 64, events from 128. Numbers 25–31 are kept for devices and
+        /// account deletion, and 83–95 for their answers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum FrameKind {
             $($(#[$doc])* $name,)*
@@ -68,6 +68,14 @@ frame_kinds! {
     Deposit = 14,
     /// Asks for the chain of the relay's keys; nothing else to say.
     GetKeyChain = 20,
+    /// [`super::BlobCreate`]
+    BlobCreate = 21,
+    /// [`super::BlobPut`]
+    BlobPut = 22,
+    /// [`super::BlobGet`]
+    BlobGet = 23,
+    /// [`super::BlobDelete`]
+    BlobDelete = 24,
     /// Done; nothing to say.
     Done = 64,
     /// [`super::HelloAnswer`]
@@ -86,6 +94,10 @@ frame_kinds! {
     DepositAnswer = 71,
     /// The chain: updates of 128 bytes each, oldest first, and no CBOR around them.
     KeyChain = 80,
+    /// [`super::BlobState`]
+    BlobState = 81,
+    /// A part of a blob, sealed, and no CBOR around it: the answer to `BlobGet`, and the second frame of a client after `BlobPut`.
+    BlobPart = 82,
     /// [`super::Welcome`]
     Welcome = 128,
     /// [`super::Delivery`]

@@ -18,13 +18,13 @@ mod kind;
 mod request;
 
 pub use answer::{
-    AckAnswer, Answer, ContactState, DeviceBundles, HelloAnswer, InviteAnswer, InviteState, MAX_ANSWER_BYTES,
-    Refusal, RefusalCode, Registered, Verdict,
+    AckAnswer, Answer, BlobState, ContactState, DeviceBundles, HelloAnswer, InviteAnswer, InviteState,
+    MAX_ANSWER_BYTES, Refusal, RefusalCode, Registered, Verdict,
 };
 pub use event::{Delivery, EdgeState, Ephemeral, Event, Redeemed, Welcome};
 pub use kind::{FrameError, FrameKind};
 pub use request::{
-    Ack, Deposit, DepositAnswer, DepositOutcome, EdgeCreate, EdgeLink, EdgeRevoke, GetContactState, Hello,
-    InviteCreate, InviteFetch, InviteRedeem, InviteRevoke, Profile, PutBundle, PutManifest, Register,
-    Request,
+    Ack, BlobCreate, BlobDelete, BlobGet, BlobPut, Deposit, DepositAnswer, DepositOutcome, EdgeCreate,
+    EdgeLink, EdgeRevoke, GetContactState, Hello, InviteCreate, InviteFetch, InviteRedeem, InviteRevoke,
+    Profile, PutBundle, PutManifest, Register, Request,
 };

@@ -3,10 +3,12 @@
 use minicbor::{Decode, Encode};
 
 use super::kind::{FrameError, FrameKind};
+use crate::blob::{BlobShape, PART_BYTES};
 use crate::cbor::{self, Blob, CborError, List, Text};
 use crate::envelope::MAX_ENVELOPE_BYTES;
 use crate::ids::{
-    Capability, DepositId, EdgeId, Hash, Incarnation, InviteId, RegistrationProof, RunId, SlotId, SpoolEpoch,
+    BlobId, Capability, DepositId, EdgeId, Hash, Incarnation, InviteId, RegistrationProof, RunId, SlotId,
+    SpoolEpoch,
 };
 use crate::limits::{MAX_ACK_GAPS, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES, MAX_PROFILE_BLOB_BYTES, MAX_RUNS};
 use crate::text::Label;
@@ -78,7 +80,7 @@ macro_rules! requests {
 
 requests! {
     Hello, Register, Ack, PutManifest, PutBundle, GetContactState, EdgeCreate, EdgeLink, EdgeRevoke,
-    InviteCreate, InviteFetch, InviteRedeem, InviteRevoke,
+    InviteCreate, InviteFetch, InviteRedeem, InviteRevoke, BlobCreate, BlobPut, BlobGet, BlobDelete,
 }
 
 /// Starts receiving. Only a registered device may say it.
@@ -263,6 +265,63 @@ pub struct InviteRevoke {
     pub invite: InviteId,
 }
 
+/// Makes room for a blob of this account, or makes it live longer.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BlobCreate {
+    /// The blob.
+    #[n(0)]
+    pub blob: BlobId,
+    /// Its length in bytes, sealed and padded.
+    #[n(1)]
+    pub bytes: u64,
+    /// Hash of the token that reads it.
+    #[n(2)]
+    pub token_hash: Hash,
+    /// When it ends, Unix milliseconds.
+    #[n(3)]
+    pub expires_ms: u64,
+}
+
+/// Hands over a part of a blob, whose bytes follow in a frame of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BlobPut {
+    /// The blob.
+    #[n(0)]
+    pub blob: BlobId,
+    /// Which part, from 0.
+    #[n(1)]
+    pub part: u32,
+    /// Length of that frame.
+    #[n(2)]
+    pub bytes: u32,
+}
+
+/// Asks for a part of a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BlobGet {
+    /// The blob.
+    #[n(0)]
+    pub blob: BlobId,
+    /// The token that reads it.
+    #[n(1)]
+    pub token: Capability,
+    /// Which part, from 0.
+    #[n(2)]
+    pub part: u32,
+}
+
+/// Removes a blob of this account.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BlobDelete {
+    /// The blob.
+    #[n(0)]
+    pub blob: BlobId,
+}
+
 impl Check for Hello {
     fn check(&self) -> Result<(), &'static str> {
         rule(!self.since.contains(&self.run), "the present run is listed as an earlier one")
@@ -298,6 +357,21 @@ impl Check for InviteCreate {}
 impl Check for InviteFetch {}
 impl Check for InviteRedeem {}
 impl Check for InviteRevoke {}
+
+impl Check for BlobCreate {
+    fn check(&self) -> Result<(), &'static str> {
+        rule(BlobShape::of_sealed(self.bytes).is_some(), "no content has a blob of this length")
+    }
+}
+
+impl Check for BlobPut {
+    fn check(&self) -> Result<(), &'static str> {
+        rule((1..=PART_BYTES as u64).contains(&u64::from(self.bytes)), "no part has this length")
+    }
+}
+
+impl Check for BlobGet {}
+impl Check for BlobDelete {}
 
 macro_rules! frame_codec {
     ($($name:ident)*) => {$(

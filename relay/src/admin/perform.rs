@@ -105,6 +105,8 @@ impl Office {
             waiting: census.rows,
             waiting_bytes: census.bytes,
             oldest_ms: census.oldest_minute.map(minute_ms),
+            blobs: census.blobs,
+            blob_bytes: census.blob_bytes,
             deposits_accepted: seen.deposits_accepted,
             deposits_refused: seen.deposits_refused,
             delivered: seen.delivered,

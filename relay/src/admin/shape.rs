@@ -81,6 +81,10 @@ pub(crate) struct AccountShape {
     pub(crate) edges: u64,
     pub(crate) links: u64,
     pub(crate) invites: u64,
+    #[serde(default)]
+    pub(crate) blobs: u64,
+    #[serde(default)]
+    pub(crate) blob_bytes: u64,
 }
 
 /// A device, as shown.
@@ -109,6 +113,10 @@ pub(crate) struct StatsShape {
     pub(crate) waiting: u64,
     pub(crate) waiting_bytes: u64,
     pub(crate) oldest_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) blobs: u64,
+    #[serde(default)]
+    pub(crate) blob_bytes: u64,
     pub(crate) deposits_accepted: u64,
     pub(crate) deposits_refused: u64,
     pub(crate) delivered: u64,
@@ -182,6 +190,8 @@ impl From<AccountInfo> for AccountShape {
             edges: info.edges,
             links: info.links,
             invites: info.invites,
+            blobs: info.blobs,
+            blob_bytes: info.blob_bytes,
         }
     }
 }

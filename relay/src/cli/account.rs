@@ -170,7 +170,8 @@ fn show(out: &mut Output, account: &AccountShape) -> Result<(), Problem> {
         account.edges,
         account.links,
         count(account.invites, "invite", "invites")
-    ))
+    ))?;
+    out.line(&format!("  files    {} ({})", account.blobs, bytes(account.blob_bytes)))
 }
 
 impl Delete {

@@ -51,6 +51,15 @@ pub(super) struct Serve {
     /// Most envelopes waiting for one device [default: 10000]
     #[arg(long, value_name = "N", env = "PENPAL_RELAY_SPOOL_ENVELOPES")]
     spool_envelopes: Option<u64>,
+    /// Longest file that is taken, in bytes [default: 104857600]
+    #[arg(long, value_name = "BYTES", env = "PENPAL_RELAY_ARTIFACT_BYTES")]
+    artifact_bytes: Option<u64>,
+    /// Most bytes of files kept for one account, sealed and padded [default: 2147483648]
+    #[arg(long, value_name = "BYTES", env = "PENPAL_RELAY_ARTIFACT_BYTES_PER_ACCOUNT")]
+    artifact_bytes_per_account: Option<u64>,
+    /// Most bytes of files kept for all accounts together [default: 34359738368]
+    #[arg(long, value_name = "BYTES", env = "PENPAL_RELAY_ARTIFACT_BYTES_TOTAL")]
+    artifact_bytes_total: Option<u64>,
     /// Most connections at a time [default: 20000]
     #[arg(long, value_name = "N", env = "PENPAL_RELAY_CONNECTIONS")]
     connections: Option<usize>,
@@ -128,6 +137,9 @@ impl Serve {
             allow: self.allow,
             spool_bytes: self.spool_bytes,
             spool_envelopes: self.spool_envelopes,
+            artifact_bytes: self.artifact_bytes,
+            artifact_bytes_per_account: self.artifact_bytes_per_account,
+            artifact_bytes_total: self.artifact_bytes_total,
             connections: self.connections,
             connections_per_network: self.connections_per_network,
             metrics: self.metrics,

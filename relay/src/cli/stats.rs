@@ -73,6 +73,7 @@ fn words(stats: &StatsShape, running: bool) -> Vec<String> {
         ),
         None => "waiting    nothing".to_owned(),
     });
+    lines.push(format!("files      {} ({})", count(stats.blobs, "file", "files"), bytes(stats.blob_bytes)));
     if running {
         lines.push(format!(
             "since then {} accepted, {} refused, {} delivered",

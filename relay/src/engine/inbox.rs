@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use penpal_protocol::ids::TransportPublicKey;
+use penpal_protocol::ids::{BlobId, TransportPublicKey};
 use penpal_protocol::wire::{Answer, Deposit, Request};
 use penpal_relay_core::{AddressPrefix, AdminAnswer, AdminRequest, ConnId};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -24,6 +24,8 @@ pub(crate) enum Input {
     Closed { conn: ConnId },
     /// A client asks.
     Request { conn: ConnId, request: Request, reply: oneshot::Sender<Answer> },
+    /// A part of a blob is durable in its file.
+    BlobWritten { conn: ConnId, blob: BlobId, part: u32, reply: oneshot::Sender<Answer> },
     /// A client hands over envelopes.
     Deposits { conn: ConnId, deposits: Vec<Deposit> },
     /// The operator asks.

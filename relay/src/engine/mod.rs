@@ -23,6 +23,7 @@ pub(crate) use inbox::{Inbox, Input, Stopped};
 pub use parts::{Mark, Parts};
 pub(crate) use upkeep::{Reopen, Upkeep, UpkeepError};
 
+use crate::blobs::Blobs;
 use crate::folder::KeysError;
 use crate::metrics::Metrics;
 use crate::net::Outbox;
@@ -112,6 +113,7 @@ pub(crate) struct Engine {
     reopen: Option<Reopen>,
     /// Who waits for removed accounts to be gone from the files.
     erasing: Vec<oneshot::Sender<Result<(), UpkeepError>>>,
+    pub(crate) blobs: Arc<Blobs>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -124,7 +126,7 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Makes the machine from the store. A log that ends before the mark in the keys folder was restored from a copy.
     pub(crate) fn new(parts: Parts, inbox: Arc<Inbox>) -> Result<Self, EngineError> {
-        let Parts { config, store, graph, mark, clock, mut rng } = parts;
+        let Parts { config, store, blobs, graph, mark, clock, mut rng } = parts;
         let started = clock.boot();
         let now = Now { mono: Duration::ZERO, wall_ms: clock.wall_ms() };
         let marked = mark.read()?;
@@ -152,12 +154,28 @@ impl Engine {
             marked_at: now.mono,
             reopen: None,
             erasing: Vec::new(),
+            blobs: Arc::new(Blobs::new(blobs)),
             metrics: Arc::default(),
         };
         // The new epoch is on disk before anybody hears of it, and before the mark says that nothing was restored.
         engine.commit_step(now)?;
         engine.note_end(engine.store.log_end())?;
+        engine.sweep_blobs()?;
         Ok(engine)
+    }
+
+    /// Removes files of blobs that no row knows.
+    fn sweep_blobs(&self) -> Result<(), EngineError> {
+        let rows = StoreRows(&*self.store);
+        let mut failed = None;
+        self.blobs.sweep(|blob| match rows.get(Table::Blob, blob.as_bytes()) {
+            Ok(row) => row.is_some(),
+            Err(error) => {
+                failed = Some(error);
+                true
+            }
+        });
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Whether there is no account yet.
@@ -255,6 +273,11 @@ impl Engine {
                     let rows = StoreRows(&*self.store);
                     self.core.handle_request(conn, id, request, &rows, now, &mut *self.rng)?;
                 }
+                Input::BlobWritten { conn, blob, part, reply } => {
+                    let id = self.next_request();
+                    self.replies.insert(id, reply);
+                    self.core.handle_blob_written(conn, id, blob, part, &StoreRows(&*self.store))?;
+                }
                 Input::Deposits { conn, deposits } => {
                     for deposit in deposits {
                         self.core.handle_deposit(conn, deposit, &StoreRows(&*self.store), now)?;
@@ -338,6 +361,7 @@ impl Engine {
             Command::DepositAnswer { conn, answer } => self.put(conn, |outbox| outbox.answer(answer)),
             Command::Push { conn, push } => self.put(conn, |outbox| outbox.push(push)),
             Command::Close { conn, reason } => self.put(conn, |outbox| outbox.close(reason)),
+            Command::RemoveBlob { blob } => self.blobs.remove(&blob),
             Command::Admin { request, answer } => {
                 if let Some(reply) = self.admin_replies.remove(&request) {
                     reply.send(answer).ok();
@@ -395,8 +419,11 @@ mod tests {
         let options = Options { segment_bytes: 64 * 1024, ..Options::default() };
         let store = LogStore::open_in(Arc::new(disk.clone()), Box::new(MemIndex::new()), options).unwrap();
         let keys = Keys::open(dir.path(), false).unwrap();
-        let engine =
-            Engine::new(keys.into_parts(Config::default(), Box::new(store)), Arc::clone(&inbox)).unwrap();
+        let engine = Engine::new(
+            keys.into_parts(Config::default(), Box::new(store), dir.path().join("blobs")),
+            Arc::clone(&inbox),
+        )
+        .unwrap();
         (engine, inbox)
     }
 

@@ -1,6 +1,7 @@
 //! What the engine stands on, so that a host other than the program can give its own.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use penpal_relay_core::{Config, GraphKey};
@@ -31,6 +32,8 @@ pub struct Parts {
     pub config: Config,
     /// The data.
     pub store: Box<dyn Store>,
+    /// Folder of the files of blobs.
+    pub blobs: PathBuf,
     /// The key under which stored rows join no contact graph.
     pub graph: GraphKey,
     /// How far the log was known to go.

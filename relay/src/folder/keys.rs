@@ -190,10 +190,11 @@ impl Keys {
     }
 
     /// What an engine stands on, with the system's clocks and generator.
-    pub(crate) fn into_parts(self, config: Config, store: Box<dyn Store>) -> Parts {
+    pub(crate) fn into_parts(self, config: Config, store: Box<dyn Store>, blobs: PathBuf) -> Parts {
         Parts {
             config,
             store,
+            blobs,
             graph: self.graph,
             mark: Box::new(MarkFile(self.dir.join(LOG_MARK))),
             clock: Arc::new(SystemClock),

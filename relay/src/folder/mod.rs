@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/store/         the log and its index; locked while in use
+//! DIR/blobs/         sealed contents of artifacts, a file each
 //! DIR/place.json     port and public name, so that the same folder keeps its address
 //! DIR/admin.sock     where a running relay takes commands
 //! DIR/keys/          (or --keys) relay.key, relay.chain, graph.key, quic.key, log.mark
@@ -41,6 +42,10 @@ impl Folder {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.data.join("store")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.data.join("blobs")
     }
 
     pub(crate) fn keys(&self) -> &Path {

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::connection;
 use super::{Common, Refusals};
+use crate::blobs::Blobs;
 use crate::engine::{Inbox, Input};
 use crate::metrics::Metrics;
 
@@ -27,6 +28,7 @@ pub(crate) struct Accepting {
     pub(crate) inbox: Arc<Inbox>,
     /// The chain of the relay's keys, for whoever asks.
     pub(crate) chain: Arc<[u8]>,
+    pub(crate) blobs: Arc<Blobs>,
     pub(crate) metrics: Arc<Metrics>,
     /// Resolved, or dropped, to end.
     pub(crate) stop: oneshot::Receiver<()>,
@@ -35,7 +37,8 @@ pub(crate) struct Accepting {
 /// Takes connections until told to stop; then lets the engine finish what it has, and closes them all with a reason.
 pub(crate) async fn accept(mut what: Accepting) {
     let last = AtomicU64::new(0);
-    let common = Arc::new(Common { chain: Arc::clone(&what.chain), refusals: Refusals::default() });
+    let (chain, blobs) = (Arc::clone(&what.chain), Arc::clone(&what.blobs));
+    let common = Arc::new(Common { chain, blobs, refusals: Refusals::default() });
     let mut connections = JoinSet::new();
     loop {
         // New connections last: the others end, however many knock.

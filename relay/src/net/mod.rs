@@ -1,6 +1,7 @@
 //! Connections: bytes in, inputs for the engine; the engine's outputs, bytes out.
 
 mod accept;
+mod blob;
 mod connection;
 mod outbox;
 mod refusals;
@@ -12,11 +13,15 @@ pub(crate) use accept::{Accepting, accept};
 pub(crate) use outbox::Outbox;
 use refusals::Refusals;
 
+use crate::blobs::Blobs;
+
 /// What all connections share.
 #[derive(Debug)]
 struct Common {
     /// The chain of the relay's keys, which changes only between two runs.
     chain: Arc<[u8]>,
+    /// Files of blobs.
+    blobs: Arc<Blobs>,
     /// What was refused lately.
     refusals: Refusals,
 }

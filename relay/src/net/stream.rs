@@ -65,31 +65,42 @@ impl Stream {
                 writer.finish().await.ok();
             }
             Ok(())
+        } else if first.kind == FrameKind::BlobPut.number() {
+            self.blob_put(&first, writer, reader).await
+        } else if first.kind == FrameKind::BlobGet.number() {
+            self.blob_get(&first, writer).await
         } else {
             self.request(&first, writer).await
         }
     }
 
-    async fn request(self, frame: &Frame, mut writer: FrameWriter) -> Result<(), EngineGone> {
-        let answer = match Request::decode(frame.kind, &frame.payload) {
-            Err(error) => malformed(&error),
+    async fn request(self, frame: &Frame, writer: FrameWriter) -> Result<(), EngineGone> {
+        if let Some(answer) = self.ask(frame).await? {
+            self.say(frame.kind, writer, &answer).await;
+        }
+        Ok(())
+    }
+
+    /// Asks the engine. `None` when the machine has closed the connection: there is no answer.
+    pub(super) async fn ask(&self, frame: &Frame) -> Result<Option<Answer>, EngineGone> {
+        match Request::decode(frame.kind, &frame.payload) {
+            Err(error) => Ok(Some(malformed(&error))),
             Ok(request) => {
                 let (reply, answer) = oneshot::channel();
                 let input = Input::Request { conn: self.conn, request, reply };
                 self.inbox.send(input).await.map_err(|_| EngineGone)?;
-                match answer.await {
-                    Ok(answer) => answer,
-                    // The machine has closed the connection, or has ended; either way there is no answer.
-                    Err(_) => return Ok(()),
-                }
+                Ok(answer.await.ok())
             }
-        };
-        self.common.refusals.note(&self.connection, writer.stream(), frame.kind, &answer);
+        }
+    }
+
+    /// Gives an answer, and ends the stream.
+    pub(super) async fn say(&self, asked: u8, mut writer: FrameWriter, answer: &Answer) {
+        self.common.refusals.note(&self.connection, writer.stream(), asked, answer);
         if writer.push(answer.kind().number(), &answer.encode()).is_ok() {
             // A client that does not want its answer is its own affair.
             writer.finish().await.ok();
         }
-        Ok(())
     }
 
     async fn deposits(

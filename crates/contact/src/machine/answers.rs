@@ -53,7 +53,8 @@ impl Contacts {
             | Answer::Registered(_)
             | Answer::Ack(_)
             | Answer::ContactState(_)
-            | Answer::Invite(_) => Reply::Yes(answer),
+            | Answer::Invite(_)
+            | Answer::Blob(_) => Reply::Yes(answer),
         };
         if matches!(reply, Reply::Refused(RefusalCode::Busy | RefusalCode::Full)) {
             self.fetch_failed(job);

@@ -8,6 +8,7 @@ mod connection;
 mod deposit;
 mod dismiss;
 mod expiry;
+mod files;
 mod pump;
 mod report;
 mod reseal;
@@ -52,6 +53,8 @@ pub(crate) struct Outbox {
     expiries: BTreeSet<(u64, Peer, MsgId)>,
     /// Lane of every deposit without answer.
     flights: BTreeMap<DepositId, Peer>,
+    /// Messages that wait for their files to be at the relay.
+    held: BTreeSet<MsgId>,
     /// Own messages that failed and were not dismissed.
     pub dead: BTreeSet<MsgId>,
     /// Envelopes to ask for, per contact.

@@ -55,7 +55,9 @@ impl Delivery {
                     return;
                 };
                 self.seal_ask(peer, key, step);
-            } else if let Some(place) = lane.ready.first().copied() {
+            } else if let Some(place) =
+                lane.ready.iter().find(|place| !self.outbox.held.contains(&place.1)).copied()
+            {
                 let freshness = self.freshness(peer, place);
                 let Some(key) = self.choose_key(peer, freshness, step) else { return };
                 self.seal_copy(peer, place, key, step);

@@ -86,6 +86,8 @@ impl RelayCore {
             invites: count(Table::Invite, rows)?,
             receiving: self.presence.receiving() as u64,
             deposit_marks: self.db.marks.len() as u64,
+            blobs: count(Table::Blob, rows)?,
+            blob_bytes: self.db.blob_bytes(),
             ..Census::default()
         };
         let mut after = None;
@@ -122,6 +124,7 @@ impl RelayCore {
         let edges = of(Table::OwnedEdge, id.as_bytes())?;
         let links = of(Table::LinkedEdge, tag.as_bytes())?;
         let invites = of(Table::OwnedInvite, id.as_bytes())?;
+        let (blobs, blob_bytes) = self.blobs_of(id, rows)?;
         let mut devices = Vec::new();
         for device in account.devices.iter() {
             let receiving = self.conns.receiver(&device.slot).is_some();
@@ -133,7 +136,8 @@ impl RelayCore {
             (false, None) => AccountState::Active,
         };
         let (handle, made_minute) = (account.handle, account.made_minute);
-        Ok(AccountInfo { handle, made_minute, state, devices, edges, links, invites })
+        let blobs = blobs as u64;
+        Ok(AccountInfo { handle, made_minute, state, devices, edges, links, invites, blobs, blob_bytes })
     }
 }
 

@@ -3,6 +3,7 @@
 mod accounts;
 mod ack;
 mod admin;
+mod blob;
 mod deposit;
 mod edge;
 mod hello;

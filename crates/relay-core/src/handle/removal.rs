@@ -15,12 +15,13 @@ use crate::spool;
 const MAX_OF_A_KIND: usize = 4 * MAX_CONTACTS;
 
 impl RelayCore {
-    /// Removes an account: devices, spools, profile, edges, links, invites. Its connections end.
+    /// Removes an account: devices, spools, profile, edges, links, invites, blobs. Its connections end.
     pub(crate) fn remove_account(&mut self, id: AccountId, rows: &dyn Rows) -> Result<(), Fault> {
         let Some(account) = self.db.accounts.get(&id, rows)?.cloned() else { return Ok(()) };
         self.remove_edges(&id, rows)?;
         self.unlink_edges(&id, rows)?;
         self.remove_invites(&id, rows)?;
+        self.remove_blobs(&id, rows)?;
         self.delete_profile(id, account.devices.iter().map(|device| device.slot));
         for device in account.devices.iter() {
             self.db.devices.delete(device.key, &mut self.db.changes);

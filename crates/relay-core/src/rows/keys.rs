@@ -1,6 +1,6 @@
 //! Keys of index rows: fixed-length parts, one after another.
 
-use penpal_protocol::ids::{AccountId, EdgeId, InviteId};
+use penpal_protocol::ids::{AccountId, BlobId, EdgeId, InviteId};
 
 use crate::secrets::LinkTag;
 
@@ -51,4 +51,27 @@ pub(crate) fn invite_end(end_ms: u64, invite: &InviteId) -> Vec<u8> {
 pub(crate) fn read_invite_end(key: &[u8]) -> Option<(u32, InviteId)> {
     let (minute, invite) = key.split_first_chunk::<4>()?;
     Some((u32::from_be_bytes(*minute), InviteId::from_slice(invite)?))
+}
+
+/// Key of an [`OwnedBlob`](super::Table::OwnedBlob) row: account 16, blob 16, its length 8.
+pub(crate) fn owned_blob(owner: &AccountId, blob: &BlobId, bytes: u64) -> Vec<u8> {
+    [owner.as_bytes().as_slice(), blob.as_bytes(), &bytes.to_be_bytes()].concat()
+}
+
+/// Reads what [`owned_blob`] wrote.
+pub(crate) fn read_owned_blob(key: &[u8]) -> Option<(BlobId, u64)> {
+    let bytes = <[u8; 8]>::try_from(key.get(2 * ID..)?).ok()?;
+    Some((BlobId::from_slice(key.get(ID..2 * ID)?)?, u64::from_be_bytes(bytes)))
+}
+
+/// Key of a [`BlobEnd`](super::Table::BlobEnd) row, as [`invite_end`].
+pub(crate) fn blob_end(end_ms: u64, blob: &BlobId) -> Vec<u8> {
+    let minute = u32::try_from(end_ms.div_ceil(crate::MINUTE_MS)).unwrap_or(u32::MAX);
+    [minute.to_be_bytes().as_slice(), blob.as_bytes()].concat()
+}
+
+/// Reads what [`blob_end`] wrote.
+pub(crate) fn read_blob_end(key: &[u8]) -> Option<(u32, BlobId)> {
+    let (minute, blob) = key.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*minute), BlobId::from_slice(blob)?))
 }

@@ -48,6 +48,12 @@ pub enum Table {
     Token,
     /// Number of a bucket of deposit marks → when it began.
     MarkBucket,
+    /// Blob id → blob.
+    Blob,
+    /// Account id, blob id, its length → nothing.
+    OwnedBlob,
+    /// Minute of its end, blob id → nothing.
+    BlobEnd,
 }
 
 impl Table {
@@ -68,6 +74,9 @@ impl Table {
         Self::InviteEnd,
         Self::Token,
         Self::MarkBucket,
+        Self::Blob,
+        Self::OwnedBlob,
+        Self::BlobEnd,
     ];
 
     /// The table's number in storage.
@@ -89,6 +98,9 @@ impl Table {
             Self::InviteEnd => 13,
             Self::Token => 14,
             Self::MarkBucket => 15,
+            Self::Blob => 16,
+            Self::OwnedBlob => 17,
+            Self::BlobEnd => 18,
         }
     }
 
@@ -106,7 +118,14 @@ impl Table {
             | Self::Edge
             | Self::OwnedEdge
             | Self::LinkedEdge => true,
-            Self::Invite | Self::OwnedInvite | Self::InviteEnd | Self::Token | Self::MarkBucket => false,
+            Self::Invite
+            | Self::OwnedInvite
+            | Self::InviteEnd
+            | Self::Token
+            | Self::MarkBucket
+            | Self::Blob
+            | Self::OwnedBlob
+            | Self::BlobEnd => false,
         }
     }
 }

@@ -3,11 +3,12 @@
 //! Shape of a value: version u8, then a CBOR map. Fields are only added; another version byte is another structure.
 
 use minicbor::{Decode, Encode};
-use penpal_protocol::cbor::{self, Blob, CborError, List, Text};
+use penpal_protocol::cbor::{self, Blob as Bytes, CborError, List, Text};
 use penpal_protocol::ids::{
-    AccountId, EdgeId, Hash, Incarnation, InviteId, RunId, ShortHash, SlotId, SpoolEpoch, TransportPublicKey,
+    AccountId, BlobId, EdgeId, Hash, Incarnation, InviteId, RunId, ShortHash, SlotId, SpoolEpoch,
+    TransportPublicKey,
 };
-use penpal_protocol::limits::{MAX_DEVICES, MAX_INVITE_BLOB_BYTES};
+use penpal_protocol::limits::{MAX_DEVICES, MAX_INVITE_BLOB_BYTES, MAX_PART_SET_BYTES};
 use penpal_protocol::text::Label;
 use penpal_protocol::wire::Profile;
 
@@ -90,6 +91,7 @@ records! {
     Edge in Edge by EdgeId, |key| key.as_bytes().to_vec();
     Invite in Invite by InviteId, |key| key.as_bytes().to_vec();
     Token in Token by ShortHash, |key| key.as_bytes().to_vec();
+    Blob in Blob by BlobId, |key| key.as_bytes().to_vec();
     MarkBucket in MarkBucket by u64, |key| key.to_be_bytes().to_vec();
 }
 
@@ -244,7 +246,7 @@ pub(crate) struct Invite {
     pub(crate) expires_ms: u64,
     /// The sealed record; gone once it is redeemed.
     #[n(4)]
-    pub(crate) record: Option<Blob<MAX_INVITE_BLOB_BYTES>>,
+    pub(crate) record: Option<Bytes<MAX_INVITE_BLOB_BYTES>>,
     /// Account registered with it and not yet confirmed by a redeem.
     #[n(5)]
     pub(crate) provisional: Option<AccountId>,
@@ -266,6 +268,25 @@ pub(crate) struct Token {
     /// The operator's words.
     #[n(3)]
     pub(crate) note: Text<64>,
+}
+
+/// A sealed content, whose bytes are in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Blob {
+    #[n(0)]
+    pub(crate) owner: AccountId,
+    /// Its whole length, which counts for quotas from the start.
+    #[n(1)]
+    pub(crate) bytes: u64,
+    #[n(2)]
+    pub(crate) token_hash: Hash,
+    /// Unix milliseconds.
+    #[n(3)]
+    pub(crate) expires_ms: u64,
+    /// A bit for each part that is durable in the file.
+    #[n(4)]
+    pub(crate) there: Bytes<MAX_PART_SET_BYTES>,
 }
 
 /// When a bucket of deposit marks was begun.

@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod blobs;
 mod delivery;
 mod deposits;
 mod edges;

@@ -2,11 +2,13 @@
 
 use penpal_protocol::cbor::{Blob, List, Text};
 use penpal_protocol::ids::{
-    Capability, DepositId, EdgeId, Hash, Incarnation, InviteId, RegistrationProof, RunId, SlotId, SpoolEpoch,
+    BlobId, Capability, DepositId, EdgeId, Hash, Incarnation, InviteId, RegistrationProof, RunId, SlotId,
+    SpoolEpoch,
 };
 use penpal_protocol::wire::{
-    Ack, Answer, Deposit, EdgeCreate, EdgeLink, EdgeRevoke, GetContactState, Hello, InviteCreate,
-    InviteFetch, InviteRedeem, InviteRevoke, Profile, PutBundle, PutManifest, Register, Request,
+    Ack, Answer, BlobCreate, BlobDelete, BlobGet, BlobPut, Deposit, EdgeCreate, EdgeLink, EdgeRevoke,
+    GetContactState, Hello, InviteCreate, InviteFetch, InviteRedeem, InviteRevoke, Profile, PutBundle,
+    PutManifest, Register, Request,
 };
 use penpal_relay_core::{AdminRequest, Config, ConnId, RegistrationPolicy};
 use proptest::prelude::*;
@@ -73,6 +75,21 @@ pub(crate) fn requests() -> impl Strategy<Value = Request> {
         (invite(), blob())
             .prop_map(|(invite, request)| Request::InviteRedeem(InviteRedeem { invite, request })),
         invite().prop_map(|invite| Request::InviteRevoke(InviteRevoke { invite })),
+        (few(), number(), cap(), number()).prop_map(|(blob, bytes, cap, expires_ms)| {
+            Request::BlobCreate(BlobCreate {
+                blob: BlobId::from_bytes(blob),
+                bytes,
+                token_hash: cap.hash(),
+                expires_ms,
+            })
+        }),
+        (few(), any::<u32>(), any::<u32>()).prop_map(|(blob, part, bytes)| {
+            Request::BlobPut(BlobPut { blob: BlobId::from_bytes(blob), part, bytes })
+        }),
+        (few(), cap(), any::<u32>()).prop_map(|(blob, token, part)| {
+            Request::BlobGet(BlobGet { blob: BlobId::from_bytes(blob), token, part })
+        }),
+        few().prop_map(|blob| Request::BlobDelete(BlobDelete { blob: BlobId::from_bytes(blob) })),
     ]
 }
 

@@ -300,7 +300,9 @@ impl Sim {
                     self.end(conn);
                     continue;
                 }
-                Command::Admin { .. } | Command::Alarm { .. } => panic!("nobody asked"),
+                Command::Admin { .. } | Command::Alarm { .. } | Command::RemoveBlob { .. } => {
+                    panic!("nobody asked")
+                }
             };
             self.down.entry(conn).or_default().push_back(what);
         }

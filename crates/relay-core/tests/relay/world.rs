@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use penpal_protocol::cbor::{Blob, List, Text};
 use penpal_protocol::envelope::ladder_step;
-use penpal_protocol::ids::{Capability, DepositId, EdgeId, Incarnation, RunId, SlotId, TransportPublicKey};
+use penpal_protocol::ids::{
+    BlobId, Capability, DepositId, EdgeId, Incarnation, RunId, SlotId, TransportPublicKey,
+};
 use penpal_protocol::text::Label;
 use penpal_protocol::time::Now;
 use penpal_protocol::wire::{
@@ -14,7 +16,7 @@ use penpal_protocol::wire::{
 };
 use penpal_relay_core::{
     AddressPrefix, AdminAnswer, AdminRequest, CloseReason, Command, Committed, Config, ConnId, GraphKey,
-    MemRows, RelayCore, RequestId,
+    MemRows, RelayCore, RequestId, Rows as _, Table,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -39,6 +41,8 @@ pub(crate) struct World {
     events: BTreeMap<ConnId, Vec<Event>>,
     closed: BTreeMap<ConnId, CloseReason>,
     pub(crate) alarms: Vec<String>,
+    /// Blobs whose files are to go.
+    pub(crate) removed_blobs: Vec<BlobId>,
 }
 
 pub(crate) fn graph_key() -> GraphKey {
@@ -70,7 +74,8 @@ pub(crate) fn refusal(answer: &Answer) -> Option<RefusalCode> {
         | Answer::Registered(_)
         | Answer::Ack(_)
         | Answer::ContactState(_)
-        | Answer::Invite(_) => None,
+        | Answer::Invite(_)
+        | Answer::Blob(_) => None,
     }
 }
 
@@ -100,6 +105,7 @@ impl World {
             events: BTreeMap::new(),
             closed: BTreeMap::new(),
             alarms: Vec::new(),
+            removed_blobs: Vec::new(),
         };
         world.step();
         world
@@ -137,6 +143,7 @@ impl World {
                     self.admin.insert(request, answer);
                 }
                 Command::Alarm { what } => self.alarms.push(what),
+                Command::RemoveBlob { blob } => self.removed_blobs.push(blob),
             }
         }
     }
@@ -209,6 +216,20 @@ impl World {
         let id = self.put(conn, request);
         self.step();
         self.answer(id).expect("a request is answered in its step")
+    }
+
+    /// A part of a blob is durable in its file.
+    pub(crate) fn written(&mut self, conn: ConnId, blob: BlobId, part: u32) -> Answer {
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        self.core.handle_blob_written(conn, id, blob, part, &self.rows).unwrap();
+        self.step();
+        self.answer(id).expect("answered in its step")
+    }
+
+    /// Rows of a table.
+    pub(crate) fn count(&self, table: Table) -> usize {
+        self.rows.keys(table, &[], None, usize::MAX).unwrap().len()
     }
 
     pub(crate) fn admin(&mut self, request: AdminRequest) -> AdminAnswer {

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed helper fails its test")]
 
+mod artifacts;
 mod aws_lc;
 mod envelopes;
 mod frozen;

@@ -33,7 +33,7 @@ pub(crate) enum Args {
     /// Write an artifact to a file
     ///
     /// The file is new, readable by you only, and there only when its hash is right. Without --output it gets the sender's name for it, made
-    /// safe, in the present folder.
+    /// safe, in the present folder. What is not here is fetched from the relay; a fetch that was interrupted goes on where it was.
     Get {
         /// Its hash, or a unique beginning of at least 6 digits
         hash: String,
@@ -43,6 +43,9 @@ pub(crate) enum Args {
         /// Replace a file that exists
         #[arg(long)]
         force: bool,
+        /// Wait so long for a content that comes from a relay [default: until it is there]
+        #[arg(long, value_name = "SPAN", value_parser = parse::span)]
+        wait: Option<Duration>,
     },
     /// List artifacts that messages refer to, and contents that are kept
     List,
@@ -62,8 +65,8 @@ pub(crate) enum Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
     match args {
         Args::Put { file } => put(file, context),
-        Args::Get { hash, output, force } => {
-            get(hash, &Save { output: output.as_deref(), force: *force }, context)
+        Args::Get { hash, output, force, wait } => {
+            get(hash, &Save { output: output.as_deref(), force: *force }, *wait, context)
         }
         Args::List => list(context),
         Args::Gc { keep, dry_run } => gc(*keep, *dry_run, context),
@@ -87,9 +90,16 @@ fn put(file: &Path, context: &Context) -> Done {
     Ok(())
 }
 
-fn get(hash: &str, to: &Save<'_>, context: &Context) -> Done {
-    let request = GetRequest { caller: caller::gather(), hash: hash.to_owned() };
-    let got = context.node().call::<ArtifactGet>(&request)?;
+fn get(hash: &str, to: &Save<'_>, wait: Option<Duration>, context: &Context) -> Done {
+    let (node, caller) = (context.node(), caller::gather());
+    let request = GetRequest { caller: caller.clone(), hash: hash.to_owned(), wait_ms: 0 };
+    let first = node.call::<ArtifactGet>(&request)?;
+    let got = if first.path.is_some() {
+        first
+    } else {
+        let mut bar = Progress::new(&first.name, first.bytes);
+        files::fetch(&node, &first.hash, &caller, wait, &mut |done| bar.set(done))?
+    };
     let mut bar = Progress::new(&got.name, got.bytes);
     let saved = files::save(&got, to, &mut |done| bar.set(done))?;
     drop(bar);

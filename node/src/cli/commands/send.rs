@@ -1,14 +1,23 @@
 //! `penpal send`, and what sending and replying print.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use penpal_local_api::artifact::SendingRequest;
 use penpal_local_api::error::{ApiError, ErrorCode};
-use penpal_local_api::mail::{Attached, CommitRequest, SendRequest, Sent, Stage};
-use penpal_local_api::methods::{Commit, Send};
+use penpal_local_api::mail::{Attached, CommitRequest, SendRequest, SendWaitRequest, Sent, Stage};
+use penpal_local_api::methods::{ArtifactSending, Commit, Send, SendWait};
 
 use crate::cli::output::{clean, clean_lines};
+use crate::cli::progress::Progress;
 use crate::cli::{Context, Done, Failure, caller, parse};
+use crate::launch::Node;
+
+/// Pause between two looks at files that are on their way.
+const LOOK_PAUSE: Duration = Duration::from_millis(150);
+
+/// How long news of a message are waited for once its files are there.
+const NEWS_WAIT_MS: u64 = 2_000;
 
 /// Send a note, or an ask
 ///
@@ -80,7 +89,11 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
     let (ask, wait_ms) = (request.ask, request.wait_ms);
     let node = context.node();
     let limit = Duration::from_millis(wait_ms.unwrap_or_default()).saturating_add(Duration::from_secs(15));
-    let sent = node.call_within::<Send>(&request, limit)?;
+    let has_files = !request.artifacts.is_empty();
+    let mut sent = node.call_within::<Send>(&request, limit)?;
+    if has_files && sent.stage == Stage::Queued && wait_ms != Some(0) {
+        sent = follow_files(&node, sent, &request, context)?;
+    }
     let out = context.out;
     out.show(&sent, |sent| {
         out.line(format_args!("  {}  {}", sent.short, describe(sent, ask, wait_ms.is_some())))?;
@@ -109,6 +122,46 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
         return Err(Failure::Status(ErrorCode::NotInTime.exit_status()));
     }
     Ok(())
+}
+
+/// Shows how the files of a message get to the relay, and what then became of it. Whoever interrupts it only stops looking.
+fn follow_files(node: &Node, sent: Sent, request: &SendRequest, context: &Context) -> Result<Sent, Failure> {
+    let ask = SendingRequest { caller: request.caller.clone(), id: sent.id.clone() };
+    let mut bar: Option<Progress> = None;
+    let until = request.wait_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+    let mut told = false;
+    loop {
+        let sending = node.call::<ArtifactSending>(&ask)?;
+        if !sending.waits || until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+        // Without anybody to look, a relay that is away is no reason to stay: the node goes on by itself.
+        if let Some(why) = sending.waits_for.as_ref().filter(|_| !told) {
+            drop(bar.take());
+            context.out.remark(format_args!("  its files wait: {}", clean(why)));
+            told = true;
+            break;
+        }
+        let bar = bar.get_or_insert_with(|| Progress::new("files", sending.bytes));
+        bar.set(sending.sent_bytes);
+        std::thread::sleep(LOOK_PAUSE);
+    }
+    drop(bar);
+    if told && request.wait_ms.is_none() {
+        return Ok(sent);
+    }
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let wait_ms = left.map_or(NEWS_WAIT_MS, parse::millis);
+    let request = SendWaitRequest {
+        caller: request.caller.clone(),
+        id: sent.id.clone(),
+        wait_ms,
+        mechanism: request.mechanism.clone(),
+    };
+    let limit = Duration::from_millis(wait_ms).saturating_add(Duration::from_secs(15));
+    let answer = node.call_within::<SendWait>(&request, limit)?;
+    let timed_out = answer.timed_out && left.is_some();
+    Ok(Sent { remarks: Vec::new(), timed_out, ..answer })
 }
 
 /// One line: stage, where, how, and what comes next.

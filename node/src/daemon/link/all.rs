@@ -72,13 +72,13 @@ impl Links {
         Arc::clone(&self.nudges)
     }
 
-    /// Holds a link to this relay from now on.
-    pub fn open(&mut self, id: LinkId, address: RelayAddress, key: TransportKey) {
+    /// What a connection to this relay needs; `None` when no socket can be opened.
+    pub fn context(&mut self, id: LinkId, address: RelayAddress, key: TransportKey) -> Option<LinkContext> {
         if self.dialer.is_none() {
             self.dialer = (self.bind)().inspect_err(|error| tracing::warn!(%error, "no UDP socket")).ok();
         }
-        let Some(dialer) = self.dialer.clone() else { return };
-        let context = LinkContext {
+        let dialer = self.dialer.clone()?;
+        Some(LinkContext {
             id,
             address,
             key,
@@ -90,7 +90,12 @@ impl Links {
             surroundings: Arc::clone(&self.surroundings),
             dns: self.dns,
             revisions: Revisions::OWN,
-        };
+        })
+    }
+
+    /// Holds a link to this relay from now on.
+    pub fn open(&mut self, id: LinkId, address: RelayAddress, key: TransportKey) {
+        let Some(context) = self.context(id, address, key) else { return };
         let opened = if id == LinkId::HOME { Link::home(context) } else { Link::foreign(context) };
         self.open.insert(id, opened);
     }

@@ -34,8 +34,8 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
 /// A connection that was welcomed.
 #[derive(Debug)]
-pub(super) struct Live {
-    pub(super) connection: Connection,
+pub(in crate::daemon) struct Live {
+    pub(in crate::daemon) connection: Connection,
     events: FrameReader,
     pub(super) welcome: Welcome,
     /// Where the relay's name led.
@@ -43,7 +43,7 @@ pub(super) struct Live {
 }
 
 /// Dials, and waits for the relay's first words.
-pub(super) async fn dial(context: &LinkContext) -> Result<Live, Trouble> {
+pub(in crate::daemon) async fn dial(context: &LinkContext) -> Result<Live, Trouble> {
     let (dialer, address) = (&context.dialer, &context.address);
     let place = format!("{}:{}", address.host(), address.port());
     let resolved = Names::asking(context.dns).find(address.host(), address.port(), RESOLVE_LIMIT).await;

@@ -25,6 +25,7 @@ use crate::engine::LinkId;
 pub use keys::KnownKeys;
 
 pub use all::Links;
+pub(super) use connection::{Live, dial};
 
 /// Events of all links that may wait for the engine, in KiB. Beyond it links do not read on.
 pub const MAX_WAITING_KIB: u32 = 4 * 1024;

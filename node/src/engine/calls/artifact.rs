@@ -6,7 +6,7 @@ use penpal_delivery::Mailbox;
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::artifact::{
     ArtifactRow, Artifacts, Collected, GcRequest, GetRequest, Got, LEAST_HASH_CHARACTERS, ListRequest, Put,
-    PutRequest, Removed, hash_text, parse_hash,
+    PutRequest, Removed, Sending, SendingRequest, hash_text, parse_hash,
 };
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::{ApiError, ErrorCode};
@@ -16,10 +16,11 @@ use penpal_protocol::ids::{BlobId, Capability, Hash};
 use penpal_protocol::limits::MAX_ARTIFACTS;
 use penpal_protocol::sealed::ArtifactRef;
 
-use super::{Outcome, now};
+use super::{Outcome, Reply, json, now};
 use crate::engine::artifacts::{ContentRow, KEEP_MS, Reference};
 use crate::engine::machines::Engine;
 use crate::engine::views::count;
+use crate::engine::waiting::Wait;
 
 impl Engine {
     pub(super) fn artifact_put(&mut self, request: &PutRequest) -> Outcome {
@@ -92,19 +93,48 @@ impl Engine {
 
     pub(super) fn artifact_get(&mut self, request: &GetRequest) -> Outcome {
         let (hash, references) = self.find_artifact(&request.hash, &request.caller)?;
-        let Some(content) = self.content_row(&hash)? else {
-            let message = format!("the content of {} is not here", hash_text(&hash));
-            return Err(ApiError::new(ErrorCode::UnknownArtifact, message));
-        };
-        self.save_content_row(&hash, &ContentRow { used_ms: self.now.wall_ms, ..content.clone() });
-        let name = references.first().map_or(&content.name, |reference| &reference.row.artifact.name);
-        now(&Got {
-            v: SHAPE_VERSION,
-            hash: hash_text(&hash),
-            name: name.as_str().to_owned(),
-            bytes: content.bytes,
-            path: self.shelf.path(&hash).to_string_lossy().into_owned(),
-        })
+        let name = references.first().map(|reference| reference.row.artifact.name.as_str().to_owned());
+        if let Some(content) = self.content_row(&hash)? {
+            self.save_content_row(&hash, &ContentRow { used_ms: self.now.wall_ms, ..content.clone() });
+            let name = name.unwrap_or_else(|| content.name.as_str().to_owned());
+            return now(&self.got(&hash, name, content.bytes));
+        }
+        let blob = self.fetch(&references)?;
+        let bytes = references.first().map_or(0, |reference| reference.row.artifact.bytes);
+        let wait = Wait::Fetched { hash, blob, name: name.unwrap_or_default(), bytes };
+        Ok(Reply::Later(wait, super::wait(request.wait_ms)))
+    }
+
+    fn got(&self, hash: &Hash, name: String, bytes: u64) -> Got {
+        let path = Some(self.shelf.path(hash).to_string_lossy().into_owned());
+        Got { v: SHAPE_VERSION, hash: hash_text(hash), name, bytes, path, here_bytes: bytes, waits_for: None }
+    }
+
+    /// Looks at a content that is fetched: whole, or how far it is. After a failure whoever asks again tries the next message's blob, or is told.
+    pub(super) fn look_fetched(
+        &mut self,
+        hash: &Hash,
+        blob: &BlobId,
+        name: &str,
+        bytes: u64,
+        late: bool,
+    ) -> Result<Option<Vec<u8>>, ApiError> {
+        if self.content_row(hash)?.is_some() {
+            return json(&self.got(hash, name.to_owned(), bytes)).map(Some);
+        }
+        if !late && !self.fetch_failed(blob) {
+            return Ok(None);
+        }
+        let (here_bytes, waits_for) = self.fetched(blob, bytes);
+        let got = self.got(hash, name.to_owned(), bytes);
+        json(&Got { path: None, here_bytes, waits_for, ..got }).map(Some)
+    }
+
+    pub(super) fn artifact_sending(&mut self, request: &SendingRequest) -> Outcome {
+        let key = self.message_key(&request.id, &request.caller)?;
+        let progress = self.files_progress(key.msg_id);
+        let (sent_bytes, bytes, waits_for) = progress.clone().unwrap_or_default();
+        now(&Sending { v: SHAPE_VERSION, waits: progress.is_some(), sent_bytes, bytes, waits_for })
     }
 
     pub(super) fn artifact_gc(&mut self, request: &GcRequest) -> Outcome {
@@ -187,13 +217,22 @@ impl Engine {
         }
     }
 
-    /// References for a message to a mailbox on this machine, which shares the shelf.
+    /// References for a message: to a mailbox on this machine, which shares the shelf, or to a contact, by way of the relay until the
+    /// message's life is over.
     pub(super) fn attach(
-        &self,
+        &mut self,
         attached: &[Attached],
+        remote_until_ms: Option<u64>,
     ) -> Result<Option<List<ArtifactRef, MAX_ARTIFACTS>>, ApiError> {
         if attached.is_empty() {
             return Ok(None);
+        }
+        if attached.len() > MAX_ARTIFACTS {
+            let message = format!(
+                "{} files are too many for one message, at most {MAX_ARTIFACTS} can go",
+                attached.len()
+            );
+            return Err(ApiError::new(ErrorCode::Usage, message));
         }
         let mut list = Vec::new();
         for one in attached {
@@ -205,6 +244,10 @@ impl Engine {
                 let message = format!("the content of {} is not here", one.hash);
                 ApiError::new(ErrorCode::UnknownArtifact, message)
             })?;
+            if let Some(until_ms) = remote_until_ms {
+                list.push(self.upload(hash, &content, &one.name, until_ms)?);
+                continue;
+            }
             list.push(ArtifactRef {
                 hash,
                 bytes: content.bytes,
@@ -216,12 +259,7 @@ impl Engine {
                 key: Capability::from_bytes([0; 32]),
             });
         }
-        let list = List::new(list).map_err(|error| {
-            let message =
-                format!("{} files are too many for one message, at most {MAX_ARTIFACTS} can go", error.got);
-            ApiError::new(ErrorCode::Usage, message)
-        })?;
-        Ok(Some(list))
+        Ok(Some(List::truncated(list)))
     }
 }
 

@@ -50,6 +50,7 @@ impl Engine {
                 if taken.messages.is_empty() && !late { Ok(None) } else { json(&taken).map(Some) }
             }
             Wait::Wake { session, run, rung: _ } => self.look_wake(*session, run.as_deref(), late),
+            Wait::Fetched { hash, blob, name, bytes } => self.look_fetched(hash, blob, name, *bytes, late),
             Wait::Account => self.look_account(late, heard),
             Wait::Invites(invites) => self.look_invites(invites, late, heard),
             Wait::Added { invite, inviter, registers, decision } => {

@@ -108,6 +108,7 @@ impl Engine {
             Call::ArtifactPut(request) => self.artifact_put(&request),
             Call::ArtifactList(request) => self.artifact_list(&request),
             Call::ArtifactGet(request) => self.artifact_get(&request),
+            Call::ArtifactSending(request) => self.artifact_sending(&request),
             Call::ArtifactGc(request) => self.artifact_gc(&request),
             Call::Sessions(request) => self.list_sessions(&request),
             Call::Whoami(request) => self.whoami(&request),

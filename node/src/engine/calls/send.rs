@@ -72,10 +72,11 @@ impl Engine {
                 format!("the subject has {} bytes, at most {MAX_SUBJECT_BYTES} are possible", error.got),
             )
         })?;
-        if let Some(account) = route.account.filter(|_| !request.artifacts.is_empty()) {
-            let name = self.contact_name(&account);
-            let message = format!("files can be sent to sessions on this machine, and {name} is elsewhere");
-            return Err(ApiError::new(ErrorCode::BadFile, message).hint("send the text without --file"));
+        let life_ms = request.life_ms.unwrap_or(self.config.message_life_ms);
+        let until_ms = route.account.map(|_| self.now.wall_ms.saturating_add(life_ms));
+        let artifacts = self.attach(&request.artifacts, until_ms)?;
+        if artifacts.is_some() && until_ms.is_some() {
+            route.remarks.push("it goes once its files are at the relay".to_owned());
         }
         let letter = Letter {
             from: self.session_ref(from),
@@ -84,7 +85,7 @@ impl Engine {
             text: Text::truncated(&request.text),
             reply_to: reply_to.map(|key| key.msg_id),
             room: None,
-            artifacts: self.attach(&request.artifacts)?,
+            artifacts,
             target_device: None,
         };
         let attached = letter.artifacts.is_some().then(|| letter.clone());
@@ -98,7 +99,7 @@ impl Engine {
             trace_id: None,
             hops: 0,
             wake_budget: 0,
-            life_ms: Some(request.life_ms.unwrap_or(self.config.message_life_ms)),
+            life_ms: Some(life_ms),
             boot: false,
             msg_id: None,
         };
@@ -106,6 +107,9 @@ impl Engine {
         let sent = sent.map_err(|error| ApiError::new(ErrorCode::Usage, error.to_string()))?;
         if let Some(letter) = attached {
             self.note_references(MailKey::own(sent.msg_id), &letter);
+            if route.account.is_some() {
+                self.wait_for_files(sent.msg_id, &letter);
+            }
         }
         if let Some(account) = route.account {
             // Somebody has something to say: as good a reason to dial as any.
@@ -192,6 +196,7 @@ impl Engine {
 
     pub(super) fn retry(&mut self, request: &IdRequest) -> Outcome {
         let key = self.message_key(&request.id, &request.caller)?;
+        self.retry_files(key.msg_id)?;
         self.delivery.retry(key.msg_id, &mut delivery_step!(self)).map_err(|error| {
             use penpal_delivery::RetryError as E;
             let code = match &error {

@@ -471,7 +471,8 @@ fn apply(handle: &EngineHandle, links: &mut Links, output: Output) {
         Output::CloseLink(link) => links.close(link),
         Output::Link { link, command } => links.command(link, command),
         // No processes live in these worlds, nobody listens or has a desktop or an agent to wake, and nobody asks a node to end.
-        Output::Watch(_)
+        Output::Transfer(_)
+        | Output::Watch(_)
         | Output::Unwatch(_)
         | Output::Event(_)
         | Output::Notify { .. }

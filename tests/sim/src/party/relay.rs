@@ -156,6 +156,8 @@ impl RelayHost {
         let named = |what: &str| derive(self.seed, &format!("{what} {} {life}", self.machine.0));
         let opened = self.open_store(named("log")).and_then(|store| {
             let parts = Parts {
+                // Nothing in these worlds has files.
+                blobs: "/nowhere/blobs".into(),
                 config: Config {
                     registration: RegistrationPolicy::Invite,
                     limits: self.limits.clone(),

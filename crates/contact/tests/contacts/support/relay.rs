@@ -221,7 +221,12 @@ impl Relay {
                     bundles: List::new(bundles.collect()).unwrap(),
                 })
             }
-            Request::Hello(_) | Request::Ack(_) => unreachable!("not asked by contacts"),
+            Request::Hello(_)
+            | Request::Ack(_)
+            | Request::BlobCreate(_)
+            | Request::BlobPut(_)
+            | Request::BlobGet(_)
+            | Request::BlobDelete(_) => unreachable!("not asked by contacts"),
         }
     }
 

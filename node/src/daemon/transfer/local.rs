@@ -1,0 +1,223 @@
+//! This machine's side of a transfer: a content that is read, or a file that is put together.
+//!
+//! A download stands in `<blob>.part`, its parts in their places, and `<blob>.have`, a number for each part that is written. Both may have
+//! been left by a process that was killed; what a power cut did to them shows when the hash of the whole is compared.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use penpal_protocol::blob::{BlobShape, PartSet};
+use penpal_seal::{BlobCipher, PartError};
+use penpal_transfer::Trouble;
+
+use super::{Failed, TransferJob};
+use crate::files::shelf::private_folder;
+
+/// Bytes hashed at a time.
+const BLOCK_BYTES: usize = 1024 * 1024;
+
+/// Longest list of parts that is read: many tries may have written parts twice.
+const MAX_LIST_BYTES: u64 = 4 * 1024 * 1024;
+
+fn cipher(job: &TransferJob) -> Result<BlobCipher, Failed> {
+    let cipher = BlobCipher::new(&job.key, &job.blob, job.bytes);
+    cipher.ok_or_else(|| Failed::new(Trouble::Refused, format!("no blob has {} bytes", job.bytes)))
+}
+
+/// The list beside a half-written file.
+fn list(path: &Path) -> PathBuf {
+    path.with_extension("have")
+}
+
+fn failed(what: &str, error: &io::Error) -> Failed {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Failed::new(Trouble::DiskFull, "the disk is full")
+        }
+        _ => Failed::new(Trouble::DiskFull, format!("{what}: {error}")),
+    }
+}
+
+/// Reads a part of the content and seals it.
+pub(super) fn seal(job: &TransferJob, part: u32) -> Result<Vec<u8>, Failed> {
+    let gone = |error: &dyn std::fmt::Display| {
+        Failed::new(Trouble::SourceGone, format!("the content cannot be read: {error}"))
+    };
+    let cipher = cipher(job)?;
+    let (begin, length) = cipher.content_of(part).map_err(|error| gone(&error))?;
+    let mut content = vec![0; length];
+    let file = File::open(&job.path).map_err(|error| gone(&error))?;
+    file.read_exact_at(&mut content, begin).map_err(|error| gone(&error))?;
+    cipher.seal_part(part, &content).map_err(|error| gone(&error))
+}
+
+/// Which parts are written already; makes the file when there is none.
+pub(super) fn open(job: &TransferJob) -> Result<PartSet, Failed> {
+    let cannot = |error: &io::Error| failed("the file cannot be put together", error);
+    let shape = BlobShape::of_content(job.bytes)
+        .ok_or_else(|| Failed::new(Trouble::Refused, format!("no blob has {} bytes", job.bytes)))?;
+    if let Some(folder) = job.path.parent() {
+        private_folder(folder).map_err(|error| cannot(&error))?;
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&job.path);
+    let file = file.map_err(|error| cannot(&error))?;
+    reserve(&file, job.bytes).map_err(|error| cannot(&error))?;
+    file.set_len(job.bytes).map_err(|error| cannot(&error))?;
+    let mut written = Vec::new();
+    match File::open(list(&job.path)) {
+        Ok(list) => {
+            list.take(MAX_LIST_BYTES).read_to_end(&mut written).map_err(|error| cannot(&error))?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(cannot(&error)),
+    }
+    let mut there = PartSet::default();
+    // A number that was cut off is none.
+    for number in written.as_chunks::<4>().0 {
+        let part = u32::from_be_bytes(*number);
+        if part < shape.parts() {
+            there.insert(part);
+        }
+    }
+    Ok(there)
+}
+
+/// Asks for room at once, so that a full disk is told before anything is fetched. Not every file system can; there it shows later.
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    if let Err(rustix::io::Errno::NOSPC) =
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes.max(1))
+    {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &File, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Opens a part and writes its content into its place.
+pub(super) fn store(job: &TransferJob, part: u32, sealed: &[u8]) -> Result<(), Failed> {
+    let cannot = |error: &io::Error| failed("a part cannot be written", error);
+    let cipher = cipher(job)?;
+    let damaged = |error: PartError| Failed::new(Trouble::Damaged, format!("part {part}: {error}"));
+    let (begin, _) = cipher.content_of(part).map_err(damaged)?;
+    let content = cipher.open_part(part, sealed.to_vec()).map_err(damaged)?;
+    let file = OpenOptions::new().write(true).open(&job.path).map_err(|error| cannot(&error))?;
+    file.write_all_at(&content, begin).map_err(|error| cannot(&error))?;
+    let list = OpenOptions::new().append(true).create(true).mode(0o600).open(list(&job.path));
+    list.and_then(|mut list| list.write_all(&part.to_be_bytes())).map_err(|error| cannot(&error))
+}
+
+/// Compares the hash of the whole. A wrong one is the end of the file: nothing of it can be trusted.
+pub(super) fn finish(job: &TransferJob) -> Result<(), Failed> {
+    let cannot = |error: &io::Error| failed("the file cannot be read", error);
+    let mut file = File::open(&job.path).map_err(|error| cannot(&error))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut block = vec![0; BLOCK_BYTES];
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => break,
+            Ok(got) => hasher.update(block.get(..got).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(cannot(&error)),
+        };
+    }
+    if hasher.finalize().as_bytes() != job.hash.as_bytes() {
+        discard(&job.path);
+        return Err(Failed::new(Trouble::Damaged, "the content is not what its hash says"));
+    }
+    file.sync_all().map_err(|error| cannot(&error))?;
+    // Read again after a crash it would name parts of a file that was moved away.
+    forget(&list(&job.path));
+    Ok(())
+}
+
+/// Removes a half-written file.
+fn discard(path: &Path) {
+    forget(&list(path));
+    forget(path);
+}
+
+fn forget(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "a half-written file stays");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use penpal_protocol::blob::PART_CONTENT_BYTES;
+    use penpal_protocol::ids::{BlobId, Capability, Hash};
+    use penpal_transfer::Direction;
+
+    use super::*;
+
+    fn job(folder: &Path, content: &[u8], direction: Direction, name: &str) -> TransferJob {
+        TransferJob {
+            blob: BlobId::from_bytes([1; 16]),
+            direction,
+            relay: "penpal://127.0.0.1:1/0000000000000000000000000".parse().unwrap_or_else(|_| address()),
+            identity: penpal_transport::TransportKey::from_seed(&[1; 32]),
+            token: Capability::from_bytes([2; 32]),
+            key: Capability::from_bytes([3; 32]),
+            hash: Hash::from_bytes(*blake3::hash(content).as_bytes()),
+            bytes: u64::try_from(content.len()).unwrap(),
+            expires_ms: 0,
+            path: folder.join(name),
+        }
+    }
+
+    fn address() -> penpal_protocol::text::RelayAddress {
+        let pin = penpal_protocol::ids::RelayPin::from_bytes([0; 16]);
+        let at =
+            penpal_protocol::text::HostPort { host: std::net::IpAddr::from([127, 0, 0, 1]).into(), port: 1 };
+        penpal_protocol::text::RelayAddress { at, pin }
+    }
+
+    #[test]
+    fn a_content_arrives_in_any_order_and_after_any_interruption() {
+        let folder = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..2 * PART_CONTENT_BYTES + 77).map(|at| (at * 31 % 251) as u8).collect();
+        std::fs::write(folder.path().join("source"), &content).unwrap();
+        let (from, to) = (
+            job(folder.path(), &content, Direction::Up, "source"),
+            job(folder.path(), &content, Direction::Down, "x.part"),
+        );
+        assert!(open(&to).unwrap().is_empty());
+        for part in [2, 0] {
+            store(&to, part, &seal(&from, part).unwrap()).unwrap();
+        }
+        // Killed in the middle of a number.
+        let mut have = OpenOptions::new().append(true).open(list(&to.path)).unwrap();
+        have.write_all(&[0, 0]).unwrap();
+        let there = open(&to).unwrap();
+        assert_eq!([0, 1, 2].map(|part| there.contains(part)), [true, false, true]);
+        let mut altered = seal(&from, 1).unwrap();
+        altered[5] ^= 1;
+        assert_eq!(store(&to, 1, &altered).unwrap_err().trouble, Trouble::Damaged);
+        assert_eq!(store(&to, 1, &seal(&from, 0).unwrap()).unwrap_err().trouble, Trouble::Damaged);
+        store(&to, 1, &seal(&from, 1).unwrap()).unwrap();
+        finish(&to).unwrap();
+        assert!(std::fs::read(&to.path).unwrap() == content && !list(&to.path).exists());
+    }
+
+    #[test]
+    fn what_is_not_the_content_is_thrown_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = job(folder.path(), b"text", Direction::Down, "x.part");
+        open(&to).unwrap();
+        std::fs::write(&to.path, "texx").unwrap();
+        assert_eq!(finish(&to).unwrap_err().trouble, Trouble::Damaged);
+        assert!(!to.path.exists());
+        let gone = job(folder.path(), b"text", Direction::Up, "absent");
+        assert_eq!(seal(&gone, 0).unwrap_err().trouble, Trouble::SourceGone);
+    }
+}

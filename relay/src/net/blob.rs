@@ -1,0 +1,113 @@
+//! Parts of blobs: who may is asked of the engine, the bytes go past it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use penpal_protocol::blob::PART_BYTES;
+use penpal_protocol::wire::{Answer, BlobGet, BlobPut, FrameKind, RefusalCode, Request};
+use penpal_transport::{CloseCode, Frame, FrameReader, FrameWriter};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::stream::{EngineGone, Stream};
+use crate::engine::Input;
+
+/// How long a part may take to come: 1 MiB at 140 kbit/s. Whoever is slower holds memory that others wait for.
+const PART_WAIT: Duration = Duration::from_secs(60);
+
+/// Bytes of a connection that moves blobs which may be under way each way: about what fills 40 MB/s at 100 ms.
+const BLOB_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Largest frame with a part.
+const PART_FRAME: u32 = {
+    assert!(PART_BYTES < 1 << 24);
+    PART_BYTES as u32
+};
+
+impl Stream {
+    /// Takes a part: its bytes are read only once the engine allows it, and counted only once they are durable.
+    pub(super) async fn blob_put(
+        self,
+        first: &Frame,
+        mut writer: FrameWriter,
+        mut reader: FrameReader,
+    ) -> Result<(), EngineGone> {
+        let Some(answer) = self.ask(first).await? else { return Ok(()) };
+        let granted = match Request::decode(first.kind, &first.payload) {
+            Ok(Request::BlobPut(what)) if answer == Answer::Done => Some(what),
+            Ok(_) | Err(_) => None,
+        };
+        let Some(BlobPut { blob, part, bytes }) = granted else {
+            // What is sent all the same is not read.
+            self.say(first.kind, writer, &answer).await;
+            reader.stop(CloseCode::Done);
+            return Ok(());
+        };
+        let blobs = Arc::clone(&self.common.blobs);
+        // Never closed.
+        let Ok(_room) = blobs.room.acquire().await else { return Ok(()) };
+        self.connection.set_receive_window(BLOB_WINDOW);
+        reader.set_max_payload(PART_FRAME);
+        let frame = match timeout(PART_WAIT, reader.read()).await {
+            Ok(Ok(Some(frame)))
+                if frame.kind == FrameKind::BlobPart.number()
+                    && u32::try_from(frame.payload.len()) == Ok(bytes) =>
+            {
+                frame
+            }
+            Ok(Ok(_) | Err(_)) | Err(_) => {
+                writer.reset(CloseCode::Violation);
+                reader.stop(CloseCode::Violation);
+                return Ok(());
+            }
+        };
+        let files = Arc::clone(&blobs);
+        let written = tokio::task::spawn_blocking(move || files.write(&blob, part, &frame.payload)).await;
+        let written = written.map_err(|_| EngineGone)?;
+        if let Err(error) = written {
+            tracing::warn!(%error, "a part of a blob cannot be written");
+            self.say(first.kind, writer, &Answer::refused(RefusalCode::Full)).await;
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        let input = Input::BlobWritten { conn: self.conn, blob, part, reply };
+        self.inbox.send(input).await.map_err(|_| EngineGone)?;
+        if let Ok(answer) = answer.await {
+            self.say(first.kind, writer, &answer).await;
+        }
+        Ok(())
+    }
+
+    /// Gives a part to whoever may read it.
+    pub(super) async fn blob_get(self, first: &Frame, mut writer: FrameWriter) -> Result<(), EngineGone> {
+        let Some(answer) = self.ask(first).await? else { return Ok(()) };
+        let granted = match Request::decode(first.kind, &first.payload) {
+            Ok(Request::BlobGet(what)) if answer == Answer::Done => Some(what),
+            Ok(_) | Err(_) => None,
+        };
+        let Some(BlobGet { blob, part, .. }) = granted else {
+            self.say(first.kind, writer, &answer).await;
+            return Ok(());
+        };
+        let blobs = Arc::clone(&self.common.blobs);
+        let Ok(_room) = blobs.room.acquire().await else { return Ok(()) };
+        self.connection.set_send_window(u64::from(BLOB_WINDOW));
+        let files = Arc::clone(&blobs);
+        let read = tokio::task::spawn_blocking(move || files.read(&blob, part)).await;
+        match read.map_err(|_| EngineGone)? {
+            Ok(bytes) => {
+                let frame = Frame::new(FrameKind::BlobPart.number(), bytes);
+                if writer.push_frame(&frame).is_ok() {
+                    // A client that goes away, or reads nothing for a minute, is its own affair.
+                    timeout(PART_WAIT, writer.finish()).await.ok();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a part of a blob cannot be read");
+                self.say(first.kind, writer, &Answer::refused(RefusalCode::No)).await;
+                Ok(())
+            }
+        }
+    }
+}
