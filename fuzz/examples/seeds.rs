@@ -211,6 +211,17 @@ fn stream() {
     corpus.add("inside", &[&[1, 0, 0], &[0, 0, 0, 9, 7, b'a']]);
 }
 
+fn blob() {
+    let corpus = Corpus::of("blob");
+    corpus.add("list", &[&[0], &9_u32.to_be_bytes(), &[0xff, 1]]);
+    corpus.add("list-beyond", &[&[0], &9_u32.to_be_bytes(), &[0, 2]]);
+    corpus.add("shape", &[&[1], &65_552_u32.to_be_bytes(), &[0]]);
+    corpus.add("shape-long", &[&[1], &1_048_832_u32.to_be_bytes(), &[9]]);
+    corpus.add("genuine", &[&[2], &70_000_u32.to_be_bytes()]);
+    corpus.add("flipped", &[&[2], &5_000_u32.to_be_bytes(), &[0, 9, 1, 3]]);
+    corpus.add("cut", &[&[2], &5_000_u32.to_be_bytes(), &[0, 9, 1, 0]]);
+}
+
 /// One row of each kind, and all of a machine together.
 fn rows() {
     let corpus = Corpus::of("rows");
@@ -296,6 +307,7 @@ fn steps() {
 
 fn main() {
     stream();
+    blob();
     rows();
     local();
     config();

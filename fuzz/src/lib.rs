@@ -12,6 +12,7 @@
 //! | [`log`] | segments of the store's log |
 //! | [`quote`] | text from others, on its way to a model or a terminal |
 //! | [`stream`] | frames out of a stream that is cut anywhere |
+//! | [`blob`] | parts of blobs, and lists of those that are there |
 //! | [`rows`] | stored rows of the contact, delivery, session and relay machines |
 //! | [`local`] | calls of the local API, answers to them, questions of an operator |
 //! | [`config`] | the settings file of a relay |
@@ -34,6 +35,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blob;
 pub mod config;
 pub mod contact;
 pub mod delivery;
@@ -64,7 +66,7 @@ pub mod text;
 pub type Check = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Check); 20] = [
+pub const TARGETS: [(&str, Check); 21] = [
     ("frames", frames::check),
     ("sealed", sealed::check),
     ("text", text::check),
@@ -75,6 +77,7 @@ pub const TARGETS: [(&str, Check); 20] = [
     ("log", log::check),
     ("quote", quote::check),
     ("stream", stream::check),
+    ("blob", blob::check),
     ("rows", rows::check),
     ("local", local::check),
     ("config", config::check),

@@ -13,21 +13,24 @@ use tokio::sync::Semaphore;
 
 use crate::folder::create_private_dir;
 
-/// Parts of all connections that are in memory at once: 1 MiB each.
+/// Parts of all connections that are in memory at once each way: 1 MiB each. Apart, so that whoever reads slowly keeps nobody from writing.
 const MAX_PARTS_IN_MEMORY: usize = 64;
 
 /// The folder of blobs.
 #[derive(Debug)]
 pub(crate) struct Blobs {
     dir: PathBuf,
-    /// Whoever holds a part in memory holds a permit.
-    pub(crate) room: Semaphore,
+    /// Whoever holds a part that came in memory holds a permit.
+    pub(crate) writing: Semaphore,
+    /// Whoever holds a part that goes out in memory holds a permit.
+    pub(crate) reading: Semaphore,
 }
 
 impl Blobs {
     /// The blobs in a folder, which is made with the first.
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, room: Semaphore::new(MAX_PARTS_IN_MEMORY) }
+        let room = || Semaphore::new(MAX_PARTS_IN_MEMORY);
+        Self { dir, writing: room(), reading: room() }
     }
 
     fn path(&self, blob: &BlobId) -> PathBuf {

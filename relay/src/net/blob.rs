@@ -18,6 +18,9 @@ const PART_WAIT: Duration = Duration::from_secs(60);
 /// Bytes of a connection that moves blobs which may be under way each way: about what fills 40 MB/s at 100 ms.
 const BLOB_WINDOW: u32 = 4 * 1024 * 1024;
 
+/// Parts of one connection that are in memory at once: what a node has under way.
+pub(super) const MAX_PARTS: usize = 8;
+
 /// Largest frame with a part.
 const PART_FRAME: u32 = {
     assert!(PART_BYTES < 1 << 24);
@@ -45,7 +48,9 @@ impl Stream {
         };
         let blobs = Arc::clone(&self.common.blobs);
         // Never closed.
-        let Ok(_room) = blobs.room.acquire().await else { return Ok(()) };
+        let (Ok(_own), Ok(_room)) = (self.parts.acquire().await, blobs.writing.acquire().await) else {
+            return Ok(());
+        };
         self.connection.set_receive_window(BLOB_WINDOW);
         reader.set_max_payload(PART_FRAME);
         let frame = match timeout(PART_WAIT, reader.read()).await {
@@ -90,7 +95,9 @@ impl Stream {
             return Ok(());
         };
         let blobs = Arc::clone(&self.common.blobs);
-        let Ok(_room) = blobs.room.acquire().await else { return Ok(()) };
+        let (Ok(_own), Ok(_room)) = (self.parts.acquire().await, blobs.reading.acquire().await) else {
+            return Ok(());
+        };
         self.connection.set_send_window(u64::from(BLOB_WINDOW));
         let files = Arc::clone(&blobs);
         let read = tokio::task::spawn_blocking(move || files.read(&blob, part)).await;

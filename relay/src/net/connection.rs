@@ -7,9 +7,11 @@ use penpal_protocol::limits::MAX_FRAME_BYTES;
 use penpal_protocol::wire::FrameKind;
 use penpal_relay_core::{AddressPrefix, CloseReason, ConnId};
 use penpal_transport::{Accepted, CloseCode, Connection, Frame, FrameWriter, WriteError};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Common;
+use super::blob::MAX_PARTS;
 use super::outbox::{Deposits, Outbox};
 use super::stream;
 use crate::engine::{Inbox, Input};
@@ -86,6 +88,7 @@ async fn run(
     let mut deposits: Option<Deposits> = None;
     let mut unflushed_answers = 0;
     let mut streams = JoinSet::new();
+    let parts = Arc::new(Semaphore::new(MAX_PARTS));
     loop {
         let room = WRITER_BYTES.saturating_sub(delivery.queued());
         let outgoing = outbox.take(room);
@@ -137,7 +140,8 @@ async fn run(
                 let Ok((writer, reader)) = stream else { return End::Lost };
                 let connection = connection.clone();
                 let (inbox, outbox, common) = (Arc::clone(inbox), Arc::clone(outbox), Arc::clone(common));
-                let stream = stream::Stream { connection, conn, inbox, outbox, common };
+                let parts = Arc::clone(&parts);
+                let stream = stream::Stream { connection, conn, inbox, outbox, common, parts };
                 streams.spawn(stream.serve(writer, reader));
             }
             Some(ended) = streams.join_next(), if !streams.is_empty() => {

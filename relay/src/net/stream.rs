@@ -39,6 +39,8 @@ pub(super) struct Stream {
     /// Where a deposits stream's answering side goes.
     pub(super) outbox: Arc<Outbox>,
     pub(super) common: Arc<Common>,
+    /// Room for the connection's parts of blobs.
+    pub(super) parts: Arc<Semaphore>,
 }
 
 impl Stream {

@@ -17,6 +17,8 @@ pub(crate) enum Unit {
     Seconds,
     /// Messages, or whatever is said, a second.
     PerSecond,
+    /// MiB a second.
+    MibPerSecond,
     /// Something a minute.
     PerMinute,
     /// One number by another.
@@ -39,6 +41,7 @@ impl Unit {
             Self::Millis => "ms",
             Self::Seconds => "s",
             Self::PerSecond => "/s",
+            Self::MibPerSecond => "MiB/s",
             Self::PerMinute => "/min",
             Self::Ratio => "×",
             Self::Kib => "KiB",

@@ -5,6 +5,7 @@
 
 mod commands;
 mod figures;
+mod files;
 mod floor;
 mod hooks;
 mod idle;
@@ -88,6 +89,7 @@ fn measure(name: Name, options: &Options, folder: &Path) -> anyhow::Result<Repor
         Name::Search => search::run(&place),
         Name::Node => nodes::between(&place),
         Name::Local => nodes::local(&place),
+        Name::Files => files::run(&place, options.file_mib),
         Name::Process => commands::run(&place),
         Name::Hook => hooks::run(&place),
         Name::Idle => idle::run(&place, options.connections, options.keep_alives),
@@ -118,5 +120,6 @@ fn runtime() -> anyhow::Result<Runtime> {
 fn play(role: Role, folder: &Path) -> anyhow::Result<()> {
     match role {
         Role::FloorServer => runtime()?.block_on(floor::serve(folder)),
+        Role::BulkServer => runtime()?.block_on(floor::serve_bulk()),
     }
 }

@@ -43,6 +43,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(crate) rows: u32,
 
+    /// Size of the file that `files` sends in each round
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) file_mib: u64,
+
     /// How long `soak` goes on
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) minutes: u32,
@@ -77,6 +81,8 @@ pub(crate) enum Name {
     Node,
     /// From one session to another on the same machine
     Local,
+    /// Files to the relay and from it, beside one raw QUIC stream
+    Files,
     /// Whole processes of the smallest commands
     Process,
     /// Hooks as agents start them, the size of quotes, and an idle MCP server
@@ -101,7 +107,7 @@ impl Name {
             Self::Floor | Self::Seal | Self::Store | Self::Search => &[],
             Self::Relay | Self::Sizing | Self::Soak => &["penpal-relay"],
             Self::Local | Self::Process | Self::Hook => &["penpal"],
-            Self::Node | Self::Idle => &["penpal-relay", "penpal"],
+            Self::Node | Self::Files | Self::Idle => &["penpal-relay", "penpal"],
         }
     }
 }
@@ -111,6 +117,8 @@ impl Name {
 pub(crate) enum Role {
     /// Server of the floor
     FloorServer,
+    /// Server of the raw stream
+    BulkServer,
 }
 
 impl Options {

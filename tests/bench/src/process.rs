@@ -74,6 +74,11 @@ pub(crate) fn rss_kib(pid: u32) -> anyhow::Result<f64> {
     status_kib(pid, "VmRSS:")
 }
 
+/// The most resident memory that a process ever had, in KiB.
+pub(crate) fn peak_kib(pid: u32) -> anyhow::Result<f64> {
+    status_kib(pid, "VmHWM:")
+}
+
 /// The part of it that is its own: heap and stacks, not the program's file.
 pub(crate) fn own_kib(pid: u32) -> anyhow::Result<f64> {
     status_kib(pid, "RssAnon:")

@@ -3,6 +3,7 @@
 //! No accounts, no index, no quotas, no frames, no CBOR: messages have one size. What a real relay costs beside this is
 //! what penpal adds. The server runs in a process of its own, as the relay does, with the relay's QUIC limits and keys.
 
+mod bulk;
 mod client;
 mod commit;
 mod quic;
@@ -12,6 +13,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+pub(crate) use bulk::{Bulk, serve as serve_bulk};
 pub(crate) use client::{FloorReceiver, FloorSender};
 pub(crate) use server::serve;
 

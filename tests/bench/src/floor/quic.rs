@@ -56,8 +56,32 @@ fn transport() -> anyhow::Result<TransportConfig> {
     Ok(config)
 }
 
+/// Bytes that may be under way each way on a connection of files: twice what the real ones have, so that nothing but the machine limits.
+const BULK_WINDOW: u32 = 8 * 1024 * 1024;
+
 /// Listens on a free port of loopback.
 pub(super) fn listen() -> anyhow::Result<Endpoint> {
+    let mut config = transport()?;
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits::MAX_CLIENT_STREAMS))
+        .stream_receive_window(VarInt::from_u32(limits::RELAY_STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(limits::RELAY_CONNECTION_WINDOW))
+        .send_window(limits::RELAY_SEND_WINDOW);
+    listen_with(config)
+}
+
+/// As [`listen`], for large amounts.
+pub(super) fn bulk_listen() -> anyhow::Result<Endpoint> {
+    listen_with(bulk(transport()?))
+}
+
+fn bulk(mut config: TransportConfig) -> TransportConfig {
+    let window = VarInt::from_u32(BULK_WINDOW);
+    config.stream_receive_window(window).receive_window(window).send_window(u64::from(BULK_WINDOW));
+    config
+}
+
+fn listen_with(config: TransportConfig) -> anyhow::Result<Endpoint> {
     let resolver = rustls::server::AlwaysResolvesServerRawPublicKeys::new(identity()?);
     let mut tls = rustls::ServerConfig::builder_with_provider(crypto())
         .with_protocol_versions(&[&TLS13])?
@@ -65,12 +89,6 @@ pub(super) fn listen() -> anyhow::Result<Endpoint> {
         .with_cert_resolver(Arc::new(resolver));
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.send_tls13_tickets = 0;
-    let mut config = transport()?;
-    config
-        .max_concurrent_bidi_streams(VarInt::from_u32(limits::MAX_CLIENT_STREAMS))
-        .stream_receive_window(VarInt::from_u32(limits::RELAY_STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(limits::RELAY_CONNECTION_WINDOW))
-        .send_window(limits::RELAY_SEND_WINDOW);
     let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     server.transport_config(Arc::new(config));
     let socket = socket(SocketAddr::from(([127, 0, 0, 1], 0)), RELAY_BUFFER)?;
@@ -91,6 +109,21 @@ fn socket(address: SocketAddr, buffer: usize) -> anyhow::Result<UdpSocket> {
 
 /// A client socket, and the settings to connect with.
 pub(super) fn dialer() -> anyhow::Result<(Endpoint, ClientConfig)> {
+    let mut config = transport()?;
+    config
+        .keep_alive_interval(Some(limits::KEEP_ALIVE))
+        .stream_receive_window(VarInt::from_u32(limits::NODE_STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(limits::NODE_CONNECTION_WINDOW))
+        .send_window(limits::NODE_SEND_WINDOW);
+    dialer_with(config)
+}
+
+/// As [`dialer`], for large amounts.
+pub(super) fn bulk_dialer() -> anyhow::Result<(Endpoint, ClientConfig)> {
+    dialer_with(bulk(transport()?))
+}
+
+fn dialer_with(config: TransportConfig) -> anyhow::Result<(Endpoint, ClientConfig)> {
     let resolver = rustls::client::AlwaysResolvesClientRawPublicKeys::new(identity()?);
     let mut tls = rustls::ClientConfig::builder_with_provider(crypto())
         .with_protocol_versions(&[&TLS13])?
@@ -99,12 +132,6 @@ pub(super) fn dialer() -> anyhow::Result<(Endpoint, ClientConfig)> {
         .with_client_cert_resolver(Arc::new(resolver));
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.enable_sni = false;
-    let mut config = transport()?;
-    config
-        .keep_alive_interval(Some(limits::KEEP_ALIVE))
-        .stream_receive_window(VarInt::from_u32(limits::NODE_STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(limits::NODE_CONNECTION_WINDOW))
-        .send_window(limits::NODE_SEND_WINDOW);
     let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     client.transport_config(Arc::new(config));
     let socket = socket(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), NODE_BUFFER)?;
