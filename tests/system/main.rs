@@ -20,6 +20,7 @@ mod persons;
 mod plugin;
 mod restarts;
 mod search;
+mod service;
 mod settings;
 mod two_relays;
 mod wakes;

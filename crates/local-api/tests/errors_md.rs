@@ -31,7 +31,7 @@ being told an account. Nobody can read anything else from the name.
 | 5 | accepted, but what `--wait` waited for did not come in time: do not send again |
 | 70 | a defect of penpal |
 
-`penpal-relay` exits with 0, 1, 2 or 70 in the same sense.
+`penpal-relay` exits with 0, 1, 2, 4 or 70 in the same sense.
 
 ## Codes
 

@@ -42,6 +42,11 @@ impl Service {
         Self { path, text }
     }
 
+    /// What it says.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it is in place as it should be.
     pub(crate) fn is_installed(&self) -> bool {
         files::read(&self.path).ok().flatten().as_deref() == Some(self.text.as_str())

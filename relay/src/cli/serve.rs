@@ -194,6 +194,9 @@ async fn introduce(relay: &Relay, policy: &RegistrationPolicy, named: bool) -> R
     let address = relay.address();
     out.line(&format!("  listening  {}/udp", relay.listening()))?;
     out.line(&format!("  address    {address}        (give this to your team)"))?;
+    if let Some(at) = relay.metrics() {
+        out.line(&format!("  metrics    http://{at}/metrics"))?;
+    }
     let who = match policy {
         RegistrationPolicy::Invite => "by invite",
         RegistrationPolicy::AllowList(_) => "by the list of handles",

@@ -34,11 +34,12 @@ impl Refusals {
     /// The line says what was asked and which word was answered; not by whom nor about what.
     pub(super) fn note(&self, connection: &Connection, stream: u64, asked: u8, answer: &Answer) {
         let Answer::Refused(refusal) = answer else { return };
-        let asked = FrameKind::from_number(asked);
+        let asked =
+            FrameKind::from_number(asked).map_or_else(|| asked.to_string(), |kind| format!("{kind:?}"));
         match self.line(Instant::now()) {
             0..MAX_LINES => {
                 let request = connection.exchange(stream);
-                tracing::info!(request, ?asked, code = ?refusal.code, "refused");
+                tracing::info!(request, asked, code = ?refusal.code, "refused");
             }
             MAX_LINES => tracing::info!("more is refused; no further lines in this minute"),
             _ => {}

@@ -1,6 +1,7 @@
 //! `penpal daemon …`
 
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use penpal_local_api::SHAPE_VERSION;
@@ -11,6 +12,8 @@ use penpal_local_api::status::StatusRequest;
 
 use crate::cli::{Context, Done, Failure, caller};
 use crate::config::Settings;
+use crate::wiring;
+use crate::wiring::service::Service;
 
 /// How often `logs -f` looks for more.
 const LOOK: Duration = Duration::from_millis(250);
@@ -35,6 +38,19 @@ pub(crate) enum Args {
     Stop,
     /// Show whether the node runs
     Status,
+    /// Start the node at every login from now on: a unit of your own systemd, or an agent of launchd
+    ///
+    /// The same as `penpal init --login`, without touching any agent. Run it again after moving the program or the home.
+    Install {
+        /// Program that is started, instead of this one
+        #[arg(long, value_name = "PATH")]
+        program: Option<PathBuf>,
+        /// Show the file that would be written, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take that out again; the node that runs goes on
+    Uninstall,
     /// Show the node's log
     Logs {
         /// Stay and print what comes
@@ -54,8 +70,60 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         }
         Args::Stop => stop(context),
         Args::Status => status(context),
+        Args::Install { program, dry_run } => install(program.clone(), *dry_run, context),
+        Args::Uninstall => uninstall(context),
         Args::Logs { follow } => logs(*follow, context),
     }
+}
+
+fn install(program: Option<PathBuf>, dry_run: bool, context: &Context) -> Done {
+    let out = context.out;
+    let setup = wiring::setup(&context.home, program)?;
+    let service = Service::new(&setup.user, setup.program.path(), &context.home);
+    let path = service.path.display().to_string();
+    if dry_run {
+        let shape = serde_json::json!({ "v": SHAPE_VERSION, "path": path, "text": service.text(), "installed": service.is_installed() });
+        out.show(&shape, |_| {
+            out.line(format_args!("  {path}"))?;
+            out.raw(service.text().as_bytes())
+        })?;
+        return Ok(());
+    }
+    crate::launch::prepare_home(&context.home)?;
+    let told = service.install();
+    let shape = serde_json::json!({ "v": SHAPE_VERSION, "path": path, "installed": service.is_installed(), "enabled": told.is_ok() });
+    out.show(&shape, |_| {
+        if told.is_ok() {
+            out.line(format_args!("  {} the node starts when you log in: {path}", out.good("✓")))?;
+            out.line("    undo: penpal daemon uninstall")
+        } else {
+            Ok(())
+        }
+    })?;
+    told.map_err(|why| {
+        out.remark(format_args!("  {} {path} is written, but {why}", out.warn("!")));
+        Failure::Status(1)
+    })
+}
+
+fn uninstall(context: &Context) -> Done {
+    let out = context.out;
+    let setup = wiring::setup(&context.home, Some(PathBuf::from("penpal")))?;
+    let service = Service::new(&setup.user, setup.program.path(), &context.home);
+    let removed = service.remove();
+    let was_there = !matches!(removed, Ok(false));
+    let shape = serde_json::json!({ "v": SHAPE_VERSION, "path": service.path, "removed": was_there });
+    out.show(&shape, |_| {
+        out.line(if was_there {
+            "  the node is not started at login any more"
+        } else {
+            "  it was not started at login"
+        })
+    })?;
+    removed.map(drop).map_err(|why| {
+        out.remark(format_args!("  {} {why}", out.warn("!")));
+        Failure::Status(1)
+    })
 }
 
 fn status(context: &Context) -> Done {
