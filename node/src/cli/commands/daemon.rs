@@ -90,7 +90,7 @@ fn install(program: Option<PathBuf>, dry_run: bool, context: &Context) -> Done {
         return Ok(());
     }
     crate::launch::prepare_home(&context.home)?;
-    let told = service.install();
+    let told = service.install(&context.home);
     let shape = serde_json::json!({ "v": SHAPE_VERSION, "path": path, "installed": service.is_installed(), "enabled": told.is_ok() });
     out.show(&shape, |_| {
         if told.is_ok() {
@@ -110,7 +110,7 @@ fn uninstall(context: &Context) -> Done {
     let out = context.out;
     let setup = wiring::setup(&context.home, Some(PathBuf::from("penpal")))?;
     let service = Service::new(&setup.user, setup.program.path(), &context.home);
-    let removed = service.remove();
+    let removed = service.remove(&context.home);
     let was_there = !matches!(removed, Ok(false));
     let shape = serde_json::json!({ "v": SHAPE_VERSION, "path": service.path, "removed": was_there });
     out.show(&shape, |_| {
