@@ -128,6 +128,7 @@ fn scans_page_in_order(store: &mut dyn Store) {
     assert_eq!(scan("b", Some("b"), 2), ["b1", "b2"]);
     assert_eq!(scan("b", Some("b2"), 2), ["b\u{7f}"]);
     assert_eq!(scan("b", Some("a"), 1), ["b"]);
+    assert_eq!(scan("b", Some("A"), 2), ["b", "b1"]);
     assert_eq!(scan("b", Some("c"), 9), Vec::<String>::new());
     assert_eq!(scan("", None, 0), Vec::<String>::new());
     done(store, Batch::new().put(SHORT, [255, 255], "x").put(SHORT, [255], "y"));

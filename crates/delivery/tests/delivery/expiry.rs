@@ -207,3 +207,23 @@ fn only_what_completes_an_invite_goes_before_a_contact_is_open() {
     world.run_seconds(10);
     assert_eq!(world.nodes[0].stage(note), Stage::Delivered);
 }
+
+#[test]
+fn only_what_was_not_taken_gets_a_new_life_from_a_later_end() {
+    let mut world = World::new(640, 2);
+    let taken = world.forge_letter(0, 1, "taken", None);
+    let longer = |body: &penpal_protocol::sealed::Body| penpal_protocol::sealed::Body {
+        expires_ms: body.expires_ms + HOUR_MS,
+        ..body.clone()
+    };
+    world.deliver_forged(1, taken.clone());
+    assert_eq!(world.deliver_forged(1, longer(&taken)), Some(Outcome::Duplicate));
+    let mut late = world.forge_letter(0, 1, "late", None);
+    late.expires_ms = late.sent_ms;
+    world.run_seconds(1);
+    let refused = Outcome::Refused { reason: "expired".to_owned() };
+    assert_eq!(world.deliver_forged(1, late.clone()), Some(refused));
+    assert_eq!(world.deliver_forged(1, late.clone()), Some(Outcome::Duplicate));
+    assert!(matches!(world.deliver_forged(1, longer(&late)), Some(Outcome::Stored { .. })));
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["taken", "late"]);
+}
