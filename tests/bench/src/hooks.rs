@@ -83,7 +83,7 @@ fn hook(me: &Person, event: &str) -> anyhow::Result<(Duration, String)> {
     Ok((took, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-/// What a quote adds to the texts in it. `tests/bench/tokens.mjs` counts the same in tokens.
+/// What a quote adds to the texts in it.
 fn quotes(me: &Person, report: &mut Report) -> anyhow::Result<()> {
     for (name, kind, count) in
         [("one note", None, 1), ("one ask", Some("--ask"), 1), ("three notes", None, 3)]
