@@ -42,7 +42,8 @@ fn shape(low: u32, rest: &[u8]) {
 /// Nothing but the genuine part opens.
 fn part(bytes: u32, spoil: &[u8]) {
     let length = usize::try_from(bytes).unwrap_or_default() % MAX_CONTENT_BYTES;
-    let cipher = BlobCipher::new(&Capability::from_bytes([1; 32]), &BlobId::from_bytes([2; 16]), length as u64);
+    let cipher =
+        BlobCipher::new(&Capability::from_bytes([1; 32]), &BlobId::from_bytes([2; 16]), length as u64);
     let cipher = cipher.expect("a short content");
     let content = vec![7; length];
     let genuine = cipher.seal_part(0, &content).expect("its first part");
