@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::World;
 use super::people::mark_of;
+use crate::ledger::Told;
 use crate::net::Weather;
 use crate::note;
 use crate::party::{Doom, NodeHost, crash_of};
@@ -288,23 +289,36 @@ impl World {
         self.release(&node);
     }
 
-    /// How much was written, and shown to a person's agents, so far.
-    fn memory(&self, who: usize) -> (usize, usize) {
+    /// What was written, and shown to a person's agents, so far.
+    fn memory(&self, who: usize) -> Memory {
         let ledger = self.ledger.borrow();
-        (ledger.written.len(), ledger.shown.get(&who).map_or(0, Vec::len))
+        // What is being written now, perhaps on a machine that sleeps, is as unknown as what comes.
+        let done = ledger.written.values().filter(|one| one.told != Told::Nothing);
+        Memory {
+            written: done.map(|one| one.number).collect(),
+            shown: ledger.shown.get(&who).map_or(0, Vec::len),
+        }
     }
 
     /// What happened since then is unknown to the disk that a person's node has now.
-    fn forget(&self, who: usize, (written, shown): (usize, usize)) {
+    fn forget(&self, who: usize, memory: Memory) {
         let mut ledger = self.ledger.borrow_mut();
         ledger.unsteady.insert(who);
         for one in ledger.written.values_mut() {
-            one.forgotten |= one.from == who && one.number >= written;
+            one.forgotten |= one.from == who && !memory.written.contains(&one.number);
         }
         if let Some(marks) = ledger.shown.get_mut(&who) {
-            marks.truncate(shown);
+            marks.truncate(memory.shown);
         }
     }
+}
+
+/// What a copy of a node knows.
+struct Memory {
+    /// Messages whose writers had been told.
+    written: BTreeSet<usize>,
+    /// How many its agents were shown.
+    shown: usize,
 }
 
 /// Marks of everything that a node has received.
