@@ -16,7 +16,7 @@ const FORMAT: i64 = 1;
 const TABLES: &str = "
 CREATE VIRTUAL TABLE words USING fts5(
     subject, text, files, people,
-    content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+    content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3'
 );
 CREATE TABLE message(
     ordinal INTEGER PRIMARY KEY, reference BLOB NOT NULL UNIQUE,
