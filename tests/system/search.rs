@@ -83,6 +83,11 @@ fn an_index_that_is_lost_damaged_or_of_another_history_is_made_again() {
     stop();
     std::fs::write(&index, vec![0x5a; 64 * 1024]).expect("noise");
     assert_eq!(found(&me, &["number7"]), ["word number7"], "damaged");
+    stop();
+    let mut bytes = std::fs::read(&index).expect("the index");
+    bytes.iter_mut().skip(4096).for_each(|byte| *byte = 0x5a);
+    std::fs::write(&index, bytes).expect("damage behind the first page");
+    assert_eq!(found(&me, &["number7"]), ["word number7"], "damaged within");
     // An older history under a newer index: what it does not have is not found, what comes anew is.
     me.ok(&["send", "api", "a later word"]);
     assert_eq!(found(&me, &["later"]), ["a later word"]);
@@ -92,6 +97,18 @@ fn an_index_that_is_lost_damaged_or_of_another_history_is_made_again() {
     assert_eq!(found(&me, &["later"]), [""; 0]);
     me.ok(&["send", "api", "another word"]);
     assert_eq!(found(&me, &["word", "--limit", "100"]).len(), 21);
+}
+
+#[test]
+fn an_agent_that_nobody_can_place_finds_nothing() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    me.ok(&["session", "open", "api"]);
+    me.ok(&["send", "api", "a word for api"]);
+    let mut inside = me.command(&["search", "word", "--json"]);
+    inside.env("CLAUDECODE", "1").env("CLAUDE_CODE_ENTRYPOINT", "cli");
+    let said = inside.output().expect("it runs");
+    assert!(!String::from_utf8_lossy(&said.stdout).contains("for api"), "{said:?}");
 }
 
 #[test]

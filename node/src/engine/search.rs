@@ -89,7 +89,22 @@ impl Searching {
 
     /// The machines were opened again: places that were given since may be given to other messages.
     pub(super) fn reopened(&mut self) {
-        *self = Self { opened_at: 0, ..Self::new(self.file.take(), 0) };
+        *self = Self::new(self.file.take(), 0);
+    }
+
+    /// Throws a damaged index away; tells whether it was the damage that failed.
+    pub(super) fn mend(&mut self, error: &IndexError) -> bool {
+        let (IndexError::Index(SearchError::Damaged(reason)), Some(file)) = (error, &self.file) else {
+            return false;
+        };
+        tracing::warn!(reason, "the search index is damaged and is made again");
+        self.index = None;
+        self.done = Some(0);
+        match Index::remake(file) {
+            Ok(index) => self.index = Some(index),
+            Err(error) => tracing::warn!(%error, "it cannot be made again"),
+        }
+        self.index.is_some()
     }
 
     /// The open index of this history.
@@ -97,13 +112,7 @@ impl Searching {
         let file = self.file.as_ref().ok_or(IndexError::None)?;
         let mut index = match self.index.take() {
             Some(index) => index,
-            None => match Index::open(file) {
-                Err(SearchError::Damaged(reason)) => {
-                    tracing::warn!(reason, "the search index is damaged and is made again");
-                    Index::remake(file)?
-                }
-                opened => opened?,
-            },
+            None => Index::open(file)?,
         };
         let fits =
             |(done, whose): &(u64, Vec<u8>)| whose == owner && (self.compared || *done < self.opened_at);
@@ -195,6 +204,9 @@ impl Engine {
             (false, false) => Ok(false),
         };
         let more = worked.unwrap_or_else(|error| {
+            if self.searching.mend(&error) {
+                return true;
+            }
             tracing::warn!(%error, "the search index waits until somebody searches");
             self.searching.resting = true;
             false

@@ -35,11 +35,20 @@ impl Engine {
             since_ms: request.since_ms,
             until_ms: request.until_ms,
         };
-        // An agent is shown unread mail as mail, once, and not in passing.
-        let unseen_in = self.caller_session(&request.caller)?.map(Mailbox::Session);
+        let agent = self.caller_session(&request.caller)?;
+        if agent.is_none() && self.is_inside_agent(&request.caller) {
+            let message =
+                "an agent finds mail of its own session, and it cannot be told which one is calling";
+            return Err(ApiError::new(ErrorCode::WhichSession, message));
+        }
         let limit = request.limit.map_or(USUAL, |limit| usize::try_from(limit).unwrap_or(MOST)).min(MOST);
         self.wake_search();
-        let found = self.find(&words, &filter, unseen_in, limit).map_err(IndexError::api)?;
+        let agent = agent.map(Mailbox::Session);
+        let found = match self.find(&words, &filter, agent, limit) {
+            Err(error) if self.searching.mend(&error) => self.find(&words, &filter, agent, limit),
+            found => found,
+        };
+        let found = found.map_err(IndexError::api)?;
         let mut messages = Vec::new();
         for view in found.iter().take(limit) {
             let message = self.message(view)?;
@@ -56,12 +65,13 @@ impl Engine {
         })
     }
 
-    /// Messages, one more than asked for when there are more; what is unread in `unseen_in` is left out.
+    /// Messages, one more than asked for when there are more. An agent is shown unread mail as mail, once, and not in passing: only its own
+    /// letters are found before they are read.
     fn find(
         &mut self,
         words: &Words,
         filter: &Filter,
-        unseen_in: Option<Mailbox>,
+        agent: Option<Mailbox>,
         limit: usize,
     ) -> Result<Vec<MailView>, IndexError> {
         for _ in 0..MOST_BITES {
@@ -78,7 +88,7 @@ impl Engine {
                 let view = self.found_view(found)?.filter(|view| self.delivery.is_shown(view));
                 let unseen = |view: &MailView| {
                     view.state == Some(MailState::Unread)
-                        && unseen_in.is_some_and(|own| view.mailbox == Some(own))
+                        && agent.is_some_and(|own| view.sent_from != Some(own))
                 };
                 views.extend(view.filter(|view| !unseen(view)));
             }
