@@ -139,6 +139,7 @@ fn keys_and_mail_go_only_when_a_person_types_so_and_nothing_else_with_them() {
     let file = folder.path().join("notes.txt");
     fs::write(&file, "a file").expect("written");
     owner.person.ok(&["artifact", "put", file.to_str().expect("UTF-8")]);
+    owner.person.ok(&["search", "words"]);
     let home = owner.person.home();
     let said = owner.run(&["uninstall", "--yes", "--purge", "--json"]);
     assert_eq!((said.status, said.code().as_str()), (4, "needs-person"), "{said:?}");

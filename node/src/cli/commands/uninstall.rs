@@ -17,10 +17,14 @@ use crate::wiring::{self, State};
 const CONFIRMATION: &str = "delete everything";
 
 /// Everything that penpal keeps in a home.
-const OURS: [&str; 17] = [
+const OURS: [&str; 21] = [
     "data",
     "data.rehearsal",
     "artifacts",
+    "search.db",
+    "search.db-wal",
+    "search.db-shm",
+    "search.db-journal",
     "keys",
     "relay-keys",
     "backups",
