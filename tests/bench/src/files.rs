@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use penpal_local_api::artifact::{GetRequest, SendingRequest};
+use penpal_local_api::artifact::GetRequest;
 use penpal_local_api::caller::Caller;
 use penpal_local_api::client::Client;
-use penpal_local_api::mail::{Attached, SendRequest};
-use penpal_local_api::methods::{ArtifactGet, ArtifactSending, Send};
+use penpal_local_api::mail::{Attached, InboxRequest, SendRequest};
+use penpal_local_api::methods::{ArtifactGet, Inbox, Send};
 use penpal_tests::{Pair, Person};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -25,8 +25,8 @@ const MIB: u64 = 1024 * 1024;
 /// How long one file may take.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Pause between two looks.
-const LOOK: Duration = Duration::from_millis(5);
+/// How long one request waits for mail.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Rounds {
@@ -41,7 +41,7 @@ struct Rounds {
 pub(crate) fn run(place: &Place, mib: u64) -> anyhow::Result<Report> {
     let mut report = Report::new("files");
     report.setting(format!(
-        "{mib} MiB a round, another content each; two nodes and a relay on loopback and one disk; up ends when the last part is synced at the relay, down when the hash of the whole was compared; raw: one stream from memory into nothing, two processes"
+        "{mib} MiB a round, another content each; two nodes and a relay on loopback and one disk; up ends when the message is there, which goes once the last part is synced at the relay, down when the hash of the whole was compared; raw: one stream from memory into nothing, two processes"
     ));
     let most = (mib * MIB).to_string();
     let total = (mib * MIB * (place.rounds as u64 + 1) * 2).to_string();
@@ -51,7 +51,7 @@ pub(crate) fn run(place: &Place, mib: u64) -> anyhow::Result<Report> {
     wait_for_presence(&pair.alice)?;
     let runtime = runtime()?;
     let bulk = runtime.block_on(Bulk::start(&place.folder))?;
-    let mut rounds = Rounds::default();
+    let (mut rounds, mut last) = (Rounds::default(), None);
     let rate = |seconds: f64| mib as f64 / seconds;
     for round in 0..place.rounds {
         let file = place.folder.join(format!("file-{round}"));
@@ -61,7 +61,9 @@ pub(crate) fn run(place: &Place, mib: u64) -> anyhow::Result<Report> {
         let put = pair.alice.json(&["artifact", "put", file.to_str().context("a path of text")?]);
         rounds.kept.push(rate(begun.elapsed().as_secs_f64()));
         let hash = put["hash"].as_str().context("a hash")?.to_owned();
-        rounds.up.push(rate(up(&client(&pair.alice), &hash)?));
+        let (seconds, message) = up(&client(&pair.alice), &client(&pair.bob), &hash, last.take())?;
+        rounds.up.push(rate(seconds));
+        last = Some(message);
         rounds.raw_down.push(rate(runtime.block_on(bulk.down(mib * MIB))?));
         rounds.down.push(rate(down(&client(&pair.bob), &hash)?));
         std::fs::remove_file(&file)?;
@@ -104,8 +106,8 @@ fn fill(file: &Path, bytes: u64, seed: u64) -> anyhow::Result<()> {
     Ok(out.sync_all()?)
 }
 
-/// Seconds from `send` until every part is at the relay.
-fn up(node: &Client, hash: &str) -> anyhow::Result<f64> {
+/// Seconds from `send` until the message is with the other side, and its id; `last` came before it.
+fn up(node: &Client, other: &Client, hash: &str, last: Option<String>) -> anyhow::Result<(f64, String)> {
     let begun = Instant::now();
     let request = SendRequest {
         caller: Caller::default(),
@@ -121,31 +123,25 @@ fn up(node: &Client, hash: &str) -> anyhow::Result<f64> {
         wait_ms: Some(0),
         mechanism: None,
     };
-    let sent = node.call::<Send>(&request)?;
-    let ask = SendingRequest { caller: Caller::default(), id: sent.id };
-    while node.call::<ArtifactSending>(&ask)?.waits {
+    node.call::<Send>(&request)?;
+    let wait_ms = u64::try_from(PATIENCE.as_millis())?;
+    let request =
+        InboxRequest { session: Some("web".to_owned()), after: last, wait_ms, ..InboxRequest::default() };
+    loop {
+        let come = other.call_within::<Inbox>(&request, PATIENCE * 2)?;
+        if let Some(message) = come.messages.into_iter().next() {
+            return Ok((begun.elapsed().as_secs_f64(), message.id));
+        }
         ensure!(begun.elapsed() < LIMIT, "it does not arrive");
-        std::thread::sleep(LOOK);
     }
-    Ok(begun.elapsed().as_secs_f64())
 }
 
 /// Seconds until the content is on the shelf.
 fn down(node: &Client, hash: &str) -> anyhow::Result<f64> {
     let request = GetRequest { caller: Caller::default(), hash: hash.to_owned(), wait_ms: 1_000 };
-    // The message comes a moment after its files.
-    let come = Instant::now();
-    let mut begun = come;
-    loop {
-        match node.call::<ArtifactGet>(&request) {
-            Ok(got) if got.path.is_some() => return Ok(begun.elapsed().as_secs_f64()),
-            Ok(_) => {}
-            Err(error) => {
-                ensure!(come.elapsed() < Duration::from_secs(20), "the message does not come: {error}");
-                std::thread::sleep(LOOK);
-                begun = Instant::now();
-            }
-        }
+    let begun = Instant::now();
+    while node.call::<ArtifactGet>(&request)?.path.is_none() {
         ensure!(begun.elapsed() < LIMIT, "it does not arrive");
     }
+    Ok(begun.elapsed().as_secs_f64())
 }
