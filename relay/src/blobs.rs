@@ -12,6 +12,7 @@ use penpal_protocol::ids::BlobId;
 use tokio::sync::Semaphore;
 
 use crate::folder::create_private_dir;
+use crate::shared_sync::SharedSync;
 
 /// Parts of all connections that are in memory at once each way: 1 MiB each. Apart, so that whoever reads slowly keeps nobody from writing.
 const MAX_PARTS_IN_MEMORY: usize = 64;
@@ -24,13 +25,14 @@ pub(crate) struct Blobs {
     pub(crate) writing: Semaphore,
     /// Whoever holds a part that goes out in memory holds a permit.
     pub(crate) reading: Semaphore,
+    syncs: SharedSync,
 }
 
 impl Blobs {
     /// The blobs in a folder, which is made with the first.
     pub(crate) fn new(dir: PathBuf) -> Self {
         let room = || Semaphore::new(MAX_PARTS_IN_MEMORY);
-        Self { dir, writing: room(), reading: room() }
+        Self { dir, writing: room(), reading: room(), syncs: SharedSync::default() }
     }
 
     fn path(&self, blob: &BlobId) -> PathBuf {
@@ -55,7 +57,7 @@ impl Blobs {
             Err(error) => return Err(error),
         };
         file.write_all_at(bytes, begin(part))?;
-        file.sync_data()
+        self.syncs.sync(blob, &file)
     }
 
     /// Reads a part that is known to be there.

@@ -38,6 +38,7 @@ mod http;
 mod metrics;
 mod net;
 mod relay;
+mod shared_sync;
 mod storage;
 
 pub use admin::check_question;

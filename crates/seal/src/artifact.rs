@@ -4,8 +4,7 @@
 //! the last one. So a chunk that is altered, swapped, repeated or left out does not open, and neither does a blob that is cut. Any part
 //! can be sealed and opened by itself, which is what resuming needs.
 
-use chacha20poly1305::aead::AeadInOut as _;
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Tag};
+use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use penpal_protocol::blob::{
     BlobShape, CHUNK_BYTES, CHUNK_TAG_BYTES, PART_CHUNKS, PART_CONTENT_BYTES, padded_bytes,
 };
@@ -44,7 +43,7 @@ pub enum PartError {
 
 /// Seals and opens the parts of one blob.
 pub struct BlobCipher {
-    cipher: ChaCha20Poly1305,
+    cipher: LessSafeKey,
     shape: BlobShape,
     content_bytes: u64,
     padded_bytes: u64,
@@ -63,7 +62,7 @@ impl BlobCipher {
     pub fn new(key: &Capability, blob: &BlobId, content_bytes: u64) -> Option<Self> {
         let stream = derive::<32>(key.expose(), blob.as_bytes(), KeyLabel::Artifact, &[]);
         Some(Self {
-            cipher: ChaCha20Poly1305::new(&(*stream).into()),
+            cipher: LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &*stream).ok()?),
             shape: BlobShape::of_content(content_bytes)?,
             content_bytes,
             padded_bytes: padded_bytes(content_bytes)?,
@@ -108,11 +107,9 @@ impl BlobCipher {
             let text = content.get(at..).unwrap_or_default();
             sealed.extend_from_slice(text.get(..length).unwrap_or(text));
             sealed.resize(from.saturating_add(length), 0);
-            let nonce = self.nonce(chunk);
             let text = sealed.get_mut(from..).unwrap_or_default();
-            let tag = self.cipher.encrypt_inout_detached(&nonce.into(), &[], text.into());
-            let tag = tag.map_err(|_| PartError::Forged)?;
-            sealed.extend_from_slice(&tag);
+            let tag = self.cipher.seal_in_place_separate_tag(self.nonce(chunk), Aad::empty(), text);
+            sealed.extend_from_slice(tag.map_err(|_| PartError::Forged)?.as_ref());
             at = at.saturating_add(length);
         }
         Ok(sealed)
@@ -122,34 +119,31 @@ impl BlobCipher {
     ///
     /// # Errors
     /// [`PartError`].
-    pub fn open_part(&self, part: u32, mut sealed: Vec<u8>) -> Result<Vec<u8>, PartError> {
+    pub fn open_part(&self, part: u32, sealed: &[u8]) -> Result<Vec<u8>, PartError> {
         let (begin, content) = self.content_of(part)?;
         let (_, expected) = self.sealed(part)?;
         if sealed.len() != expected {
             return Err(PartError::Length { got: sealed.len(), expected });
         }
-        // Texts move to the front as their tags are taken out.
+        let mut opened = vec![0; expected];
         let (mut from, mut to): (usize, usize) = (0, 0);
         for chunk in self.chunks(part) {
             let length = self.chunk_bytes(begin, to);
             let end = from.saturating_add(length);
             let after = end.saturating_add(CHUNK_TAG_BYTES);
-            let tag = sealed.get(end..after).and_then(|tag| <[u8; CHUNK_TAG_BYTES]>::try_from(tag).ok());
-            let tag = Tag::from(tag.ok_or(PartError::Forged)?);
-            let nonce = self.nonce(chunk);
-            let text = sealed.get_mut(from..end).ok_or(PartError::Forged)?;
+            let (text, tag) = sealed.get(from..end).zip(sealed.get(end..after)).ok_or(PartError::Forged)?;
+            let plain = opened.get_mut(to..to.saturating_add(length)).ok_or(PartError::Forged)?;
             self.cipher
-                .decrypt_inout_detached(&nonce.into(), &[], text.into(), &tag)
+                .open_separate_gather(self.nonce(chunk), Aad::empty(), text, tag, plain)
                 .map_err(|_| PartError::Forged)?;
-            sealed.copy_within(from..end, to);
             (from, to) = (after, to.saturating_add(length));
         }
-        let padding = sealed.get(content..to).unwrap_or_default();
+        let padding = opened.get(content..to).unwrap_or_default();
         if padding.iter().any(|byte| *byte != 0) {
             return Err(PartError::Padding);
         }
-        sealed.truncate(content);
-        Ok(sealed)
+        opened.truncate(content);
+        Ok(opened)
     }
 
     fn sealed(&self, part: u32) -> Result<(u64, usize), PartError> {
@@ -174,13 +168,13 @@ impl BlobCipher {
         usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES)
     }
 
-    fn nonce(&self, chunk: u64) -> [u8; 12] {
+    fn nonce(&self, chunk: u64) -> Nonce {
         let mut nonce = [0; 12];
         let last = chunk.saturating_add(1) == self.all_chunks();
         let counter = [0, 0, 0].into_iter().chain(chunk.to_be_bytes()).chain([u8::from(last)]);
         for (to, from) in nonce.iter_mut().zip(counter) {
             *to = from;
         }
-        nonce
+        Nonce::assume_unique_for_key(nonce)
     }
 }

@@ -1,12 +1,14 @@
 //! This machine's side of a transfer: a content that is read, or a file that is put together.
 //!
 //! A download stands in `<blob>.part`, its parts in their places, and `<blob>.have`, a number for each part that is written. Both may have
-//! been left by a process that was killed; what a power cut did to them shows when the hash of the whole is compared.
+//! been left by a process that was killed; what a power cut did to them shows when the hash of the whole is compared. Hashing goes along
+//! behind the parts, and the disk is told now and then to take what is written, so that little is left to do after the last one.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use penpal_protocol::blob::{BlobShape, PartSet};
 use penpal_seal::{BlobCipher, PartError};
@@ -15,8 +17,19 @@ use penpal_transfer::Trouble;
 use super::{Failed, TransferJob};
 use crate::files::shelf::private_folder;
 
-/// Bytes hashed at a time.
-const BLOCK_BYTES: usize = 1024 * 1024;
+/// Parts that are written before the disk is told to take them.
+const PARTS_A_SYNC: u32 = 32;
+
+/// How far a download has come on this machine.
+#[derive(Debug, Default)]
+pub(super) struct Along {
+    there: PartSet,
+    /// Parts in front of everything else that are hashed.
+    hashed: u32,
+    hasher: blake3::Hasher,
+    /// Parts written since the disk was told.
+    unsynced: u32,
+}
 
 /// Longest list of parts that is read: many tries may have written parts twice.
 const MAX_LIST_BYTES: u64 = 4 * 1024 * 1024;
@@ -54,7 +67,7 @@ pub(super) fn seal(job: &TransferJob, part: u32) -> Result<Vec<u8>, Failed> {
 }
 
 /// Which parts are written already; makes the file when there is none.
-pub(super) fn open(job: &TransferJob) -> Result<PartSet, Failed> {
+pub(super) fn open(job: &TransferJob, along: &Mutex<Along>) -> Result<PartSet, Failed> {
     let cannot = |error: &io::Error| failed("the file cannot be put together", error);
     let shape = BlobShape::of_content(job.bytes)
         .ok_or_else(|| Failed::new(Trouble::Refused, format!("no blob has {} bytes", job.bytes)))?;
@@ -81,6 +94,7 @@ pub(super) fn open(job: &TransferJob) -> Result<PartSet, Failed> {
             there.insert(part);
         }
     }
+    *lock(along) = Along { there: there.clone(), ..Along::default() };
     Ok(there)
 }
 
@@ -100,34 +114,66 @@ fn reserve(_: &File, _: u64) -> io::Result<()> {
     Ok(())
 }
 
+fn lock(along: &Mutex<Along>) -> MutexGuard<'_, Along> {
+    along.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Opens a part and writes its content into its place.
-pub(super) fn store(job: &TransferJob, part: u32, sealed: &[u8]) -> Result<(), Failed> {
+pub(super) fn store(job: &TransferJob, part: u32, sealed: &[u8], along: &Mutex<Along>) -> Result<(), Failed> {
     let cannot = |error: &io::Error| failed("a part cannot be written", error);
     let cipher = cipher(job)?;
     let damaged = |error: PartError| Failed::new(Trouble::Damaged, format!("part {part}: {error}"));
     let (begin, _) = cipher.content_of(part).map_err(damaged)?;
-    let content = cipher.open_part(part, sealed.to_vec()).map_err(damaged)?;
-    let file = OpenOptions::new().write(true).open(&job.path).map_err(|error| cannot(&error))?;
+    let content = cipher.open_part(part, sealed).map_err(damaged)?;
+    let file = OpenOptions::new().read(true).write(true).open(&job.path).map_err(|error| cannot(&error))?;
     file.write_all_at(&content, begin).map_err(|error| cannot(&error))?;
     let list = OpenOptions::new().append(true).create(true).mode(0o600).open(list(&job.path));
-    list.and_then(|mut list| list.write_all(&part.to_be_bytes())).map_err(|error| cannot(&error))
+    list.and_then(|mut list| list.write_all(&part.to_be_bytes())).map_err(|error| cannot(&error))?;
+    let is_sync_due = {
+        let mut along = lock(along);
+        along.there.insert(part);
+        if along.hashed == part {
+            along.hasher.update(&content);
+            along.hashed += 1;
+            hash_on(&cipher, &file, &mut along, false).map_err(|error| cannot(&error))?;
+        }
+        along.unsynced += 1;
+        if along.unsynced >= PARTS_A_SYNC {
+            along.unsynced = 0;
+            true
+        } else {
+            false
+        }
+    };
+    if is_sync_due {
+        file.sync_data().map_err(|error| cannot(&error))?;
+    }
+    Ok(())
+}
+
+/// Hashes the parts after the hashed ones: up to the first that is not there, or all.
+fn hash_on(cipher: &BlobCipher, file: &File, along: &mut Along, all: bool) -> io::Result<()> {
+    let mut content = Vec::new();
+    while all || along.there.contains(along.hashed) {
+        let Ok((begin, length)) = cipher.content_of(along.hashed) else { break };
+        content.resize(length, 0);
+        file.read_exact_at(&mut content, begin)?;
+        along.hasher.update(&content);
+        along.hashed += 1;
+    }
+    Ok(())
 }
 
 /// Compares the hash of the whole. A wrong one is the end of the file: nothing of it can be trusted.
-pub(super) fn finish(job: &TransferJob) -> Result<(), Failed> {
+pub(super) fn finish(job: &TransferJob, along: &Mutex<Along>) -> Result<(), Failed> {
     let cannot = |error: &io::Error| failed("the file cannot be read", error);
-    let mut file = File::open(&job.path).map_err(|error| cannot(&error))?;
-    let mut hasher = blake3::Hasher::new();
-    let mut block = vec![0; BLOCK_BYTES];
-    loop {
-        match file.read(&mut block) {
-            Ok(0) => break,
-            Ok(got) => hasher.update(block.get(..got).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(cannot(&error)),
-        };
-    }
-    if hasher.finalize().as_bytes() != job.hash.as_bytes() {
+    let file = File::open(&job.path).map_err(|error| cannot(&error))?;
+    let hash = {
+        let mut along = lock(along);
+        hash_on(&cipher(job)?, &file, &mut along, true).map_err(|error| cannot(&error))?;
+        along.hasher.finalize()
+    };
+    if hash.as_bytes() != job.hash.as_bytes() {
         discard(&job.path);
         return Err(Failed::new(Trouble::Damaged, "the content is not what its hash says"));
     }
@@ -191,21 +237,23 @@ mod tests {
             job(folder.path(), &content, Direction::Up, "source"),
             job(folder.path(), &content, Direction::Down, "x.part"),
         );
-        assert!(open(&to).unwrap().is_empty());
+        let along = Mutex::default();
+        assert!(open(&to, &along).unwrap().is_empty());
         for part in [2, 0] {
-            store(&to, part, &seal(&from, part).unwrap()).unwrap();
+            store(&to, part, &seal(&from, part).unwrap(), &along).unwrap();
         }
         // Killed in the middle of a number.
         let mut have = OpenOptions::new().append(true).open(list(&to.path)).unwrap();
         have.write_all(&[0, 0]).unwrap();
-        let there = open(&to).unwrap();
+        let along = Mutex::default();
+        let there = open(&to, &along).unwrap();
         assert_eq!([0, 1, 2].map(|part| there.contains(part)), [true, false, true]);
         let mut altered = seal(&from, 1).unwrap();
         altered[5] ^= 1;
-        assert_eq!(store(&to, 1, &altered).unwrap_err().trouble, Trouble::Damaged);
-        assert_eq!(store(&to, 1, &seal(&from, 0).unwrap()).unwrap_err().trouble, Trouble::Damaged);
-        store(&to, 1, &seal(&from, 1).unwrap()).unwrap();
-        finish(&to).unwrap();
+        assert_eq!(store(&to, 1, &altered, &along).unwrap_err().trouble, Trouble::Damaged);
+        assert_eq!(store(&to, 1, &seal(&from, 0).unwrap(), &along).unwrap_err().trouble, Trouble::Damaged);
+        store(&to, 1, &seal(&from, 1).unwrap(), &along).unwrap();
+        finish(&to, &along).unwrap();
         assert!(std::fs::read(&to.path).unwrap() == content && !list(&to.path).exists());
     }
 
@@ -213,9 +261,10 @@ mod tests {
     fn what_is_not_the_content_is_thrown_away() {
         let folder = tempfile::tempdir().unwrap();
         let to = job(folder.path(), b"text", Direction::Down, "x.part");
-        open(&to).unwrap();
+        let along = Mutex::default();
+        open(&to, &along).unwrap();
         std::fs::write(&to.path, "texx").unwrap();
-        assert_eq!(finish(&to).unwrap_err().trouble, Trouble::Damaged);
+        assert_eq!(finish(&to, &along).unwrap_err().trouble, Trouble::Damaged);
         assert!(!to.path.exists());
         let gone = job(folder.path(), b"text", Direction::Up, "absent");
         assert_eq!(seal(&gone, 0).unwrap_err().trouble, Trouble::SourceGone);

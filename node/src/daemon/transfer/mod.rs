@@ -13,7 +13,7 @@ mod remote;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use penpal_protocol::blob::PartSet;
 use penpal_protocol::ids::{BlobId, Capability, Hash};
@@ -25,6 +25,7 @@ use tokio::task::AbortHandle;
 use super::inputs::EngineHandle;
 use super::link::Links;
 use crate::engine::Input;
+use local::Along;
 use remote::Remote;
 
 /// One blob on its way, as the engine describes it.
@@ -117,6 +118,7 @@ pub struct Transfers {
 #[derive(Debug)]
 struct Running {
     job: Arc<TransferJob>,
+    along: Arc<Mutex<Along>>,
     remote: Arc<Remote>,
     tasks: BTreeMap<u64, AbortHandle>,
 }
@@ -157,7 +159,7 @@ impl Transfers {
                 job.identity.clone(),
             ))),
         };
-        let running = Running { job: Arc::new(job), remote, tasks: BTreeMap::new() };
+        let running = Running { job: Arc::new(job), along: Arc::default(), remote, tasks: BTreeMap::new() };
         self.jobs.insert(running.job.blob, running);
     }
 
@@ -166,34 +168,39 @@ impl Transfers {
         let Some(running) = self.jobs.get_mut(&blob) else { return };
         self.next_key += 1;
         running.tasks.retain(|_, task| !task.is_finished());
-        let (job, remote, engine) =
-            (Arc::clone(&running.job), Arc::clone(&running.remote), self.engine.clone());
+        let (job, along) = (Arc::clone(&running.job), Arc::clone(&running.along));
+        let (remote, engine) = (Arc::clone(&running.remote), self.engine.clone());
         let task = tokio::spawn(async move {
-            let report = perform(command, job, &remote).await;
+            let report = perform(command, job, along, &remote).await;
             engine.input(Input::Transfer(report)).await;
         });
         running.tasks.insert(self.next_key, task.abort_handle());
     }
 }
 
-async fn perform(command: Command, job: Arc<TransferJob>, remote: &Remote) -> TransferReport {
+async fn perform(
+    command: Command,
+    job: Arc<TransferJob>,
+    along: Arc<Mutex<Along>>,
+    remote: &Remote,
+) -> TransferReport {
     let blob = job.blob;
     match (command, job.direction) {
         (Command::Open { .. }, Direction::Up) => {
             TransferReport::Opened { blob, there: remote.create(&job).await }
         }
         (Command::Open { .. }, Direction::Down) => {
-            TransferReport::Opened { blob, there: in_thread(move || local::open(&job)).await }
+            TransferReport::Opened { blob, there: in_thread(move || local::open(&job, &along)).await }
         }
         (Command::Move { part, .. }, Direction::Up) => {
             TransferReport::Moved { blob, part, outcome: up(job, part, remote).await }
         }
         (Command::Move { part, .. }, Direction::Down) => {
-            TransferReport::Moved { blob, part, outcome: down(job, part, remote).await }
+            TransferReport::Moved { blob, part, outcome: down(job, along, part, remote).await }
         }
         (Command::Finish { .. }, Direction::Up) => TransferReport::Finished { blob, outcome: Ok(()) },
         (Command::Finish { .. }, Direction::Down) => {
-            TransferReport::Finished { blob, outcome: in_thread(move || local::finish(&job)).await }
+            TransferReport::Finished { blob, outcome: in_thread(move || local::finish(&job, &along)).await }
         }
     }
 }
@@ -204,9 +211,14 @@ async fn up(job: Arc<TransferJob>, part: u32, remote: &Remote) -> Result<(), Fai
     remote.put(&blob, part, sealed).await
 }
 
-async fn down(job: Arc<TransferJob>, part: u32, remote: &Remote) -> Result<(), Failed> {
+async fn down(
+    job: Arc<TransferJob>,
+    along: Arc<Mutex<Along>>,
+    part: u32,
+    remote: &Remote,
+) -> Result<(), Failed> {
     let sealed = remote.get(&job, part).await?;
-    in_thread(move || local::store(&job, part, &sealed)).await
+    in_thread(move || local::store(&job, part, &sealed, &along)).await
 }
 
 async fn in_thread<T: Send + 'static>(
