@@ -10,7 +10,7 @@ use crate::job::{Direction, Job, Progress, Step, Trouble, Verdict};
 
 /// Parts under way at once, over all transfers: enough to keep a connection busy while parts are sealed, stored and acknowledged, and a
 /// bound on memory, each part being 1 MiB.
-pub const MAX_IN_FLIGHT: usize = 8;
+pub const MAX_IN_FLIGHT: usize = 16;
 
 /// What is to be done. Each command is answered by one report, unless the transfer is [cancelled](Transfers::cancel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

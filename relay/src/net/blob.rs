@@ -15,11 +15,11 @@ use crate::engine::Input;
 /// How long a part may take to come: 1 MiB at 140 kbit/s. Whoever is slower holds memory that others wait for.
 const PART_WAIT: Duration = Duration::from_secs(60);
 
-/// Bytes of a connection that moves blobs which may be under way each way: about what fills 40 MB/s at 100 ms.
-const BLOB_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes of a connection that moves blobs which may be under way each way: about what fills 80 MB/s at 100 ms.
+const BLOB_WINDOW: u32 = 8 * 1024 * 1024;
 
 /// Parts of one connection that are in memory at once: what a node has under way.
-pub(super) const MAX_PARTS: usize = 8;
+pub(super) const MAX_PARTS: usize = 16;
 
 /// Largest frame with a part.
 const PART_FRAME: u32 = {

@@ -32,7 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Rounds {
     raw_up: Vec<f64>,
     raw_down: Vec<f64>,
-    kept: Vec<f64>,
+    kept_up: Vec<f64>,
+    kept_down: Vec<f64>,
+    put: Vec<f64>,
     up: Vec<f64>,
     down: Vec<f64>,
 }
@@ -41,7 +43,7 @@ struct Rounds {
 pub(crate) fn run(place: &Place, mib: u64) -> anyhow::Result<Report> {
     let mut report = Report::new("files");
     report.setting(format!(
-        "{mib} MiB a round, another content each; two nodes and a relay on loopback and one disk; up ends when the message is there, which goes once the last part is synced at the relay, down when the hash of the whole was compared; raw: one stream from memory into nothing, two processes"
+        "{mib} MiB a round, another content each; two nodes and a relay on loopback and one disk; up ends when the message is there, which goes once the last part is synced at the relay, down when the hash of the whole was compared; raw: one stream from memory into nothing, two processes; kept: the same into a file that is synced"
     ));
     let most = (mib * MIB).to_string();
     let total = (mib * MIB * (place.rounds as u64 + 1) * 2).to_string();
@@ -52,32 +54,41 @@ pub(crate) fn run(place: &Place, mib: u64) -> anyhow::Result<Report> {
     let runtime = runtime()?;
     let bulk = runtime.block_on(Bulk::start(&place.folder))?;
     let (mut rounds, mut last) = (Rounds::default(), None);
+    let kept = place.folder.join("kept");
     let rate = |seconds: f64| mib as f64 / seconds;
     for round in 0..place.rounds {
         let file = place.folder.join(format!("file-{round}"));
         fill(&file, mib * MIB, round as u64)?;
-        rounds.raw_up.push(rate(runtime.block_on(bulk.up(mib * MIB))?));
+        rounds.raw_up.push(rate(runtime.block_on(bulk.up(mib * MIB, false))?));
+        rounds.kept_up.push(rate(runtime.block_on(bulk.up(mib * MIB, true))?));
         let begun = Instant::now();
         let put = pair.alice.json(&["artifact", "put", file.to_str().context("a path of text")?]);
-        rounds.kept.push(rate(begun.elapsed().as_secs_f64()));
+        rounds.put.push(rate(begun.elapsed().as_secs_f64()));
         let hash = put["hash"].as_str().context("a hash")?.to_owned();
         let (seconds, message) = up(&client(&pair.alice), &client(&pair.bob), &hash, last.take())?;
         rounds.up.push(rate(seconds));
         last = Some(message);
-        rounds.raw_down.push(rate(runtime.block_on(bulk.down(mib * MIB))?));
+        rounds.raw_down.push(rate(runtime.block_on(bulk.down(mib * MIB, None))?));
+        rounds.kept_down.push(rate(runtime.block_on(bulk.down(mib * MIB, Some(&kept)))?));
         rounds.down.push(rate(down(&client(&pair.bob), &hash)?));
         std::fs::remove_file(&file)?;
     }
     let ratio = |ours: &[f64], raw: &[f64]| ours.iter().zip(raw).map(|(ours, raw)| ours / raw).collect();
     let (of_up, of_down) = (ratio(&rounds.up, &rounds.raw_up), ratio(&rounds.down, &rounds.raw_down));
+    let (of_kept_up, of_kept_down) =
+        (ratio(&rounds.up, &rounds.kept_up), ratio(&rounds.down, &rounds.kept_down));
     report.figures.extend([
         Figure::new("up: shelf → relay, synced", Unit::MibPerSecond, rounds.up),
         Figure::new("raw QUIC stream, up", Unit::MibPerSecond, rounds.raw_up),
         Figure::new("up / raw", Unit::Ratio, of_up).target(Target::AtLeast(0.6)),
+        Figure::new("raw QUIC stream into a synced file, up", Unit::MibPerSecond, rounds.kept_up),
+        Figure::new("up / that", Unit::Ratio, of_kept_up),
         Figure::new("down: relay → shelf, verified", Unit::MibPerSecond, rounds.down),
         Figure::new("raw QUIC stream, down", Unit::MibPerSecond, rounds.raw_down),
         Figure::new("down / raw", Unit::Ratio, of_down).target(Target::AtLeast(0.6)),
-        Figure::new("artifact put, whole process: copy, hash, sync", Unit::MibPerSecond, rounds.kept),
+        Figure::new("raw QUIC stream into a synced file, down", Unit::MibPerSecond, rounds.kept_down),
+        Figure::new("down / that", Unit::Ratio, of_kept_down),
+        Figure::new("artifact put, whole process: copy, hash, sync", Unit::MibPerSecond, rounds.put),
     ]);
     let relay = pair.relay.pid().context("the relay's process")?;
     for (name, pid) in

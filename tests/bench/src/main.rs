@@ -120,6 +120,6 @@ fn runtime() -> anyhow::Result<Runtime> {
 fn play(role: Role, folder: &Path) -> anyhow::Result<()> {
     match role {
         Role::FloorServer => runtime()?.block_on(floor::serve(folder)),
-        Role::BulkServer => runtime()?.block_on(floor::serve_bulk()),
+        Role::BulkServer => runtime()?.block_on(floor::serve_bulk(folder)),
     }
 }

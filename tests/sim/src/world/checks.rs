@@ -124,10 +124,9 @@ fn fate(ledger: &Ledger, written: &Written, stage: Option<Stage>, there: bool) -
         // Whoever removes a contact gives up what is under way: some of it arrives.
         Some(Stage::Refused) if there => (!parted).then_some("said to be refused, and is there"),
         Some(Stage::Refused) => (!parted).then_some("refused without a reason"),
-        // Of two that run, one may have got the receipt.
-        Some(Stage::Expired) if there => {
-            (!ledger.unsteady.contains(&written.from)).then_some("said to be expired, and is there")
-        }
+        // Of two that run, one may have got the receipt; and whoever removed a contact sends it none.
+        Some(Stage::Expired) if there => (!ledger.unsteady.contains(&written.from) && !parted)
+            .then_some("said to be expired, and is there"),
         Some(Stage::Expired) => {
             (!written.may_expire && !wrong_clock && !parted).then_some("expired within its life")
         }
