@@ -17,6 +17,9 @@ use crate::shared_sync::SharedSync;
 /// Parts of all connections that are in memory at once each way: 1 MiB each. Apart, so that whoever reads slowly keeps nobody from writing.
 const MAX_PARTS_IN_MEMORY: usize = 64;
 
+/// Kept free for the log: two segments, and the index. A file can wait; whoever has mail cannot.
+const KEPT_FREE_BYTES: u64 = 40 * 1024 * 1024;
+
 /// The folder of blobs.
 #[derive(Debug)]
 pub(crate) struct Blobs {
@@ -49,6 +52,7 @@ impl Blobs {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 create_private_dir(&self.dir)?;
+                self.check_room(bytes.len())?;
                 let made =
                     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
                 File::open(&self.dir)?.sync_all()?;
@@ -56,8 +60,17 @@ impl Blobs {
             }
             Err(error) => return Err(error),
         };
+        self.check_room(bytes.len())?;
         file.write_all_at(bytes, begin(part))?;
         self.syncs.sync(blob, &file)
+    }
+
+    /// Refuses to take what the log may need. Where the room cannot be known, writing will tell.
+    fn check_room(&self, bytes: usize) -> io::Result<()> {
+        let Ok(stat) = rustix::fs::statvfs(&self.dir) else { return Ok(()) };
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let needed = KEPT_FREE_BYTES.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if free < needed { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     /// Reads a part that is known to be there.
@@ -70,6 +83,18 @@ impl Blobs {
         let mut bytes = vec![0; usize::try_from(left).unwrap_or(PART_BYTES).min(PART_BYTES)];
         file.read_exact_at(&mut bytes, begin(part))?;
         Ok(bytes)
+    }
+
+    /// How long the file of a blob is; nothing when there is none.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn bytes(&self, blob: &BlobId) -> io::Result<u64> {
+        match fs::metadata(self.path(blob)) {
+            Ok(found) => Ok(found.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a blob. One that has no file is fine.

@@ -107,6 +107,7 @@ fn show(input: &Input, seen: &mut dyn FnMut(Said<'_>)) {
         Input::Connected { .. }
         | Input::Closed { .. }
         | Input::BlobWritten { .. }
+        | Input::BlobKept { .. }
         | Input::Admin { .. }
         | Input::Upkeep(_)
         | Input::Flush { .. }

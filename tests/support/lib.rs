@@ -8,6 +8,7 @@ mod binaries;
 mod person;
 mod relay;
 pub mod seed;
+pub mod small_disk;
 pub mod wait;
 
 pub use binaries::{Binaries, clean_command};

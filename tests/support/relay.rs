@@ -96,6 +96,14 @@ impl Relay {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Whether its process lives.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().expect("its status").is_none())
+    }
+
     /// Its address, with the pin.
     #[must_use]
     pub fn address(&self) -> &str {

@@ -185,3 +185,133 @@ fn a_file_beyond_a_quota_is_refused_with_both_numbers() {
     pair.alice.ok(&["send", "bob/web", "small", "--file", &text(&path), "--anyway"]);
     arrived(&pair.bob, &hash_of(&content));
 }
+
+fn blob_path(pair: &Pair, known: &[PathBuf]) -> PathBuf {
+    let mut new = blobs(pair);
+    new.retain(|path| !known.contains(path));
+    assert_eq!(new.len(), 1, "one more blob than {known:?}");
+    new.remove(0)
+}
+
+#[test]
+fn a_relay_put_back_to_a_copy_gets_the_files_again_that_it_lacks() {
+    let mut pair = Pair::connected();
+    let names = ["kept.bin", "lost.bin", "cut.bin", "later.bin"];
+    let files: Vec<(PathBuf, Vec<u8>)> =
+        names.iter().zip(1..).map(|(name, n)| file(pair.folder(), name, 2_000_000 + n * 100_000)).collect();
+    let send = |pair: &Pair, n: usize| {
+        let known = blobs(pair);
+        pair.alice.ok(&["send", "bob/web", "a file", "--file", &text(&files[n].0), "--anyway"]);
+        arrived(&pair.bob, &hash_of(&files[n].1));
+        blob_path(pair, &known)
+    };
+    let at_relay: Vec<PathBuf> = (0..3).map(|n| send(&pair, n)).collect();
+    let copy = pair.folder().join("copy");
+    pair.relay.operator(&["backup", &text(&copy)]);
+    send(&pair, 3);
+    // The machine is lost, and of the copy a file and half of another.
+    pair.relay.kill();
+    fs::remove_dir_all(pair.relay.folder()).expect("it goes");
+    pair.relay.operator(&["restore", &text(&copy)]);
+    fs::remove_file(&at_relay[1]).expect("it was in the copy");
+    let cut = fs::File::options().write(true).open(&at_relay[2]).expect("it was in the copy");
+    cut.set_len(1_500_000).expect("cut");
+    // Without the sender, the reader is told the truth.
+    pair.alice.ok(&["daemon", "stop"]);
+    pair.relay.restart();
+    let out = pair.folder().join("out.bin");
+    let get = |n: usize| {
+        ["artifact".to_owned(), "get".to_owned(), hash_of(&files[n].1), "--output".to_owned(), text(&out)]
+    };
+    for n in [1, 2, 3] {
+        let args = get(n);
+        let said = pair.bob.try_json(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!((said.status, said.code().as_str()), (1, "unknown-artifact"), "{n}: {said:?}");
+        assert!(!out.exists());
+    }
+    // With it, everything is there again by itself: it sees that the relay began another life.
+    pair.alice.ok(&["status"]);
+    for (n, (_, content)) in files.iter().enumerate() {
+        let args = get(n);
+        wait::until(names[n], || {
+            pair.bob.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).status == 0
+        });
+        assert!(fs::read(&out).expect("the copy") == *content);
+        fs::remove_file(&out).expect("ours");
+    }
+}
+
+#[test]
+fn a_file_that_vanishes_under_a_running_relay_is_no_longer_said_to_be_there() {
+    let pair = Pair::connected();
+    let (path, content) = file(pair.folder(), "x.bin", 2_500_000);
+    let hash = hash_of(&content);
+    pair.alice.ok(&["send", "bob/web", "x", "--file", &text(&path), "--anyway"]);
+    arrived(&pair.bob, &hash);
+    fs::remove_file(&blobs(&pair)[0]).expect("the relay's disk is its own");
+    let out = pair.folder().join("out.bin");
+    let said = pair.bob.try_json(&["artifact", "get", &hash, "--output", &text(&out)]);
+    assert_eq!((said.status, said.code().as_str()), (1, "unknown-artifact"), "{said:?}");
+    assert!(!out.exists());
+    let log = fs::read_to_string(pair.relay.log()).expect("its log");
+    assert!(log.contains("a part of a blob cannot be read"), "{log}");
+    let again = pair.bob.try_json(&["artifact", "get", &hash, "--output", &text(&out)]);
+    assert_eq!(again.code(), "unknown-artifact", "{again:?}");
+    // Whoever sends it again asks whether it is still there.
+    pair.alice.ok(&["send", "bob/web", "again", "--file", &text(&path), "--anyway"]);
+    wait::until("the file", || {
+        pair.bob.run(&["artifact", "get", &hash, "--output", &text(&out)]).status == 0
+    });
+    assert!(fs::read(&out).expect("the copy") == content);
+}
+
+#[test]
+fn an_account_that_is_deleted_leaves_no_byte_of_its_files() {
+    let pair = Pair::connected();
+    let (path, content) = file(pair.folder(), "x.bin", 2_500_000);
+    pair.alice.ok(&["send", "bob/web", "x", "--file", &text(&path), "--anyway"]);
+    arrived(&pair.bob, &hash_of(&content));
+    let blob = blobs(&pair).remove(0);
+    let sealed = fs::read(&blob).expect("a blob");
+    let id =
+        penpal_protocol::ids::BlobId::parse(blob.file_name().and_then(|name| name.to_str()).expect("text"))
+            .expect("an id");
+    let found = |needle: &[u8]| {
+        files_below(pair.relay.folder()).into_iter().find(|file| {
+            fs::read(file).unwrap_or_default().windows(needle.len()).any(|window| window == needle)
+        })
+    };
+    assert!(found(id.as_bytes()).is_some(), "the log knows the blob");
+    let deleted = pair.relay.operator(&["account", "delete", "alice", "--yes"]);
+    assert_eq!(deleted["erased"], true, "{deleted}");
+    assert_eq!(blobs(&pair).len(), 0);
+    for needle in [id.as_bytes().as_slice(), &sealed[..64], &sealed[1_200_000..1_200_064]] {
+        assert_eq!(found(needle), None);
+    }
+    // The other's files are untouched, and so is what the sender has.
+    let sent = pair.bob.run(&["send", "alice/api", "x", "--file", &text(&path), "--anyway", "--wait", "0s"]);
+    assert_eq!(sent.status, 0, "{sent:?}");
+    assert_eq!(fs::read(&path).expect("the file"), content);
+}
+
+#[test]
+fn an_answer_may_carry_files() {
+    let pair = Pair::connected();
+    let sent = pair.alice.json(&["send", "bob/web", "send me the log?", "--ask", "--anyway", "--wait", "0s"]);
+    let id = sent["id"].as_str().expect("an id").to_owned();
+    wait::until("the ask", || pair.bob.bodies("web") == ["send me the log?"]);
+    let (path, content) = file(pair.folder(), "the.log", 1_200_000);
+    let short = sent["short"].as_str().expect("a short id");
+    pair.bob.ok(&["reply", short, "--file", &text(&path)]);
+    wait::until("the answer", || {
+        let trace = pair.alice.json(&["trace", &id]);
+        trace["events"].as_array().expect("events").iter().any(|one| one["stage"] == "answered")
+    });
+    let inbox = pair.alice.json(&["inbox", "--all"]);
+    let row = &inbox["messages"][0];
+    assert_eq!(row["artifacts"][0]["hash"], hash_of(&content).as_str(), "{inbox}");
+    assert_eq!(row["body"], "", "a file alone is an answer");
+    let out = pair.folder().join("out.log");
+    pair.alice.ok(&["artifact", "get", &hash_of(&content), "--output", &text(&out)]);
+    assert!(fs::read(&out).expect("the copy") == content);
+}

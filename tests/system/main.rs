@@ -11,6 +11,7 @@ mod files;
 mod finding;
 mod first_minutes;
 mod frozen;
+mod full_disk;
 mod hooks;
 mod local;
 mod logs;

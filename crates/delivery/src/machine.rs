@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use penpal_protocol::ids::{DeviceId, Fingerprint, Incarnation, KeyId};
+use penpal_protocol::ids::{DeviceId, Fingerprint, Incarnation, KeyId, SpoolEpoch};
 use penpal_protocol::sealed::OfferedKey;
 use penpal_protocol::time::Now;
 
@@ -195,6 +195,12 @@ impl Delivery {
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.node.incarnation
+    }
+
+    /// The life of the spool that rows were last taken from; `None` before the first.
+    #[must_use]
+    pub fn spool_epoch(&self) -> Option<SpoolEpoch> {
+        self.spool.epoch()
     }
 
     pub(crate) fn begin(&mut self, step: &Step<'_>) {

@@ -95,6 +95,10 @@ impl Spool {
         self.settle_at = Some(now.saturating_add(HOME_AWAY));
     }
 
+    pub(crate) fn epoch(&self) -> Option<SpoolEpoch> {
+        self.record.epoch
+    }
+
     pub(crate) fn force_drained(&mut self) {
         self.drained = true;
         self.settle_at = None;

@@ -199,6 +199,9 @@ impl Connections {
         while let Some(row) = kept.pop_back() {
             receiving.in_flight.push_front(row);
         }
+        // Storage may hold them for a moment; on this connection they are not sent any more.
+        let whole = gaps.first().map_or(up_to, |gap| up_to.min(gap.saturating_sub(1)));
+        receiving.cursor = receiving.cursor.max(whole);
         self.in_flight_bytes -= before - receiving.in_flight_bytes;
     }
 }

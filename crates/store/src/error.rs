@@ -55,8 +55,8 @@ pub enum OpenError {
         /// Most.
         max: u64,
     },
-    /// No room to create the files that an open store needs.
-    #[error("no room for a log file of {needed} bytes")]
+    /// No room for what an open store needs: a log file, or changes of the index.
+    #[error("no room on the disk for {needed} bytes more")]
     Full {
         /// Bytes needed.
         needed: u64,
@@ -157,6 +157,9 @@ pub enum CloseError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
+    /// The disk has no room for it now. What it holds is as it was; what it was to take stays in memory.
+    #[error("the disk has no room for the index")]
+    Full,
     /// It returned an error.
     #[error("{action}: {detail}")]
     Failed {

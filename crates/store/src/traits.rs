@@ -119,7 +119,7 @@ pub struct Stats {
     pub live_bytes: u64,
     /// Rows in memory that the index does not have yet.
     pub pending_rows: u64,
-    /// Whether the last attempt to grow found the disk full.
+    /// Whether the last attempt to grow, or to write the index, found the disk full.
     pub full: bool,
     /// Where the log ends.
     pub commit: u64,

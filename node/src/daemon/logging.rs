@@ -13,7 +13,9 @@ const MAX_LOG_BYTES: u64 = 4 * 1024 * 1024;
 /// Begins logging what `filter` lets through, which was checked. Keys, texts and codes are logged at no level.
 pub(super) fn begin(filter: &str, path: &Path, detached: bool) {
     let filter = EnvFilter::new(filter);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    // A line that cannot be written is lost; to say so on standard error could panic.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).log_internal_errors(false);
     let set = if detached {
         match open(path) {
             Ok(file) => builder.with_ansi(false).with_writer(Mutex::new(file)).try_init(),

@@ -220,6 +220,9 @@ impl Engine {
                 if let Some(pin) = self.contacts.home_relay().map(|home| home.pin) {
                     self.delivery.handle_relay_up(pin, &mut delivery_step!(self));
                 }
+                if self.delivery.spool_epoch().is_some_and(|epoch| epoch != answer.epoch) {
+                    self.look_after_uploads();
+                }
                 self.delivery.handle_connected(answer.epoch, answer.newest, &mut delivery_step!(self));
                 self.transfers_online();
                 self.greeting.early_bytes = 0;

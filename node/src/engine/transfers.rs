@@ -218,8 +218,9 @@ impl Engine {
         };
         if !row.done {
             self.save_upload(&blob, Some(row.clone()));
-            self.begin_upload(blob, &row);
         }
+        // One that is there is asked for as well, beside the message: a relay may have lost it.
+        self.begin_upload(blob, &row);
         Ok(ArtifactRef {
             hash,
             bytes: row.bytes,
@@ -455,6 +456,16 @@ impl Engine {
             &ContentRow { bytes: job.bytes, name, since_ms: now_ms, used_ms: now_ms },
         );
         Ok(())
+    }
+
+    /// The relay began another life: it may lack parts that it had. What it lacks of blobs that somebody may still fetch is sent again.
+    pub(super) fn look_after_uploads(&mut self) {
+        for (blob, row) in self.upload_rows() {
+            let wanted = row.done && row.expires_ms > self.now.wall_ms;
+            if wanted && self.shelf.path(&row.hash).exists() {
+                self.begin_upload(blob, &row);
+            }
+        }
     }
 
     /// Relays can be reached again, perhaps.

@@ -140,7 +140,9 @@ impl Office {
 
     async fn rebuild(&self) -> Result<Reply, Stopped> {
         let began = Instant::now();
-        self.upkeep(|done| Upkeep::Rebuild { done }).await?;
+        if let Err(error) = self.upkeep(|done| Upkeep::Rebuild { done }).await? {
+            return Ok(Reply::failed("disk-full", error.to_string(), "free some space and try again"));
+        }
         let rebuilt_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Reply::Rebuilt { v: 1, rebuilt_ms })
     }

@@ -121,6 +121,8 @@ impl Serve {
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)
+            // A line that cannot be written, on a full disk for instance, is lost; to say so on the same stream would panic.
+            .log_internal_errors(false)
             .with_ansi(false)
             .with_target(false);
         if self.log_json { log.json().try_init() } else { log.try_init() }.ok();

@@ -26,6 +26,8 @@ pub(crate) enum Input {
     Request { conn: ConnId, request: Request, reply: oneshot::Sender<Answer> },
     /// A part of a blob is durable in its file.
     BlobWritten { conn: ConnId, blob: BlobId, part: u32, reply: oneshot::Sender<Answer> },
+    /// The file of a blob holds no more than so many bytes.
+    BlobKept { blob: BlobId, bytes: u64 },
     /// A client hands over envelopes.
     Deposits { conn: ConnId, deposits: Vec<Deposit> },
     /// The operator asks.

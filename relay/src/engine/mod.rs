@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use penpal_protocol::ids::BlobId;
 use penpal_protocol::time::Now;
 use penpal_protocol::wire::Answer;
 use penpal_relay_core::{
     AdminAnswer, Command, Committed, ConnId, RelayCore, RequestId, Rows, RowsError, StartError, Table,
 };
-use penpal_store::{CloseError, CommitError, LogPosition, OpenError, Outcome, Store};
+use penpal_store::{CloseError, CommitError, LogPosition, MemStore, OpenError, Outcome, Store};
 use penpal_transport::BootInstant;
 use penpal_transport::clock::Clock;
 use rand_core::CryptoRng;
@@ -44,6 +45,9 @@ const TIDY_COMMITS: u32 = 2_000;
 
 /// Pause between two notes of the log's end. What is restored to a point within it goes unnoticed.
 const MARK_PAUSE: Duration = Duration::from_secs(10);
+
+/// Rows of blobs looked at in one step at the start.
+const BLOBS_A_PAGE: usize = 256;
 
 /// Longest sleep of the engine, because the sleep does not count suspended time.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -161,7 +165,28 @@ impl Engine {
         engine.commit_step(now)?;
         engine.note_end(engine.store.log_end())?;
         engine.sweep_blobs()?;
+        engine.mend_blobs(now)?;
         Ok(engine)
+    }
+
+    /// Corrects rows of blobs whose file is not there, or shorter than it was: a copy that was put back may lack it.
+    fn mend_blobs(&mut self, now: Now) -> Result<(), EngineError> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = StoreRows(&*self.store).keys(Table::Blob, &[], after.as_deref(), BLOBS_A_PAGE)?;
+            for blob in page.iter().filter_map(|key| BlobId::from_slice(key)) {
+                // What cannot be looked at now is seen when it is read.
+                if let Ok(bytes) = self.blobs.bytes(&blob) {
+                    self.core.handle_blob_kept(blob, bytes, &StoreRows(&*self.store))?;
+                }
+            }
+            self.commit_step(now)?;
+            let full = page.len() == BLOBS_A_PAGE;
+            after = page.into_iter().next_back().filter(|_| full);
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Removes files of blobs that no row knows.
@@ -188,12 +213,9 @@ impl Engine {
         let result = self.turn_until_stopped();
         self.inbox.close();
         result?;
-        let Self { store, mut mark, marked, .. } = self;
+        let store = std::mem::replace(&mut self.store, Box::new(MemStore::new()));
         let end = store.close()?;
-        if marked != Some(end) {
-            mark.write(end)?;
-        }
-        Ok(())
+        self.note_end(end)
     }
 
     fn turn_until_stopped(&mut self) -> Result<(), EngineError> {
@@ -232,11 +254,18 @@ impl Engine {
         Now { mono: self.clock.boot().saturating_since(self.started), wall_ms: self.clock.wall_ms() }
     }
 
-    /// Notes how far the log goes, to notice at a later start that older data was put in its place.
+    /// Notes how far the log goes, to notice at a later start that older data was put in its place. On a full disk the
+    /// note of before stays, and what it says is still true.
     fn note_end(&mut self, end: LogPosition) -> Result<(), EngineError> {
-        if self.marked != Some(end) {
-            self.mark.write(end)?;
-            self.marked = Some(end);
+        if self.marked == Some(end) {
+            return Ok(());
+        }
+        match self.mark.write(end) {
+            Ok(()) => self.marked = Some(end),
+            Err(error) if error.is_full() => {
+                tracing::warn!("the disk is full: how far the log goes is not noted")
+            }
+            Err(error) => return Err(error.into()),
         }
         Ok(())
     }
@@ -277,6 +306,9 @@ impl Engine {
                     let id = self.next_request();
                     self.replies.insert(id, reply);
                     self.core.handle_blob_written(conn, id, blob, part, &StoreRows(&*self.store))?;
+                }
+                Input::BlobKept { blob, bytes } => {
+                    self.core.handle_blob_kept(blob, bytes, &StoreRows(&*self.store))?;
                 }
                 Input::Deposits { conn, deposits } => {
                     for deposit in deposits {
@@ -381,7 +413,8 @@ impl Engine {
 
     /// Uses quiet time.
     fn tidy(&mut self, now: Now) -> Result<(), EngineError> {
-        if self.untidy {
+        // A store that found the disk full looks again, though nothing else happens.
+        if self.untidy || self.store.stats().full {
             self.untidy = self.store.compact(TIDY_BYTES)?.more;
             self.commits_since_tidy = 0;
             self.end_erasing()?;

@@ -13,7 +13,7 @@ pub(crate) enum Upkeep {
     /// Take a consistent copy, to be written beside what goes on.
     Backup { reply: oneshot::Sender<Result<Box<dyn Backup>, ReadError>> },
     /// Rebuild the index. Nothing else happens meanwhile.
-    Rebuild { done: oneshot::Sender<()> },
+    Rebuild { done: oneshot::Sender<Result<(), UpkeepError>> },
     /// Write everything stored anew, in quiet moments, and then the index: nothing is left of what was removed.
     Erase { done: oneshot::Sender<Result<(), UpkeepError>> },
     /// Sizes of the store.
@@ -34,8 +34,8 @@ impl std::fmt::Debug for Upkeep {
 /// Something could not be done; the relay goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UpkeepError {
-    /// Writing anew needs a free segment.
-    #[error("there is no room on the disk for writing the log anew")]
+    /// Writing the log anew needs a free segment, writing the index anew its size.
+    #[error("there is no room on the disk for writing log and index anew")]
     NoRoom,
 }
 
@@ -53,8 +53,8 @@ impl Engine {
                 reply.send(self.store.backup()).ok();
             }
             Upkeep::Rebuild { done } => {
-                self.rebuild_index()?;
-                done.send(()).ok();
+                let result = self.rebuild_index()?;
+                done.send(result).ok();
             }
             Upkeep::Erase { done } => {
                 if self.store.scrub()? {
@@ -76,24 +76,24 @@ impl Engine {
         if self.erasing.is_empty() || (self.untidy && self.store.is_scrubbing()) {
             return Ok(());
         }
-        let result = if self.store.is_scrubbing() { Err(UpkeepError::NoRoom) } else { Ok(()) };
-        if result.is_ok() {
-            self.rebuild_index()?;
-        }
+        let result = if self.store.is_scrubbing() { Err(UpkeepError::NoRoom) } else { self.rebuild_index()? };
         for done in self.erasing.drain(..) {
             done.send(result).ok();
         }
         Ok(())
     }
 
-    fn rebuild_index(&mut self) -> Result<(), EngineError> {
-        let Some(mut reopen) = self.reopen.take() else { return Ok(()) };
+    fn rebuild_index(&mut self) -> Result<Result<(), UpkeepError>, EngineError> {
+        if self.store.stats().full {
+            return Ok(Err(UpkeepError::NoRoom));
+        }
+        let Some(mut reopen) = self.reopen.take() else { return Ok(Ok(())) };
         // The machine remembers rows by what they say, so another store with the same rows is as good.
         let store = std::mem::replace(&mut self.store, Box::new(MemStore::new()));
         let end = store.close()?;
         self.note_end(end)?;
         self.store = reopen().map_err(EngineError::Reopen)?;
         self.reopen = Some(reopen);
-        Ok(())
+        Ok(Ok(()))
     }
 }

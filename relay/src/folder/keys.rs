@@ -79,6 +79,14 @@ pub enum KeysError {
     },
 }
 
+impl KeysError {
+    /// Whether there was no room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Io { source, .. } if full(source.kind()))
+    }
+}
+
 /// Everything in the keys folder.
 #[derive(Debug)]
 pub(crate) struct Keys {

@@ -112,6 +112,12 @@ impl Stream {
             }
             Err(error) => {
                 tracing::warn!(%error, "a part of a blob cannot be read");
+                // Nobody is told again that it is there, when it is not.
+                let files = Arc::clone(&blobs);
+                let kept = tokio::task::spawn_blocking(move || files.bytes(&blob)).await;
+                if let Ok(bytes) = kept.map_err(|_| EngineGone)? {
+                    self.inbox.send(Input::BlobKept { blob, bytes }).await.map_err(|_| EngineGone)?;
+                }
                 self.say(first.kind, writer, &Answer::refused(RefusalCode::No)).await;
                 Ok(())
             }

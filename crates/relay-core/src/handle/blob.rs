@@ -164,6 +164,34 @@ impl RelayCore {
         Ok(Answer::Done)
     }
 
+    /// So many bytes are in the file of a blob, fewer than its parts need: some are lost, or never were in the copy that was put back.
+    /// They are no longer said to be there, so whoever sends them sends them again. Unknown blobs are ignored.
+    ///
+    /// # Errors
+    /// [`RowsError`].
+    pub fn handle_blob_kept(&mut self, id: BlobId, bytes: u64, rows: &dyn Rows) -> Result<(), RowsError> {
+        let blob = match self.db.blobs.get(&id, rows) {
+            Ok(Some(blob)) => blob.clone(),
+            Ok(None) => return Ok(()),
+            Err(fault) => return self.fault(fault),
+        };
+        let (Some(shape), Some(there)) = (BlobShape::of_sealed(blob.bytes), parts(&blob)) else {
+            return Ok(());
+        };
+        let mut kept = PartSet::default();
+        for part in (0..shape.parts()).filter(|part| there.contains(*part)) {
+            let end = shape.part(part).map(|(begin, length)| begin.saturating_add(length as u64));
+            if end.is_some_and(|end| end <= bytes) {
+                kept.insert(part);
+            }
+        }
+        if kept.len() < there.len() {
+            let there = Bytes::new(kept.to_bytes()).unwrap_or_default();
+            self.db.blobs.put(id, Blob { there, ..blob }, &mut self.db.changes);
+        }
+        Ok(())
+    }
+
     /// Whether a part may be read, by whoever shows the token.
     pub(crate) fn blob_get(&mut self, what: &BlobGet, cx: &mut Cx<'_>) -> Result<Answer, Fault> {
         let found = self.db.blobs.get(&what.blob, cx.rows)?;

@@ -206,3 +206,31 @@ fn a_step_that_did_not_happen_counts_nothing() {
     assert!(there(world.ask(alice.conn, make)).is_some());
     assert_eq!(PartSet::from_bytes(&[], 1), Some(PartSet::default()));
 }
+
+/// A copy of the log knows of parts whose file it does not have.
+#[test]
+fn parts_whose_bytes_are_gone_are_asked_for_again() {
+    let mut world = World::new();
+    let alice = world.person(1, "alice");
+    let make = create(&world, 1, 3 * MIB);
+    assert!(there(world.ask(alice.conn, make.clone())).is_some());
+    for part in 0..3 {
+        assert_eq!(written(&mut world, alice.conn, 1, part), Answer::Done);
+    }
+    let part_bytes = u64::try_from(PART_BYTES).unwrap();
+    world.kept(id(1), 3 * part_bytes);
+    assert_eq!(there(world.ask(alice.conn, make.clone())), Some(vec![0b111]), "all of it is there");
+    world.kept(id(1), 2 * part_bytes - 1);
+    assert_eq!(there(world.ask(alice.conn, make.clone())), Some(vec![0b001]));
+    assert_eq!(refusal(&world.ask(alice.conn, get(1, 1, 1))), Some(RefusalCode::No), "the reader is told");
+    assert_eq!(world.ask(alice.conn, get(1, 1, 0)), Answer::Done);
+    world.kept(id(1), 0);
+    world.kept(id(7), 0);
+    world.restart();
+    let alice = world.connect(key(1));
+    assert_eq!(there(world.ask(alice, make.clone())), Some(vec![]));
+    let (_, bytes) = BlobShape::of_content(3 * MIB).unwrap().part(2).unwrap();
+    assert_eq!(world.ask(alice, put(1, 2, bytes)), Answer::Done, "it may come again");
+    assert_eq!(written(&mut world, alice, 1, 2), Answer::Done);
+    assert_eq!(there(world.ask(alice, make)), Some(vec![0b100]));
+}

@@ -58,6 +58,37 @@ fn what_is_not_acknowledged_comes_again() {
     assert_eq!(seqs(&mut world, &alice), []);
 }
 
+/// A node that lost its connection before it could acknowledge does so on the next one, while rows come again.
+#[test]
+fn what_was_acknowledged_is_not_sent_after_the_answer() {
+    let limits = Limits { total_window_bytes: 400_000, narrow_window_bytes: 12_800, ..Limits::default() };
+    let mut world = World::with(Config { limits, ..Config::default() });
+    let (mut alice, bob, way) = world.pair();
+    let carol = world.person(3, "carol");
+    let to_carol = world.way(&carol, bob.conn);
+    let epoch = world.online(&alice);
+    send(&mut world, &bob, &way, 1..=60);
+    assert_eq!(seqs(&mut world, &alice), (1..=60).collect::<Vec<_>>());
+    world.disconnect(alice.conn);
+    // Somebody else has so much under way that her window is narrow now.
+    world.online(&carol);
+    send(&mut world, &bob, &to_carol, 101..=220);
+    world.reconnect(&mut alice);
+    world.online(&alice);
+    let again = seqs(&mut world, &alice);
+    assert!(again.len() < 10 && again[0] == 1, "what was on its way before the answer came again: {again:?}");
+    world.ack(alice.conn, epoch, 50, &[]);
+    let after = seqs(&mut world, &alice);
+    assert!(after[0] == 51, "storage has not removed them yet, and yet they are not sent: {after:?}");
+    // With a gap, only what lies before it is out of the question.
+    world.ack(alice.conn, epoch, 58, &[55, 56]);
+    let after = seqs(&mut world, &alice);
+    assert!(after.contains(&55) && after.iter().all(|seq| *seq >= 55), "{after:?}");
+    world.reconnect(&mut alice);
+    world.online(&alice);
+    assert_eq!(seqs(&mut world, &alice)[..2], [55, 56]);
+}
+
 #[test]
 fn a_second_hello_starts_again_from_the_first_unacknowledged() {
     let mut world = World::new();

@@ -227,6 +227,12 @@ impl World {
         self.answer(id).expect("answered in its step")
     }
 
+    /// The file of a blob holds so many bytes.
+    pub(crate) fn kept(&mut self, blob: BlobId, bytes: u64) {
+        self.core.handle_blob_kept(blob, bytes, &self.rows).unwrap();
+        self.step();
+    }
+
     /// Rows of a table.
     pub(crate) fn count(&self, table: Table) -> usize {
         self.rows.keys(table, &[], None, usize::MAX).unwrap().len()

@@ -358,6 +358,11 @@ impl Disk for MemDisk {
         Ok(())
     }
 
+    fn has_room(&self, bytes: u64) -> io::Result<bool> {
+        let state = self.state();
+        Ok(state.capacity.is_none_or(|capacity| state.used() + bytes <= capacity))
+    }
+
     fn write_file(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;

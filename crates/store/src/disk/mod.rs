@@ -14,6 +14,11 @@ use std::sync::Arc;
 pub use mem::{Crash, Fault, MemDisk};
 pub use real::RealDisk;
 
+/// Whether it failed for want of room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// A folder of files, used by one store at a time.
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Names of the files in the folder, in no order; sub-folders are left out.
@@ -27,6 +32,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Removes what it wrote when it fails; [`io::ErrorKind::StorageFull`] when there is no room.
     /// An existing file of that name is replaced.
     fn allocate(&self, name: &str, bytes: u64) -> io::Result<()>;
+
+    /// Whether [`Self::allocate`] would find room for so many bytes now.
+    fn has_room(&self, bytes: u64) -> io::Result<bool>;
 
     /// Creates or replaces a small file with this content, synced.
     fn write_file(&self, name: &str, content: &[u8]) -> io::Result<()>;

@@ -15,7 +15,7 @@ const FILL_BYTES: u64 = 1024 * 1024;
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Kept free beside what an allocation needs, for the index and for whoever else shares the disk.
-const MARGIN_BYTES: u64 = 4 * 1024 * 1024;
+const MARGIN_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A folder on a real file system: mode 0700, files 0600.
 #[derive(Clone, Debug)]
@@ -42,11 +42,6 @@ impl RealDisk {
             .truncate(true)
             .mode(0o600)
             .open(self.path(name))
-    }
-
-    fn has_room(&self, bytes: u64) -> io::Result<bool> {
-        let stat = rustix::fs::statvfs(&self.dir)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize) >= bytes + MARGIN_BYTES)
     }
 
     fn fill(&self, name: &str, bytes: u64) -> io::Result<()> {
@@ -89,6 +84,11 @@ impl Disk for RealDisk {
             // The error that matters is the one being returned.
             let _removed = fs::remove_file(self.path(name));
         })
+    }
+
+    fn has_room(&self, bytes: u64) -> io::Result<bool> {
+        let stat = rustix::fs::statvfs(&self.dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize) >= bytes + MARGIN_BYTES)
     }
 
     fn write_file(&self, name: &str, content: &[u8]) -> io::Result<()> {

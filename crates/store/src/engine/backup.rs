@@ -21,6 +21,8 @@ pub(super) struct Snapshot {
     format: Format,
     position: LogPosition,
     segments: Vec<Part>,
+    /// Keeps files from being written over.
+    _reading: Arc<()>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl LogStore {
         }
         let format = Format { log: self.log, segment_bytes: self.segments.segment_bytes() };
         let position = LogPosition { log: self.log.0, commit: self.writer.last_number() };
-        Ok(Snapshot { format, position, segments })
+        Ok(Snapshot { format, position, segments, _reading: self.segments.reading() })
     }
 }
 

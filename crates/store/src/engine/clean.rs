@@ -8,6 +8,7 @@
 use super::LogStore;
 use super::commit::fatal;
 use crate::index::rows::Tally;
+use crate::index::shard::Folded;
 use crate::log::batch::Parsed;
 use crate::log::layout::{Pos, SegmentNo, offset_usize, segment_name, set_aside_name};
 use crate::log::record::{Grave, Placed, Record};
@@ -87,7 +88,12 @@ impl LogStore {
     }
 
     pub(super) fn compact_step(&mut self, budget_bytes: u64) -> Result<Compacted, CommitError> {
-        if self.catalog.pending() >= IDLE_FOLD_ROWS {
+        self.segments.look_again().map_err(|source| CommitError::Fatal {
+            action: "create",
+            file: "the next segment".to_owned(),
+            source,
+        })?;
+        if !self.fold_postponed()? && self.catalog.pending() >= IDLE_FOLD_ROWS {
             self.fold_beside()?;
         }
         let (mut done, mut rotated) = (Compacted::default(), false);
@@ -286,9 +292,11 @@ impl LogStore {
                 self.changed = true;
                 self.flush()?;
             }
-            self.fold()?;
-            self.catalog.flush()?;
-            self.flushed_to = self.writer.end().segment;
+            // Without room for it, an index left behind by the death of the process lacks segments that it needs: the next
+            // opening sees that and rebuilds it.
+            if self.fold()? == Folded::Done && self.catalog.flush()? == Folded::Done {
+                self.flushed_to = self.writer.end().segment;
+            }
         }
         let record = Record::Unlink { segments: segments.to_vec() };
         if !self.make_room(16 + segments.len() * 4, Need::Unlink)? {

@@ -5,6 +5,7 @@ use std::io;
 use super::LogStore;
 use crate::index::catalog::At;
 use crate::index::queue::Span;
+use crate::index::shard::Folded;
 use crate::log::layout::{Pos, segment_name};
 use crate::log::record::{Grave, Record};
 use crate::log::segments::Room;
@@ -18,6 +19,10 @@ const FOLD_ROWS: usize = 16_384;
 
 /// Rows that may gather while a fold is under way before commits wait for it.
 const MAX_PENDING_ROWS: usize = 4 * FOLD_ROWS;
+
+/// Rows held in memory for want of room on the disk beyond which nothing is taken any more, not even what
+/// frees space: some 40 MiB. While any are held, nothing that grows is taken.
+pub(super) const MAX_HELD_ROWS: usize = 262_144;
 
 /// Segments written since the last fold after which a commit folds, however few rows wait.
 const FOLD_SEGMENTS: u32 = 16;
@@ -83,6 +88,15 @@ impl LogStore {
 
     /// Makes sure that so many bytes of records fit into the active segment. `false`: the disk is full.
     pub(super) fn make_room(&mut self, bytes: usize, need: Need) -> Result<bool, CommitError> {
+        let held = if self.catalog.is_postponed() { self.catalog.held() } else { 0 };
+        let refused = match need {
+            Need::Grow => held > 0,
+            Need::Free => held >= MAX_HELD_ROWS,
+            Need::Unlink => false,
+        };
+        if refused {
+            return Ok(false);
+        }
         // What is left of the last segment that could be had is kept for what frees space.
         if need == Need::Grow
             && self.segments.is_full()
@@ -189,7 +203,7 @@ impl LogStore {
     }
 
     /// Moves what gathered in memory into the index's maps.
-    pub(super) fn fold(&mut self) -> Result<(), CommitError> {
+    pub(super) fn fold(&mut self) -> Result<Folded, CommitError> {
         Ok(self.catalog.fold(self.watermark())?)
     }
 
@@ -199,6 +213,9 @@ impl LogStore {
     }
 
     fn fold_when_due(&mut self) -> Result<(), CommitError> {
+        if self.fold_postponed()? {
+            return Ok(());
+        }
         let folded =
             self.catalog.watermarks().map_or(0, |[short, long]| short.end.segment.min(long.end.segment));
         let behind = self.writer.segment().saturating_sub(folded);
@@ -209,6 +226,15 @@ impl LogStore {
             self.fold_beside()?;
         }
         Ok(())
+    }
+
+    /// Whether a fold waits for room; begins it again when there may be some.
+    pub(super) fn fold_postponed(&mut self) -> Result<bool, CommitError> {
+        let working = self.catalog.is_folding()?;
+        if self.catalog.is_postponed() && !working && self.home.has_room() {
+            self.fold_beside()?;
+        }
+        Ok(self.catalog.is_postponed())
     }
 
     /// Has files made ahead of need: the reserve always, the next one when this one is half full.

@@ -14,6 +14,7 @@ use std::fmt;
 
 use crate::index::catalog::Catalog;
 use crate::index::rows::Watermark;
+use crate::index::shard::Folded;
 use crate::index::{IndexHome, Rebuilt};
 use crate::log::batch::LogId;
 use crate::log::layout::SegmentNo;
@@ -140,7 +141,7 @@ impl Store for LogStore {
             disk_bytes: files as u64 * self.segments.segment_bytes(),
             live_bytes: self.catalog.live_bytes(),
             pending_rows: self.catalog.pending() as u64,
-            full: self.segments.is_full(),
+            full: self.segments.is_full() || self.catalog.is_postponed(),
             commit: self.writer.last_number(),
         }
     }
@@ -161,9 +162,9 @@ impl Store for LogStore {
         }
         let (end, watermark) = (self.log_end(), self.watermark());
         let Self { mut catalog, mut home, .. } = *self;
-        catalog.fold(watermark)?;
-        catalog.flush()?;
-        home.close(end.log, catalog.into_bases(), end.commit)?;
+        if catalog.fold(watermark)? == Folded::Done && catalog.flush()? == Folded::Done {
+            home.close(end.log, catalog.into_bases(), end.commit)?;
+        }
         Ok(end)
     }
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::replay::{Newest, Reader, ReplayError, Replayed, io_error};
 use super::{LogStore, Opening};
-use crate::disk::{Disk, DiskFile, RealDisk};
+use crate::disk::{Disk, DiskFile, RealDisk, is_full};
 use crate::index::catalog::Catalog;
 use crate::index::sled::SledIndex;
-use crate::index::{Found, IndexHome, Rebuilt};
+use crate::index::{Found, IndexHome, ROOM_BYTES, Rebuilt};
 use crate::log::batch::LogId;
 use crate::log::format::{Format, check_segment_bytes};
 use crate::log::layout::{
@@ -178,11 +178,7 @@ fn read_small(disk: &dyn Disk, name: &str) -> Result<Vec<u8>, OpenError> {
 }
 
 fn allocation(error: io::Error, needed: u64) -> OpenError {
-    if error.kind() == io::ErrorKind::StorageFull {
-        OpenError::Full { needed }
-    } else {
-        io_error("create", "the next segment")(error)
-    }
+    if is_full(&error) { OpenError::Full { needed } } else { io_error("create", "the next segment")(error) }
 }
 
 /// The segments by what they are for.
@@ -295,6 +291,10 @@ impl Opener {
     /// Opens the index and brings it up to date, or rebuilds it.
     fn catalog(&mut self, survey: &Survey) -> Result<(Catalog, Replayed), OpenError> {
         let log = self.reader.log.0;
+        if !self.home.has_room() {
+            // Tried and failed, it would have to be rebuilt.
+            return Err(OpenError::Full { needed: ROOM_BYTES });
+        }
         let why = if self.options.repair {
             Rebuilt::Repair
         } else if self.options.rebuild {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::commit::MAX_HELD_ROWS;
 use crate::disk::Disk;
 use crate::index::catalog::{At, Catalog};
 use crate::index::rows::Watermark;
@@ -221,6 +222,9 @@ impl Reader {
                 if catalog.pending() >= REBUILD_FOLD_ROWS {
                     let (batch, crc) = at_last;
                     catalog.finish_fold()?;
+                    if catalog.is_postponed() && catalog.held() >= MAX_HELD_ROWS {
+                        return Err(ReplayError::Index(IndexError::Full));
+                    }
                     catalog.fold_beside(Watermark { log: self.log.0, batch, end, crc })?;
                 }
                 Ok(())

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::queue::Resident;
 use super::rows::{Place, QUEUED_FROM, QUEUED_TO, ROWS_FROM, ROWS_TO, Tally, Value, Watermark, row_key};
-use super::shard::{Fold, Shard};
+use super::shard::{Fold, Folded, Shard};
 use super::{Bases, IndexRow};
 use crate::log::layout::{Pos, SegmentNo};
 use crate::log::record::{Grave, Placed, Record, put_size};
@@ -24,6 +24,8 @@ pub(crate) struct Catalog {
     /// Queues used since the last fold.
     pub(super) residents: RefCell<BTreeMap<QueueId, Resident>>,
     folder: Folder,
+    /// Whether a fold found no room and waits in memory.
+    postponed: bool,
 }
 
 /// A record's place in the log, for [`Catalog::apply`].
@@ -41,6 +43,7 @@ impl Catalog {
             long: Shard::open(bases.long)?,
             residents: RefCell::default(),
             folder,
+            postponed: false,
         })
     }
 
@@ -60,20 +63,36 @@ impl Catalog {
         self.short.pending() + self.long.pending()
     }
 
+    /// Rows in memory, those being folded among them.
+    pub(crate) fn held(&self) -> usize {
+        self.short.held() + self.long.held()
+    }
+
+    /// Whether a fold found no room on the disk. What is in memory is right and stays; folding tries it again.
+    pub(crate) fn is_postponed(&self) -> bool {
+        self.postponed
+    }
+
     /// Moves what gathered in memory into the maps, and returns when that is done.
-    pub(crate) fn fold(&mut self, watermark: Watermark) -> Result<(), IndexError> {
+    pub(crate) fn fold(&mut self, watermark: Watermark) -> Result<Folded, IndexError> {
         self.finish_fold()?;
-        for fold in self.begin_fold(watermark) {
-            fold.run()?;
+        if self.postponed {
+            let folds = self.begin_fold(watermark);
+            let ended = Fold::run_all(&folds)?;
+            self.ended(ended);
         }
-        self.folded();
-        Ok(())
+        if !self.postponed {
+            let folds = self.begin_fold(watermark);
+            let ended = Fold::run_all(&folds)?;
+            self.ended(ended);
+        }
+        Ok(if self.postponed { Folded::NoRoom } else { Folded::Done })
     }
 
     /// Has it done by the second thread, if there is one and it has nothing to do.
     pub(crate) fn fold_beside(&mut self, watermark: Watermark) -> Result<(), IndexError> {
         if !self.folder.exists() {
-            return self.fold(watermark);
+            return self.fold(watermark).map(|_| ());
         }
         if self.is_folding()? {
             return Ok(());
@@ -82,6 +101,7 @@ impl Catalog {
         self.folder.ask(folds)
     }
 
+    /// A postponed fold is the same one again.
     fn begin_fold(&mut self, watermark: Watermark) -> [Fold; 2] {
         // What is known of queues says which rows lie below the overlay, which is another one now.
         self.residents.get_mut().clear();
@@ -90,29 +110,35 @@ impl Catalog {
 
     /// Whether the second thread is at work; takes note when it is done.
     pub(crate) fn is_folding(&mut self) -> Result<bool, IndexError> {
-        if self.folder.poll()? {
-            self.folded();
+        if let Some(ended) = self.folder.poll()? {
+            self.ended(ended);
         }
         Ok(self.folder.is_busy())
     }
 
     /// Waits for the second thread.
     pub(crate) fn finish_fold(&mut self) -> Result<(), IndexError> {
-        if self.folder.wait()? {
-            self.folded();
+        if let Some(ended) = self.folder.wait()? {
+            self.ended(ended);
         }
         Ok(())
     }
 
-    fn folded(&mut self) {
-        self.short.folded();
-        self.long.folded();
+    fn ended(&mut self, ended: Folded) {
+        self.postponed = ended == Folded::NoRoom;
+        if !self.postponed {
+            self.short.folded();
+            self.long.folded();
+        }
     }
 
-    /// Hands the maps to the operating system, so that they survive the process.
-    pub(crate) fn flush(&mut self) -> Result<(), IndexError> {
-        self.short.flush()?;
-        self.long.flush()
+    /// Hands the maps to the operating system, so that they survive the process. With [`Folded::NoRoom`], they may not.
+    pub(crate) fn flush(&mut self) -> Result<Folded, IndexError> {
+        match self.short.flush().and_then(|()| self.long.flush()) {
+            Ok(()) => Ok(Folded::Done),
+            Err(IndexError::Full) => Ok(Folded::NoRoom),
+            Err(error) => Err(error),
+        }
     }
 
     fn shard(&self, life: Life) -> &Shard {

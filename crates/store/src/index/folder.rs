@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
-use super::shard::Fold;
+use super::shard::{Fold, Folded};
 use crate::IndexError;
 
 type Folds = [Fold; 2];
@@ -17,7 +17,7 @@ pub(super) struct Folder {
 #[derive(Debug)]
 struct Worker {
     jobs: Option<Sender<Folds>>,
-    results: Receiver<Result<(), IndexError>>,
+    results: Receiver<Result<Folded, IndexError>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,7 +32,7 @@ impl Folder {
         let (outbox, results) = channel();
         let work = move || {
             for folds in inbox {
-                if outbox.send(folds.iter().try_for_each(Fold::run)).is_err() {
+                if outbox.send(Fold::run_all(&folds)).is_err() {
                     return;
                 }
             }
@@ -60,32 +60,32 @@ impl Folder {
         }
     }
 
-    /// Whether the fold handed over has been done since the last call.
-    pub(super) fn poll(&mut self) -> Result<bool, IndexError> {
+    /// What became of the fold handed over, if it has ended since the last call.
+    pub(super) fn poll(&mut self) -> Result<Option<Folded>, IndexError> {
         match &self.worker {
             Some(worker) if self.busy => match worker.results.try_recv() {
                 Ok(result) => self.done(result),
-                Err(std::sync::mpsc::TryRecvError::Empty) => Ok(false),
+                Err(std::sync::mpsc::TryRecvError::Empty) => Ok(None),
                 Err(std::sync::mpsc::TryRecvError::Disconnected) => Err(gone()),
             },
-            Some(_) | None => Ok(false),
+            Some(_) | None => Ok(None),
         }
     }
 
     /// As [`Self::poll`], waiting for a fold that is under way.
-    pub(super) fn wait(&mut self) -> Result<bool, IndexError> {
+    pub(super) fn wait(&mut self) -> Result<Option<Folded>, IndexError> {
         match &self.worker {
             Some(worker) if self.busy => {
                 let result = worker.results.recv().map_err(|_| gone())?;
                 self.done(result)
             }
-            Some(_) | None => Ok(false),
+            Some(_) | None => Ok(None),
         }
     }
 
-    fn done(&mut self, result: Result<(), IndexError>) -> Result<bool, IndexError> {
+    fn done(&mut self, result: Result<Folded, IndexError>) -> Result<Option<Folded>, IndexError> {
         self.busy = false;
-        result.map(|()| true)
+        result.map(Some)
     }
 }
 

@@ -23,6 +23,7 @@ struct State {
     log: Option<u64>,
     clean_end: Option<u64>,
     fails: bool,
+    full: bool,
     /// For each map, what it was before every change since the last flush; kept only when asked for.
     unflushed: Option<[Vec<Map>; 2]>,
 }
@@ -43,7 +44,12 @@ impl MemIndex {
     pub fn lose(&self) {
         let mut state = self.state();
         let unflushed = state.unflushed.as_ref().map(|_| Default::default());
-        *state = State { unflushed, ..State::default() };
+        *state = State { unflushed, full: state.full, ..State::default() };
+    }
+
+    /// Whether there is no room for changes from now on: then nothing of them is made.
+    pub fn set_full(&self, full: bool) {
+        self.state().full = full;
     }
 
     /// Keeps every state since the last flush, for [`Self::roll_back`]. Costs a copy for each change.
@@ -81,6 +87,7 @@ impl MemIndex {
             log: state.log,
             clean_end: state.clean_end,
             fails: state.fails,
+            full: state.full,
             unflushed: state.unflushed.clone(),
         };
         Self { state: Arc::new(Mutex::new(copy)) }
@@ -99,6 +106,10 @@ impl MemIndex {
 impl IndexHome for MemIndex {
     fn in_background(&self) -> bool {
         false
+    }
+
+    fn has_room(&self) -> bool {
+        !self.state().full
     }
 
     fn open(&mut self, log: u64) -> Found {
@@ -173,6 +184,9 @@ impl IndexBase for MemBase {
     }
 
     fn apply(&self, changes: &mut dyn Iterator<Item = IndexChange<'_>>) -> Result<(), IndexError> {
+        if self.index.state().full {
+            return Err(IndexError::Full);
+        }
         if let State { maps, unflushed: Some(unflushed), .. } = &mut *self.index.state()
             && let (Some(map), Some(states)) = (maps.get(self.map), unflushed.get_mut(self.map))
         {
@@ -189,6 +203,9 @@ impl IndexBase for MemBase {
     }
 
     fn flush(&self) -> Result<(), IndexError> {
+        if self.index.state().full {
+            return Err(IndexError::Full);
+        }
         if let Some(states) = self.index.state().unflushed.as_mut().and_then(|all| all.get_mut(self.map)) {
             states.clear();
         }

@@ -24,6 +24,10 @@ use std::sync::Arc;
 
 use crate::IndexError;
 
+/// Room on the disk without which an index is not written to: what a piece of a fold makes sled write, page by
+/// page in the worst case, twice over.
+pub(crate) const ROOM_BYTES: u64 = 1024 * 1024;
+
 /// A row of an index: key and value.
 pub type IndexRow = (Vec<u8>, Vec<u8>);
 
@@ -45,9 +49,13 @@ pub trait IndexBase: Send + Sync {
     ) -> Result<Vec<IndexRow>, IndexError>;
 
     /// Makes all changes, or none of them if the process dies. `None` deletes.
+    ///
+    /// [`IndexError::Full`]: it may have made some of them. The same changes must be made before any others.
     fn apply(&self, changes: &mut dyn Iterator<Item = IndexChange<'_>>) -> Result<(), IndexError>;
 
     /// Hands everything to the operating system, so that it survives the process.
+    ///
+    /// [`IndexError::Full`]: it may not survive.
     fn flush(&self) -> Result<(), IndexError>;
 }
 
@@ -121,6 +129,9 @@ pub trait IndexHome: Send {
     /// Whether changes may be made by a second thread, in order. A simulated index says no, to stay
     /// deterministic.
     fn in_background(&self) -> bool;
+
+    /// Whether the disk has room for changing the index now. Costs next to nothing.
+    fn has_room(&self) -> bool;
 
     /// Opens what is there for the log of this id. Until [`Self::close`], it counts as not closed.
     fn open(&mut self, log: u64) -> Found;

@@ -29,8 +29,10 @@ pub(super) fn write(path: &Path, changes: &[Change]) -> io::Result<()> {
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
     let unfinished = path.with_extension("redo.new");
-    fs::write(&unfinished, bytes)?;
-    fs::rename(&unfinished, path)
+    fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path)).inspect_err(|_| {
+        // The error that matters is the one being returned.
+        let _removed = fs::remove_file(&unfinished);
+    })
 }
 
 /// Reads what [`write()`] wrote; `None` when there is nothing whole.

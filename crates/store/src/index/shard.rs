@@ -48,8 +48,25 @@ pub(crate) struct Fold {
     frozen: Arc<Frozen>,
 }
 
+/// What became of a fold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Folded {
+    Done,
+    /// It stays in memory, to be run again before any other.
+    NoRoom,
+}
+
 impl Fold {
-    pub(crate) fn run(&self) -> Result<(), IndexError> {
+    /// Runs folds one after the other; running one again changes nothing.
+    pub(crate) fn run_all(folds: &[Self]) -> Result<Folded, IndexError> {
+        match folds.iter().try_for_each(Self::run) {
+            Ok(()) => Ok(Folded::Done),
+            Err(IndexError::Full) => Ok(Folded::NoRoom),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn run(&self) -> Result<(), IndexError> {
         let Frozen { rows, tallies, watermark } = &*self.frozen;
         let mark = watermark.encode();
         let rows = rows.iter().map(|(key, entry)| (key.as_slice(), entry.value.as_deref()));
@@ -95,6 +112,11 @@ impl Shard {
 
     pub(crate) fn pending(&self) -> usize {
         self.overlay.len()
+    }
+
+    /// Rows in memory, those being folded among them.
+    pub(crate) fn held(&self) -> usize {
+        self.overlay.len() + self.frozen.as_ref().map_or(0, |frozen| frozen.rows.len())
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
@@ -194,8 +216,11 @@ impl Shard {
     }
 
     /// Begins to move the overlay into the base, which is then complete up to `watermark`. The fold
-    /// must be run, and [`Self::folded`] called, before the next one begins.
+    /// must be run, and [`Self::folded`] called, before the next one begins: until then, this is the same one.
     pub(crate) fn begin_fold(&mut self, watermark: Watermark) -> Fold {
+        if let Some(frozen) = &self.frozen {
+            return Fold { base: self.base.clone(), frozen: frozen.clone() };
+        }
         let rows = std::mem::take(&mut self.overlay);
         let changed = std::mem::take(&mut self.changed_tallies).into_iter();
         let tallies =

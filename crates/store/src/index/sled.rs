@@ -8,16 +8,19 @@
 //! sled applies a batch atomically, but holds on to every page it replaces until the batch ends: 16 000
 //! rows at once cost half a gigabyte. Long lists of changes are therefore applied in pieces, with the
 //! whole list in a [`redo`] file beside the database until they are all there.
+//!
+//! A write that fails leaves sled unusable, so room is allocated behind the end of its file before anything is
+//! written: on a full disk the answer is [`IndexError::Full`], and nothing was tried.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::redo;
-use super::{Bases, Found, IndexBase, IndexChange, IndexHome, IndexRow, Rebuilt};
+use super::{Bases, Found, IndexBase, IndexChange, IndexHome, IndexRow, ROOM_BYTES, Rebuilt};
 use crate::IndexError;
 
 /// Holds both databases, each in a folder of its own.
@@ -71,7 +74,12 @@ impl SledIndex {
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None);
         let db = guarded("open the index", || config.open())?;
-        let base = SledBase { db: Some(db), path };
+        let ahead = Ahead::of(&path).map_err(|source| IndexError::Io {
+            action: "open",
+            path: path.clone(),
+            source,
+        })?;
+        let base = SledBase { db: Some(db), path, ahead: Mutex::new(ahead) };
         if let Some(changes) = redo::read(&base.redo_path()) {
             base.apply_in_pieces(&changes)?;
         }
@@ -166,6 +174,10 @@ impl IndexHome for SledIndex {
         true
     }
 
+    fn has_room(&self) -> bool {
+        has_room(&self.dir)
+    }
+
     fn open(&mut self, log: u64) -> Found {
         let clean_end = match self.judge(log) {
             Ok(Ok(clean_end)) => clean_end,
@@ -247,10 +259,66 @@ fn guarded<T>(action: &'static str, job: impl FnOnce() -> sled::Result<T>) -> Re
     }
 }
 
+/// Whether there is room for a piece of a fold. Where that cannot be known, trying will tell.
+fn has_room(dir: &Path) -> bool {
+    rustix::fs::statvfs(dir).map_or(true, |stat| stat.f_bavail.saturating_mul(stat.f_frsize) >= ROOM_BYTES)
+}
+
+/// Blocks behind the end of sled's file that are its own already: what it writes next cannot fail for want of room, though
+/// somebody else takes all that is left. Reading may make it write, too.
+#[derive(Debug)]
+struct Ahead {
+    file: File,
+    len: u64,
+    up_to: u64,
+}
+
+impl Ahead {
+    fn of(database: &Path) -> io::Result<Self> {
+        let path = database.join("db");
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        Ok(Self { file, len: 0, up_to: 0 })
+    }
+
+    /// Whether there is room for the next piece.
+    fn reserve(&mut self) -> io::Result<bool> {
+        let len = self.file.metadata()?.len();
+        // A file that became shorter has lost what was behind its end.
+        let held = len >= self.len && len + ROOM_BYTES <= self.up_to;
+        self.len = len;
+        if held {
+            return Ok(true);
+        }
+        for bytes in [2 * ROOM_BYTES, ROOM_BYTES] {
+            match allocate(&self.file, len, bytes) {
+                Ok(()) => {
+                    self.up_to = len + bytes;
+                    return Ok(true);
+                }
+                Err(error) if crate::disk::is_full(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Allocates blocks of a file without making it longer.
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, from, bytes)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allocate(_file: &File, _from: u64, _bytes: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 struct SledBase {
     /// Taken only when dropping.
     db: Option<sled::Db>,
     path: PathBuf,
+    ahead: Mutex<Ahead>,
 }
 
 impl SledBase {
@@ -274,6 +342,29 @@ impl SledBase {
         self.path.with_extension("redo")
     }
 
+    /// Makes sure of room for a piece.
+    fn reserve(&self) -> Result<(), IndexError> {
+        let reserved = self.ahead.lock().unwrap_or_else(PoisonError::into_inner).reserve();
+        // Not every file system can allocate ahead.
+        if reserved.unwrap_or_else(|_| has_room(&self.path)) { Ok(()) } else { Err(IndexError::Full) }
+    }
+
+    fn write(&self, batch: sled::Batch) -> Result<(), IndexError> {
+        self.reserve()?;
+        self.with("write the index", |db| db.apply_batch(batch))
+    }
+
+    /// Writes the redo file, so that it is there completely or as it was.
+    fn write_redo(&self, changes: &[redo::Change]) -> Result<(), IndexError> {
+        let path = self.redo_path();
+        self.reserve()?;
+        match redo::write(&path, changes) {
+            Ok(()) => Ok(()),
+            Err(error) if crate::disk::is_full(&error) => Err(IndexError::Full),
+            Err(source) => Err(IndexError::Io { action: "write", path, source }),
+        }
+    }
+
     /// Applies what the redo file holds, and removes it when nothing of it can be lost any more.
     fn apply_in_pieces(&self, changes: &[redo::Change]) -> Result<(), IndexError> {
         for piece in changes.chunks(PIECE_ROWS) {
@@ -281,9 +372,10 @@ impl SledBase {
             for (key, value) in piece {
                 add(&mut batch, key, value.as_deref());
             }
-            self.with("write the index", |db| db.apply_batch(batch))?;
+            self.write(batch)?;
         }
-        self.flush()?;
+        // Less is in memory than what was reserved for the last piece.
+        self.with("flush the index", |db| db.flush().map(|_| ()))?;
         let path = self.redo_path();
         fs::remove_file(&path).map_err(|source| IndexError::Io { action: "remove", path, source })
     }
@@ -332,22 +424,18 @@ impl IndexBase for SledBase {
         let changes: Vec<redo::Change> =
             changes.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))).collect();
         if changes.len() > PIECE_ROWS {
-            let path = self.redo_path();
-            redo::write(&path, &changes).map_err(|source| IndexError::Io {
-                action: "write",
-                path,
-                source,
-            })?;
+            self.write_redo(&changes)?;
             return self.apply_in_pieces(&changes);
         }
         let mut batch = sled::Batch::default();
         for (key, value) in &changes {
             add(&mut batch, key, value.as_deref());
         }
-        self.with("write the index", |db| db.apply_batch(batch))
+        self.write(batch)
     }
 
     fn flush(&self) -> Result<(), IndexError> {
+        self.reserve()?;
         self.with("flush the index", |db| db.flush().map(|_| ()))
     }
 }

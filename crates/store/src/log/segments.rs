@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::layout::{SegmentNo, segment_name, unfinished_name};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, is_full};
 
 /// Files kept open for reading.
 const MAX_OPEN_FILES: usize = 256;
@@ -37,6 +37,8 @@ pub(crate) struct Segments {
     /// Allocations asked of the helper and not answered.
     awaited: usize,
     full: bool,
+    /// Whoever reads files beside the store holds a copy: while one does, no file is written over.
+    readers: Arc<()>,
 }
 
 impl Segments {
@@ -58,7 +60,13 @@ impl Segments {
             helper,
             awaited: 0,
             full: false,
+            readers: Arc::default(),
         }
+    }
+
+    /// To be held as long as files are read that the store may give up meanwhile.
+    pub(crate) fn reading(&self) -> Arc<()> {
+        self.readers.clone()
     }
 
     pub(crate) fn existing(&self) -> &BTreeSet<SegmentNo> {
@@ -143,7 +151,7 @@ impl Segments {
                     self.spares.push_back(segment);
                     self.full = false;
                 }
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Err(error) if is_full(&error) => {
                     self.full = true;
                     break;
                 }
@@ -151,6 +159,16 @@ impl Segments {
             }
         }
         Ok(if self.spares.len() >= spares { Room::Ready } else { Room::DiskFull })
+    }
+
+    /// After a full disk: looks whether there is room again.
+    pub(crate) fn look_again(&mut self) -> io::Result<()> {
+        self.collect(false)?;
+        if !self.full {
+            return Ok(());
+        }
+        self.full = !self.disk.has_room(self.segment_bytes)?;
+        Ok(())
     }
 
     /// Takes a spare into use.
@@ -164,6 +182,10 @@ impl Segments {
     pub(crate) fn discard(&mut self, segment: SegmentNo, keep_as: Option<String>) -> io::Result<()> {
         self.existing.remove(&segment);
         self.open.borrow_mut().remove(&segment);
+        let unread = Arc::strong_count(&self.readers) == 1;
+        if self.full && keep_as.is_none() && unread && self.spares.len() + self.awaited == 0 {
+            return self.recycle(segment);
+        }
         // There may be room again.
         self.full = false;
         let job = Job::Discard { segment, keep_as };
@@ -171,6 +193,20 @@ impl Segments {
             Some(helper) if helper.ask(job.clone()) => Ok(()),
             Some(_) | None => job.run(&*self.disk, self.segment_bytes),
         }
+    }
+
+    /// Makes a spare of a file that is not needed any more: on a full disk somebody else might take what it would free.
+    fn recycle(&mut self, segment: SegmentNo) -> io::Result<()> {
+        let job = Job::Recycle { segment, becomes: self.next };
+        self.next += 1;
+        match &self.helper {
+            Some(helper) if helper.ask(job.clone()) => self.awaited += 1,
+            Some(_) | None => {
+                job.run(&*self.disk, self.segment_bytes)?;
+                self.spares.push_back(self.next - 1);
+            }
+        }
+        Ok(())
     }
 
     fn collect(&mut self, wait: bool) -> io::Result<()> {
@@ -183,7 +219,7 @@ impl Segments {
             wait = false;
             match result {
                 Ok(()) => self.spares.push_back(segment),
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => self.full = true,
+                Err(error) if is_full(&error) => self.full = true,
                 Err(error) => return Err(error),
             }
         }
@@ -203,9 +239,35 @@ pub(crate) fn allocate(disk: &dyn Disk, segment: SegmentNo, bytes: u64) -> io::R
     disk.sync_dir()
 }
 
+/// Makes a spare of a file that held something, as [`allocate`] does.
+fn recycle(disk: &dyn Disk, segment: SegmentNo, becomes: SegmentNo, bytes: u64) -> io::Result<()> {
+    let unfinished = unfinished_name(becomes);
+    disk.rename(&segment_name(segment), &unfinished)?;
+    disk.sync_dir()?;
+    let file = disk.open(&unfinished)?;
+    let mut at = 0;
+    while at < bytes {
+        let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_at(ZEROS.get(..piece).unwrap_or(&ZEROS), at)?;
+        at += piece as u64;
+        if at.is_multiple_of(SYNC_BYTES) {
+            file.sync_data()?;
+        }
+    }
+    file.sync_data()?;
+    disk.rename(&unfinished, &segment_name(becomes))?;
+    disk.sync_dir()
+}
+
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Synced in pieces, so that a commit's own sync never queues behind a large one.
+const SYNC_BYTES: u64 = 1024 * 1024;
+
 #[derive(Clone, Debug)]
 enum Job {
     Allocate(SegmentNo),
+    Recycle { segment: SegmentNo, becomes: SegmentNo },
     Discard { segment: SegmentNo, keep_as: Option<String> },
 }
 
@@ -213,6 +275,7 @@ impl Job {
     fn run(&self, disk: &dyn Disk, segment_bytes: u64) -> io::Result<()> {
         match self {
             Self::Allocate(segment) => allocate(disk, *segment, segment_bytes),
+            Self::Recycle { segment, becomes } => recycle(disk, *segment, *becomes, segment_bytes),
             Self::Discard { segment, keep_as } => {
                 let name = segment_name(*segment);
                 match keep_as {
@@ -242,7 +305,7 @@ impl Helper {
             for job in inbox {
                 let result = job.run(&*disk, segment_bytes);
                 // A file that could not be removed is removed at the next opening: the log says so.
-                if let Job::Allocate(segment) = job
+                if let Job::Allocate(segment) | Job::Recycle { becomes: segment, .. } = job
                     && outbox.send((segment, result)).is_err()
                 {
                     return;

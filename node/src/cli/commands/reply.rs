@@ -1,5 +1,6 @@
 //! `penpal reply`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use penpal_local_api::mail::SendRequest;
@@ -17,13 +18,17 @@ pub(crate) struct Args {
     /// Wait so long until the answer is surfaced
     #[arg(long, value_name = "SPAN", value_parser = parse::span)]
     wait: Option<Duration>,
+    /// A file that goes with it; may be given up to 16 times
+    #[arg(long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
-    let text = parse::text(args.text.as_deref(), context.out.interactive)?;
+    let caller = caller::gather();
+    let (text, artifacts) = send::text_and_files(args.text.as_deref(), &args.files, &caller, context)?;
     send::send(
         SendRequest {
-            caller: caller::gather(),
+            caller,
             to: None,
             text,
             subject: None,
@@ -31,7 +36,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             reply_to: Some(args.id.clone()),
             from_session: None,
             anyway: false,
-            artifacts: Vec::new(),
+            artifacts,
             life_ms: None,
             wait_ms: args.wait.map(parse::millis),
             mechanism: Some("cli".to_owned()),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use penpal_local_api::artifact::SendingRequest;
+use penpal_local_api::caller::Caller;
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::mail::{Attached, CommitRequest, SendRequest, SendWaitRequest, Sent, Stage};
 use penpal_local_api::methods::{ArtifactSending, Commit, Send, SendWait};
@@ -53,18 +54,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
-    // A file alone is a message.
-    let text = match (&args.text, args.files.is_empty()) {
-        (None, false) => String::new(),
-        (text, _) => parse::text(text.as_deref(), context.out.interactive)?,
-    };
     let caller = caller::gather();
-    let node = context.node();
-    let put = |file: &PathBuf| {
-        let put = super::artifact::put_file(&node, file, &caller)?;
-        Ok(Attached { hash: put.hash, name: put.name })
-    };
-    let artifacts = args.files.iter().map(put).collect::<Result<Vec<_>, ApiError>>()?;
+    let (text, artifacts) = text_and_files(args.text.as_deref(), &args.files, &caller, context)?;
     send(
         SendRequest {
             caller,
@@ -82,6 +73,26 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         },
         context,
     )
+}
+
+/// The text, and the files as they are kept now. A file alone is a message.
+pub(super) fn text_and_files(
+    text: Option<&str>,
+    files: &[PathBuf],
+    caller: &Caller,
+    context: &Context,
+) -> Result<(String, Vec<Attached>), Failure> {
+    let text = match (text, files.is_empty()) {
+        (None, false) => String::new(),
+        (text, _) => parse::text(text, context.out.interactive)?,
+    };
+    let node = context.node();
+    let put = |file: &PathBuf| {
+        let put = super::artifact::put_file(&node, file, caller)?;
+        Ok(Attached { hash: put.hash, name: put.name })
+    };
+    let artifacts = files.iter().map(put).collect::<Result<Vec<_>, ApiError>>()?;
+    Ok((text, artifacts))
 }
 
 /// Sends, prints what became of it and turns that into the exit status.

@@ -292,7 +292,12 @@ impl Engine {
                 sent_ms: entry.sent_ms,
                 expires_ms: entry.expires_ms,
                 stage: stage(entry.report.stage),
-                reason: entry.report.reason.clone(),
+                // What waits for its files says what they wait for.
+                reason: entry
+                    .report
+                    .reason
+                    .clone()
+                    .or_else(|| self.files_progress(entry.msg_id).and_then(|(_, _, trouble)| trouble)),
                 next_try_ms: self.next_try_ms(entry.msg_id),
                 copies: self.copies(&entry.report, &trail.unwrap_or_default()),
             });
