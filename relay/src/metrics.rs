@@ -287,6 +287,7 @@ impl Metrics {
         text.gauge("blobs", "Files kept, sealed.", census.blobs);
         text.gauge("blob_bytes", "Bytes of files kept, as announced.", census.blob_bytes);
         text.gauge("deposit_marks", "Deposit ids remembered.", census.deposit_marks);
+        text.gauge("remembered", "Entries in memory, deposit ids among them.", census.remembered);
         text.gauge("store_disk_bytes", "Bytes of all log files.", store.disk_bytes);
         text.gauge("store_live_bytes", "Bytes of records that count.", store.live_bytes);
         text.gauge("store_segments", "Log files, spare ones included.", store.segments);

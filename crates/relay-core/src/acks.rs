@@ -57,6 +57,11 @@ impl Acks {
         }
     }
 
+    /// Slots and single rows that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len() + self.singles
+    }
+
     /// When they must be written.
     pub(crate) fn due(&self) -> Option<Duration> {
         self.since.map(|since| since.saturating_add(MAX_WAIT))

@@ -300,6 +300,8 @@ pub struct Census {
     pub receiving: u64,
     /// Deposit ids remembered.
     pub deposit_marks: u64,
+    /// Entries in memory, deposit ids among them.
+    pub remembered: u64,
     /// Blobs.
     pub blobs: u64,
     /// Bytes that their owners announced.

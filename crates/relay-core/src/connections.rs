@@ -59,6 +59,17 @@ impl Connections {
         self.all.len()
     }
 
+    /// Entries in memory: what is known of connections, and rows under way on them.
+    pub(crate) fn entries(&self) -> usize {
+        let flying = self.all.values().filter_map(|conn| conn.receiving.as_ref());
+        self.all.len()
+            + self.by_peer.len()
+            + self.by_prefix.len()
+            + self.by_slot.len()
+            + self.receivers.len()
+            + flying.map(|receiving| receiving.in_flight.len()).sum::<usize>()
+    }
+
     pub(crate) fn strangers(&self) -> usize {
         self.strangers
     }

@@ -374,6 +374,25 @@ impl RelayCore {
         self.commands.pop_front()
     }
 
+    /// How many entries the machine keeps in memory: connections, rows read lately, rates, deposit ids, what waits for a commit. What is
+    /// not used any more is forgotten within twenty minutes, deposit ids within 28 hours.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.db.len()
+            + self.db.marks.len()
+            + self.conns.entries()
+            + self.presence.len()
+            + self.acks.len()
+            + self.edge_limiter.len()
+            + self.depositor_limiter.len()
+            + self.prefix_limiter.len()
+            + self.effects.len()
+            + self.commands.len()
+            + self.backlog.len()
+            + self.unsaved_runs.len()
+            + self.saving_runs.len()
+    }
+
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {

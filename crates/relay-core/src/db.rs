@@ -103,6 +103,37 @@ impl Db {
         SpoolEpoch::from_bytes(epoch)
     }
 
+    /// Forgets what was not used since the time before the last; it is read again when it is wanted.
+    pub(crate) fn age(&mut self) {
+        self.accounts.age();
+        self.handles.age();
+        self.devices.age();
+        self.slots.age();
+        self.manifests.age();
+        self.bundles.age();
+        self.edges.age();
+        self.invites.age();
+        self.tokens.age();
+        self.blobs.age();
+        self.spools.age();
+    }
+
+    /// Entries in memory, deposit marks aside.
+    pub(crate) fn len(&self) -> usize {
+        self.accounts.len()
+            + self.handles.len()
+            + self.devices.len()
+            + self.slots.len()
+            + self.manifests.len()
+            + self.bundles.len()
+            + self.edges.len()
+            + self.invites.len()
+            + self.tokens.len()
+            + self.blobs.len()
+            + self.spools.len()
+            + self.index.len()
+    }
+
     /// Sets an index row.
     pub(crate) fn add_index(&mut self, table: Table, key: Vec<u8>) {
         self.changes.push(Change::Put { table, key: key.clone(), value: Bytes::new() });

@@ -31,11 +31,14 @@ pub(crate) struct Expiry {
     next: Duration,
     seen: Now,
     distrust_until: Duration,
+    /// When what is unused in memory is forgotten next.
+    age_at: Duration,
 }
 
 impl Expiry {
     pub(crate) fn new(now: Now) -> Self {
-        Self { next: now.mono.saturating_add(PAUSE), seen: now, distrust_until: Duration::ZERO }
+        let next = now.mono.saturating_add(PAUSE);
+        Self { next, seen: now, distrust_until: Duration::ZERO, age_at: next }
     }
 
     pub(crate) fn next(&self) -> Duration {
@@ -60,6 +63,13 @@ impl RelayCore {
             return Ok(());
         }
         self.expiry.next = now.mono.saturating_add(PAUSE);
+        if now.mono >= self.expiry.age_at {
+            self.expiry.age_at = now.mono.saturating_add(PAUSE);
+            self.db.age();
+            self.edge_limiter.age();
+            self.depositor_limiter.age();
+            self.prefix_limiter.age();
+        }
         if !self.expiry.believes(now) {
             return Ok(());
         }

@@ -67,6 +67,17 @@ impl<K: Eq + Hash> Limiter<K> {
         self.young.insert(key, bucket);
         there
     }
+
+    /// Forgets keys that were not used since the time before the last. Long enough ago that their buckets are full again, nothing
+    /// changes by it.
+    pub(crate) fn age(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+    }
+
+    /// Keys in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
 }
 
 #[cfg(test)]

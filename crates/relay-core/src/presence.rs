@@ -81,6 +81,11 @@ impl Presence {
         self.accounts.len() - self.downs.len()
     }
 
+    /// Entries in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.accounts.len() + self.tags.len() + self.downs.len()
+    }
+
     /// Receiving connections of the account behind a tag.
     pub(crate) fn conns_of(&self, tag: &LinkTag) -> impl Iterator<Item = ConnId> + '_ {
         let live = self.tags.get(tag).and_then(|account| self.accounts.get(account));

@@ -136,6 +136,18 @@ impl Spools {
         self.touched.insert(*slot, Touched::Taken);
     }
 
+    /// Forgets slots that were not used since the time before the last.
+    pub(crate) fn age(&mut self) {
+        if self.touched.is_empty() {
+            self.old = std::mem::take(&mut self.young);
+        }
+    }
+
+    /// Slots in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
     /// The step happened.
     pub(crate) fn commit(&mut self) {
         self.settle(Touched::Taken);

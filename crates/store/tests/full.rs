@@ -32,7 +32,7 @@ fn row(n: u64, bytes: usize) -> Batch {
 fn both(store: &mut dyn Store, model: &mut MemStore, batch: Batch) -> Outcome {
     let outcome = store.commit(vec![batch.clone()]).expect("commit").remove(0);
     if outcome != Outcome::Full {
-        assert_eq!(model.commit(vec![batch]).expect("model"), [outcome.clone()]);
+        assert_eq!(model.commit(vec![batch]).expect("model"), std::slice::from_ref(&outcome));
     }
     outcome
 }

@@ -86,6 +86,7 @@ impl RelayCore {
             invites: count(Table::Invite, rows)?,
             receiving: self.presence.receiving() as u64,
             deposit_marks: self.db.marks.len() as u64,
+            remembered: self.remembered() as u64,
             blobs: count(Table::Blob, rows)?,
             blob_bytes: self.db.blob_bytes(),
             ..Census::default()

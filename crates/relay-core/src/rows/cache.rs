@@ -84,6 +84,16 @@ impl<R: Record> Cached<R> {
         }
     }
 
+    /// Forgets rows that were not used since the time before the last.
+    pub(crate) fn age(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+    }
+
+    /// Entries in memory.
+    pub(crate) fn len(&self) -> usize {
+        self.young.len() + self.old.len() + self.dirty.len()
+    }
+
     /// The step did not happen.
     pub(crate) fn abort(&mut self) {
         self.dirty.clear();

@@ -18,6 +18,7 @@ mod full_disk;
 mod hello;
 mod invites;
 mod limits;
+mod memory;
 mod model;
 mod operator;
 mod panics;
