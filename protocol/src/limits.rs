@@ -56,6 +56,21 @@ pub const MAX_MANIFEST_HISTORY: usize = 32;
 /// Most device ids that a manifest remembers as revoked.
 pub const MAX_REVOKED: usize = 256;
 
+/// Most members of a room beside its owner: each message is sealed once for each device of each of them.
+pub const MAX_ROOM_MEMBERS: usize = 49;
+
+/// Most entries of a room's membership log. The whole log fits into one message; a room that changed more often is made anew.
+pub const MAX_ROOM_ENTRIES: usize = 256;
+
+/// Longest entry of a room's membership log, signed, in bytes.
+pub const MAX_ROOM_ENTRY_BYTES: usize = 288;
+
+/// Most codes in one message by which members of a room become contacts.
+pub const MAX_INTRODUCTIONS: usize = 64;
+
+/// Longest invite code, in bytes of text: host and port of 259 bytes make 560 characters and their hyphens.
+pub const MAX_INVITE_CODE_BYTES: usize = 768;
+
 /// Most sessions that one device announces.
 pub const MAX_ANNOUNCED_SESSIONS: usize = 64;
 
@@ -125,6 +140,7 @@ pub const DAY_MS: u64 = 24 * HOUR_MS;
 const _: () = assert!(MAX_CONTENT_BYTES > MAX_TEXT_BYTES + MAX_SUBJECT_BYTES);
 // A manifest of exactly the limit is padded by one further KiB.
 const _: () = assert!(MAX_PROFILE_BLOB_BYTES >= 32 + 16 + MAX_MANIFEST_BYTES);
+const _: () = assert!(MAX_ROOM_ENTRIES * (MAX_ROOM_ENTRY_BYTES + 3) + 128 < MAX_CONTENT_BYTES);
 const _: () = assert!(MAX_FRAME_BYTES > crate::envelope::MAX_ENVELOPE_BYTES);
 const _: () = assert!(MAX_INVITE_BLOB_BYTES < MAX_FRAME_BYTES);
 const _: () = assert!(MAX_PART_SET_BYTES * 8 >= crate::blob::MAX_PARTS as usize);

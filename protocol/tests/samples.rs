@@ -7,7 +7,7 @@ use penpal_protocol::limits::{MAX_MESSAGE_LIFE_MS, MAX_PRESENCE_TTL_MS};
 use penpal_protocol::sealed::*;
 use penpal_protocol::wire::*;
 
-use crate::generate::{Generator, Sample};
+use crate::generate::{Generator, Sample, Style};
 
 macro_rules! structures {
     ($($name:ident { $($field:ident),* $(,)? } $(then $fix:expr)?;)*) => {$(
@@ -40,6 +40,7 @@ choices! {
     Kind: Note Ask Receipts Presence NeedReseal Control Sync Reply;
     Stage: Delivered Held Surfaced Answered Refused Expired;
     SessionState: Busy Idle Ended Offline Unknown;
+    RoomWish: Join Decline Leave;
     Reach: Wakes MidTurn NextPrompt Manual WhenBack;
     Verdict: Known RolledBack Clone;
     InviteState: Open Redeemed;
@@ -131,7 +132,31 @@ structures! {
     };
     SessionEntry { sid, name, agent, state, since_ms, reach, folder, summary };
     NeedReseal { envelopes };
-    Control { profile_key, manifest, bundle, rekey, accept, goodbye, relay };
+    Control { profile_key, manifest, bundle, rekey, accept, goodbye, relay, room } then |value, g| {
+        // Its frozen vectors are older than the last field, which has vectors of its own.
+        if g.style == Style::Full || g.below(4) != 0 {
+            value.room = None;
+        }
+    };
+    RoomNews { room, invitation, wish, entries, have, introductions };
+    RoomInvitation { name, members };
+    RoomMember { account, name };
+    RoomHead { epoch, entry };
+    RoomIntroduction { from, to, code };
+    RoomChange { created, added, removed, left, closed } then |value, g| {
+        // What schema and code say of each field is tried apart; within an entry exactly one is there.
+        value.closed = value.closed.map(|_| true);
+        if g.style == Style::Random {
+            one_change(value, g);
+        }
+    };
+    RoomEntry { room, epoch, prev, issued_ms, owner, device, change } then |value, g| {
+        one_change(&mut value.change, g);
+        value.epoch = if value.change.created.is_some() { 0 } else { value.epoch.max(1) };
+        if value.epoch == 0 {
+            value.prev = ShortHash::from_bytes([0; 16]);
+        }
+    };
     Accept { body, sig, mac };
     SyncCopy { kind, content, copies };
     InviteRecord { invite, expires_ms, root, manifest, one_time, name, nonce };
@@ -145,4 +170,16 @@ impl Sample for Signed {
         let body: penpal_protocol::cbor::Blob<100> = Sample::sample(g);
         Self { body: body.into_vec(), sig: Sample::sample(g) }
     }
+}
+
+/// Leaves one thing that an entry says.
+fn one_change(change: &mut RoomChange, g: &mut Generator) {
+    let said = g.below(5);
+    *change = RoomChange {
+        created: (said == 0).then(|| Sample::sample(g)),
+        added: (said == 1).then(|| Sample::sample(g)),
+        removed: (said == 2).then(|| Sample::sample(g)),
+        left: (said == 3).then(|| Sample::sample(g)),
+        closed: (said == 4).then_some(true),
+    };
 }

@@ -95,6 +95,9 @@ pub(crate) fn all() -> Vec<Structure> {
         NeedReseal "need-reseal" plain::<NeedReseal>;
         Control "control" plain::<Control>;
         Accept "accept" plain::<Accept>;
+        RoomNews "room-news" plain::<RoomNews>;
+        RoomChange "room-change" plain::<RoomChange>;
+        RoomEntry "room-entry" RoomEntry::decode;
         SyncCopy "sync-copy" plain::<SyncCopy>;
         InviteRecord "invite-record" InviteRecord::decode;
         InviteRequest "invite-request" InviteRequest::decode;

@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 /// Which of our crates each of our crates may use directly. Left: the user; right: what it may use.
 ///
 /// The direction is what matters: the relay never comes near code that could open a message.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("penpal-protocol", &[]),
     ("penpal-seal", &["penpal-protocol"]),
     ("penpal-store", &["penpal-protocol"]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("penpal-search", &[]),
     ("penpal-transfer", &["penpal-protocol"]),
     ("penpal-contact", &["penpal-protocol", "penpal-seal"]),
+    ("penpal-room", &["penpal-protocol", "penpal-seal"]),
     ("penpal-delivery", &["penpal-protocol", "penpal-seal"]),
     ("penpal-agents", &["penpal-protocol", "penpal-local-api"]),
     ("penpal-relay", &["penpal-protocol", "penpal-relay-core", "penpal-store", "penpal-transport"]),
@@ -36,6 +37,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "penpal-wake",
             "penpal-search",
             "penpal-transfer",
+            "penpal-room",
             "penpal-contact",
             "penpal-delivery",
             "penpal-agents",
@@ -45,7 +47,8 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 ];
 
 /// Crates that could open a message, or decide about one.
-const OPENERS: [&str; 5] = ["penpal-seal", "penpal-contact", "penpal-delivery", "hpke", "chacha20poly1305"];
+const OPENERS: [&str; 6] =
+    ["penpal-seal", "penpal-contact", "penpal-delivery", "penpal-room", "hpke", "chacha20poly1305"];
 
 fn metadata() -> Metadata {
     MetadataCommand::new()

@@ -20,6 +20,7 @@ mod operator;
 mod persons;
 mod plugin;
 mod restarts;
+mod rooms;
 mod search;
 mod service;
 mod settings;

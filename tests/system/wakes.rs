@@ -459,3 +459,43 @@ fn a_supervised_agent_is_typed_to_when_its_line_is_empty_and_never_into_a_draft(
     drop(pty);
     reader.join().expect("the reader");
 }
+
+#[test]
+fn in_a_room_only_whom_it_is_for_is_woken() {
+    let pair = Pair::connected();
+    pair.alice.ok(&["room", "create", "payments"]);
+    pair.alice.ok(&["room", "invite", "payments", "bob"]);
+    let standing = || pair.bob.json(&["room", "list"])["rooms"][0]["standing"].as_str().map(str::to_owned);
+    wait::until("the invitation", || standing().as_deref() == Some("invited"));
+    pair.bob.ok(&["room", "join", "payments"]);
+    wait::until("the room", || standing().as_deref() == Some("member"));
+    let paths = ["one", "two"].map(|name| pair.folder().join(format!("{name}.sock")));
+    let [one_inbox, two_inbox] = [inbox(&paths[0]), inbox(&paths[1])];
+    let [one, two] = [with_inbox(&pair.bob, &paths[0], "one"), with_inbox(&pair.bob, &paths[1], "two")];
+    for agent in [&one, &two] {
+        agent.hook("SessionStart", json!({ "source": "startup" }));
+        agent.hook("Stop", json!({}));
+    }
+    wait::until("the sessions to be known", || {
+        let rows = pair.alice.json(&["contact", "sessions", "bob"]);
+        let rows = rows["sessions"].as_array().cloned().unwrap_or_default();
+        ["one", "two"]
+            .iter()
+            .all(|name| rows.iter().any(|row| row["session"] == *name && row["reach"] == "wakes"))
+    });
+    send_ask(&pair.alice, "#payments", "an ask for nobody in particular");
+    let addressed = send_ask(&pair.alice, "#payments @bob/one", "an ask for one");
+    let line = one_inbox.recv_timeout(Duration::from_secs(20)).expect("a wake");
+    assert!(line.contains("an ask for one") && !line.contains("nobody in particular"), "{line}");
+    assert!(two_inbox.recv_timeout(LONG_ENOUGH).is_err(), "another session was woken");
+    wait::until("the receipt", || {
+        let trail = pair.alice.json(&["trace", &addressed]);
+        trail["events"]
+            .as_array()
+            .is_some_and(|events| events.iter().any(|event| event["stage"] == "delivered"))
+    });
+    // Both are in the history, and the one for everybody waits at the desk.
+    let history = pair.bob.json(&["inbox", "#payments"]);
+    assert_eq!(history["messages"].as_array().map(Vec::len), Some(2), "{history}");
+    assert_eq!(pair.bob.bodies("desk"), ["an ask for nobody in particular"]);
+}

@@ -73,6 +73,10 @@ tables! {
     Dead = 15 Short,
     /// A fixed name → one of the node's single values.
     State = 16 Short,
+    /// `room 16 | ordinal 8` → message key; everything said in a room, in order.
+    Room = 17 Long,
+    /// `conversation 16 | ordinal 8` → message key; a message and the answers to it, in order.
+    Conversation = 18 Long,
 }
 
 /// One row to write (`Some`) or to remove (`None`).
@@ -372,6 +376,6 @@ mod tests {
     fn table_numbers_are_unique() {
         let mut numbers: Vec<u8> = Table::ALL.iter().map(|table| table.number()).collect();
         numbers.dedup();
-        assert_eq!(numbers, (1..=16).collect::<Vec<u8>>());
+        assert_eq!(numbers, (1..=18).collect::<Vec<u8>>());
     }
 }

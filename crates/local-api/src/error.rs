@@ -129,6 +129,8 @@ error_codes! {
     Refused, "refused", 1, "The message was refused.", "penpal trace ID";
     WhichSession, "which-session", 1, "It cannot be told which session is calling.", "name it: --as SESSION";
     NotFound, "not-found", 1, "There is no such thing.", "penpal status";
+    UnknownRoom, "unknown-room", 1, "There is no room of that name here.", "penpal room list";
+    RoomState, "room-state", 1, "The room, or your place in it, is not in a state in which this can be done.", "penpal room list; penpal room members ROOM";
     UnknownArtifact, "unknown-artifact", 1, "No artifact has that hash, or its content is not here any more.", "penpal artifact list";
     AmbiguousArtifact, "ambiguous-artifact", 1, "More than one artifact's hash starts like this.", "give more digits of the hash";
     BadFile, "bad-file", 1, "The file cannot be read, written or sent.", "check the path";

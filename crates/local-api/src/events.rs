@@ -53,6 +53,8 @@ pub enum Event {
     Sessions,
     /// Sessions of contacts changed, or a contact came online or went.
     ContactSessions,
+    /// A room, or who is in it, changed.
+    Rooms,
     /// The connection to the relay changed.
     Relay {
         /// How it stands.
@@ -99,6 +101,7 @@ impl Event {
             Self::Contacts => "contacts",
             Self::Sessions => "sessions",
             Self::ContactSessions => "contact-sessions",
+            Self::Rooms => "rooms",
             Self::Relay { .. } => "relay",
             Self::Notice { .. } => "notice",
             Self::Missed { .. } => "missed",

@@ -29,6 +29,7 @@ pub mod hook;
 pub mod mail;
 pub mod method;
 pub mod methods;
+pub mod room;
 pub mod search;
 pub mod sessions;
 pub mod status;

@@ -143,6 +143,9 @@ pub struct Sent {
 pub struct CopyStage {
     /// The device.
     pub device: String,
+    /// The contact whose device it is; absent for this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
     /// Its stage.
     pub stage: Stage,
     /// Why it is held, refused or expired.
@@ -159,11 +162,11 @@ pub struct CopyStage {
 pub struct InboxRequest {
     /// Who asks: inside an agent only its own session's mail is listed.
     pub caller: Caller,
-    /// Only this session's mail; `desk` for the desk.
+    /// Only this session's mail; `desk` for the desk; `#room` for everything said in a room.
     pub session: Option<String>,
     /// Read mail too.
     pub all: bool,
-    /// Only mail from and to this contact or session, both directions.
+    /// Only mail from and to this contact or session, both directions; or said in this `#room`.
     pub with: Option<String>,
     /// At most so many, the newest.
     pub limit: Option<u32>,
@@ -191,7 +194,7 @@ pub struct Message {
     pub short: String,
     /// Address of the sender; answering goes there.
     pub from: String,
-    /// Mailbox it came to; `desk` for the desk.
+    /// Mailbox it came to; `desk` for the desk; `#room` for what was said in a room, with `@who` when it is for one session.
     pub to: String,
     /// What it is.
     pub kind: Kind,
@@ -213,6 +216,9 @@ pub struct Message {
     pub device: Option<String>,
     /// The message it answers.
     pub reply_to: Option<String>,
+    /// Room it was said in, as `#name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<String>,
     /// Files.
     pub artifacts: Vec<Artifact>,
     /// Why it is held.
@@ -231,6 +237,8 @@ pub enum ReadState {
     Surfaced,
     /// Somebody read it, or answered.
     Read,
+    /// Said in a room to somebody else: kept, and waiting for nobody here.
+    History,
 }
 
 /// A file that belongs to a message.

@@ -2,7 +2,7 @@
 
 use crate::method::{Method, MethodSchema};
 use crate::{
-    account as a, artifact as f, contacts as c, daemon as d, hook as h, mail as m, search as se,
+    account as a, artifact as f, contacts as c, daemon as d, hook as h, mail as m, room as r, search as se,
     sessions as s, status as st, wake as w,
 };
 
@@ -124,6 +124,22 @@ methods! {
     ArtifactSending "artifact/sending" 10_000 f::SendingRequest => f::Sending;
     /// Removes contents that no message refers to.
     ArtifactGc "artifact/gc" 60_000 f::GcRequest => f::Collected;
+    /// All rooms.
+    RoomList "room/list" 10_000 r::ListRequest => r::Rooms;
+    /// Makes a room.
+    RoomCreate "room/create" 10_000 r::NameRequest => r::Room;
+    /// Invites a contact into a room of one's own.
+    RoomInvite "room/invite" 10_000 r::MemberRequest => r::Room;
+    /// Joins a room to which a contact invites.
+    RoomJoin "room/join" 10_000 r::NameRequest => r::Room;
+    /// Leaves a room, or says no to an invitation.
+    RoomLeave "room/leave" 10_000 r::NameRequest => r::Room;
+    /// Takes somebody out of a room of one's own, or an invitation back.
+    RoomRemove "room/remove" 10_000 r::MemberRequest => r::Room;
+    /// Ends a room of one's own.
+    RoomClose "room/close" 10_000 r::NameRequest => r::Room;
+    /// One room with its members.
+    RoomMembers "room/members" 10_000 r::NameRequest => r::Room;
     /// Local sessions.
     Sessions "sessions" 10_000 s::SessionsRequest => s::Sessions;
     /// Who the caller is; makes its session when it has none.

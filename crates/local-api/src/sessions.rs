@@ -22,6 +22,9 @@ pub struct Sessions {
     pub v: u32,
     /// By name.
     pub sessions: Vec<SessionRow>,
+    /// Rooms that can be written to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rooms: Vec<crate::room::RoomRow>,
 }
 
 /// One session, alone.

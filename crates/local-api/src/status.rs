@@ -28,6 +28,9 @@ pub struct Status {
     pub unread: u64,
     /// Contact requests that wait for a decision.
     pub requests: u64,
+    /// Invitations into rooms that wait for an answer.
+    #[serde(default)]
+    pub invitations: Vec<String>,
     /// Received messages that are held.
     pub held: u64,
     /// Own messages that were refused or expired and not dismissed.

@@ -47,6 +47,8 @@ labels! {
         InviteAccept = "invite-accept",
         /// Two root keys, as people compare them.
         SafetyNumber = "safety-number",
+        /// An entry of a room's membership log, as the next one names it.
+        RoomEntry = "room-entry",
         /// A key file, to tell a torn one.
         KeyFile = "key-file",
         /// The known answer of the self check.
@@ -69,6 +71,8 @@ labels! {
         Request = "request-signature",
         /// T4, by the accepting device.
         Accept = "accept-signature",
+        /// An entry of a room's membership log, by a device of its owner.
+        RoomEntry = "room-entry-signature",
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `profile` | manifests and bundles: sign, verify, seal for the relay |
 //! | `envelope` | messages: seal, and open step by step |
 //! | `invite` | the three messages of an invite |
+//! | `room` | entries of a room's membership log |
 //! | `artifact` | contents of artifacts, a part at a time |
 //!
 //! ```text
@@ -55,6 +56,7 @@ mod labels;
 mod pair;
 mod primitives;
 mod profile;
+mod room;
 mod safety_number;
 
 pub use artifact::{BlobCipher, PartError};
@@ -80,6 +82,7 @@ pub use profile::{
     BundleError, Continuity, MAX_BUNDLE_LIFE_MS, MAX_MANIFEST_LIFE_MS, MAX_PREVIOUS_KEY_MS, ManifestError,
     ManifestUpdate, ProfileError, ProfileItem, VerifiedBundle, VerifiedManifest, open_profile, seal_profile,
 };
+pub use room::{RoomEntryError, SignedRoomEntry};
 pub use safety_number::SafetyNumber;
 
 #[cfg(test)]

@@ -597,7 +597,7 @@ impl Node {
                 Err(_) => return refused(Some(&body).filter(|_| !boot), "control-refused", now_ms),
             }
         }
-        let placement = Placement { mailbox: Mailbox::Desk, held: None };
+        let placement = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
         Verdict::Opened(Box::new(Opened { key, body, content, placement }))
     }
 

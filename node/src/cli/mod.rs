@@ -69,6 +69,8 @@ enum Command {
     Dismiss(commands::dismiss::Args),
     #[command(subcommand)]
     Artifact(commands::artifact::Args),
+    #[command(subcommand)]
+    Room(commands::room::Args),
     Sessions(commands::sessions::Args),
     #[command(subcommand)]
     Session(commands::session::Args),
@@ -209,6 +211,7 @@ fn run(command: Option<Command>, context: &Context) -> Done {
         Some(Command::Retry(args)) => commands::retry::run(&args, context),
         Some(Command::Dismiss(args)) => commands::dismiss::run(&args, context),
         Some(Command::Artifact(args)) => commands::artifact::run(&args, context),
+        Some(Command::Room(args)) => commands::room::run(&args, context),
         Some(Command::Sessions(args)) => commands::sessions::run(&args, context),
         Some(Command::Session(args)) => commands::session::run(&args, context),
         Some(Command::Daemon(args)) => commands::daemon::run(&args, context),

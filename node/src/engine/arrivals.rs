@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use penpal_contact::{Heard, Opener, Via};
-use penpal_delivery::{Arrival, HeldReason, Mailbox, Opened, Peer, Placement, SpoolRow, Verdict};
+use penpal_delivery::{Arrival, HeldReason, Mailbox, Opened, Outcome, Peer, Placement, SpoolRow, Verdict};
 use penpal_protocol::hash::labelled16;
 use penpal_protocol::ids::{KeyId, ShortHash};
 use penpal_protocol::sealed::{Body, Content, Letter};
@@ -11,6 +11,7 @@ use penpal_seal::Arrived;
 use penpal_sessions::Inbound;
 
 use super::machines::{Engine, contact_step, delivery_step};
+use super::rooms::WaitsForEntry;
 
 /// A message whose sender is proved.
 struct Proved {
@@ -55,8 +56,9 @@ impl Engine {
             // The step fails with the same error when it ends.
             Err(error) => tracing::error!(%error, "marks cannot be read"),
         }
+        let mut waits = None;
         let verdict = match self.prove(arrived) {
-            Ok(proved) => self.judge(proved),
+            Ok(proved) => self.judge(proved, &mut waits),
             Err(Unopened::Foreign) => Verdict::Foreign,
             Err(Unopened::Unreadable { account }) => Verdict::Unreadable { account },
             Err(Unopened::Refused { from, body, reason }) => {
@@ -66,6 +68,9 @@ impl Engine {
         let arrival = Arrival { row: Some(row), enc, envelope, verdict };
         let outcome = self.delivery.handle_arrival(arrival, &mut delivery_step!(self));
         tracing::debug!(?outcome, "an envelope was taken");
+        if let (Some(waits), Outcome::Stored { .. }) = (waits, outcome) {
+            self.wait_for_entry(&waits);
+        }
     }
 
     /// Takes an envelope that was never stored: presence, or nothing.
@@ -125,7 +130,7 @@ impl Engine {
     }
 
     /// Decides what a proved message is for.
-    fn judge(&mut self, proved: Proved) -> Verdict {
+    fn judge(&mut self, proved: Proved, waits: &mut Option<WaitsForEntry>) -> Verdict {
         let Proved { opener, key, body, content } = proved;
         let boot = matches!(opener.via, Via::Boot(_) | Via::BootAgain);
         if boot && !matches!(&content, Content::Control(control) if control.accept.is_some()) {
@@ -135,7 +140,7 @@ impl Engine {
             let (mine, theirs) = (&body.manifest, body.peer_manifest.as_ref());
             self.contacts.handle_message(opener, mine, theirs, &mut contact_step!(self));
         }
-        let mut placement = Placement { mailbox: Mailbox::Desk, held: None };
+        let mut placement = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
         match &content {
             Content::Control(control) => {
                 let heard = self.contacts.handle_control(
@@ -147,7 +152,14 @@ impl Engine {
                 match heard {
                     // From here on the account is a contact, whose receipt delivery owes.
                     Ok(Heard::Applied | Heard::Accepted | Heard::Repeated) => {
-                        self.mirror_contact(opener.contact)
+                        self.mirror_contact(opener.contact);
+                        let shut = self.contacts.peer(&opener).is_none_or(|peer| peer.shut);
+                        if let Some(news) = control.room.as_ref().filter(|_| !shut)
+                            && !self.room_news(&body, news)
+                        {
+                            let from = Some(Peer::new(body.from, body.from_device));
+                            return refused(from, Some(&body), "control-refused", self.now.wall_ms);
+                        }
                     }
                     Ok(Heard::Ignored) => return Verdict::Ignored,
                     Err(error) => {
@@ -158,18 +170,29 @@ impl Engine {
                     }
                 }
             }
-            Content::Letter(letter) => placement = self.place(letter),
+            Content::Letter(letter) => match &letter.room {
+                None => placement = self.place(letter),
+                Some(said_in) => match self.place_from_room(&body, letter, said_in) {
+                    Ok((place, entry)) => (placement, *waits) = (place, entry),
+                    Err(reason) => {
+                        let from = Some(Peer::new(body.from, body.from_device));
+                        return refused(from, Some(&body), reason, self.now.wall_ms);
+                    }
+                },
+            },
             Content::Receipts | Content::Presence(_) | Content::NeedReseal(_) | Content::Sync(_) => {}
         }
         Verdict::Opened(Box::new(Opened { key, body, content, placement }))
     }
 
-    fn place(&self, letter: &Letter) -> Placement {
+    pub(super) fn place(&self, letter: &Letter) -> Placement {
         match self.sessions.inbound(letter.to.as_ref()) {
-            Inbound::Session { session, .. } => Placement { mailbox: Mailbox::Session(session), held: None },
-            Inbound::Desk => Placement { mailbox: Mailbox::Desk, held: None },
+            Inbound::Session { session, .. } => {
+                Placement { mailbox: Mailbox::Session(session), held: None, quiet: false }
+            }
+            Inbound::Desk => Placement { mailbox: Mailbox::Desk, held: None, quiet: false },
             Inbound::NoSuchSession => {
-                Placement { mailbox: Mailbox::Desk, held: Some(HeldReason::NoSuchSession) }
+                Placement { mailbox: Mailbox::Desk, held: Some(HeldReason::NoSuchSession), quiet: false }
             }
         }
     }

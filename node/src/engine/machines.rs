@@ -11,6 +11,7 @@ use penpal_protocol::ids::{DepositId, EdgeId, Fingerprint, Hash, InviteId, KeyId
 use penpal_protocol::sealed::Presence;
 use penpal_protocol::time::Now;
 use penpal_protocol::wire::Deposit;
+use penpal_room::Rooms;
 use penpal_seal::{IdentityKeys, KeyFile, KeyStorage, ReceiveKeys, StoredReceiveKeys};
 use penpal_sessions::Sessions;
 
@@ -128,6 +129,7 @@ pub struct Engine {
     pub(super) contacts: Contacts,
     pub(super) delivery: Delivery,
     pub(super) sessions: Sessions,
+    pub(super) rooms: Rooms,
     pub(super) moving: Moving,
     pub(super) links: Links,
     pub(super) greeting: Greeting,
@@ -178,7 +180,20 @@ macro_rules! delivery_step {
     };
 }
 
-pub(super) use {contact_step, delivery_step};
+/// A step of the room machine, from the engine's fields.
+macro_rules! room_step {
+    ($engine:expr) => {
+        penpal_room::Step {
+            now: $engine.now,
+            rng: &mut *$engine.rng,
+            signing: &$engine.vault.identity.signing,
+            manifests: &$crate::engine::rooms::Pinned(&$engine.contacts),
+            me: $crate::engine::rooms::me(&$engine.contacts),
+        }
+    };
+}
+
+pub(super) use {contact_step, delivery_step, room_step};
 
 impl Engine {
     /// Opens keys and machines.
@@ -200,6 +215,7 @@ impl Engine {
         runs.begin(run);
         let greeting = Greeting::new(run, runs);
         let (contacts, delivery, sessions) = open_machines(&storage, &mut vault, now, &mut rng)?;
+        let rooms = open_rooms(&storage)?;
         let searching = Searching::new(search, delivery.next_ordinal());
         let mut engine = Self {
             home,
@@ -214,6 +230,7 @@ impl Engine {
             contacts,
             delivery,
             sessions,
+            rooms,
             moving: Moving::default(),
             links: Links::default(),
             greeting,
@@ -258,6 +275,7 @@ impl Engine {
         let (contacts, delivery, sessions) =
             open_machines(&self.storage, &mut self.vault, self.now, &mut self.rng)?;
         (self.contacts, self.delivery, self.sessions) = (contacts, delivery, sessions);
+        self.rooms = open_rooms(&self.storage)?;
         self.searching.reopened();
         // Every connection begins anew, as after a restart: what was under way on it belongs to a step that never was.
         for link in self.links.close_all() {
@@ -275,6 +293,7 @@ impl Engine {
         tracing::debug!(?report, "keys compared with their file");
         self.sessions.handle_started(self.now);
         self.resume_transfers();
+        self.rooms.handle_started(&mut room_step!(self));
         let all: Vec<Fingerprint> = self.contacts.list().into_iter().map(|row| row.contact).collect();
         for contact in all {
             self.mirror_contact(contact);
@@ -362,6 +381,17 @@ fn open_machines(
     let delivery = Delivery::open(&mut penpal_delivery::Step { now, records: storage, rng: &mut **rng });
     let delivery = delivery.map_err(|error| damaged(&error))?;
     Ok((contacts, delivery, sessions))
+}
+
+fn open_rooms(storage: &Storage) -> Result<Rooms, Fate> {
+    let mut restoring = penpal_room::Restoring::default();
+    for table in penpal_room::Table::ALL {
+        storage.each(storage::room_table(table), |key, value| {
+            let taken = restoring.row(table, key, value);
+            taken.map_err(|error| Fate::home("a row of the log cannot be used", &error))
+        })?;
+    }
+    Ok(restoring.finish())
 }
 
 impl From<penpal_store::ReadError> for Fate {

@@ -39,6 +39,7 @@ mod meta;
 mod notices;
 mod parts;
 mod relay;
+mod rooms;
 mod run;
 mod sealing;
 mod search;

@@ -13,7 +13,7 @@ use penpal_protocol::wire::{Ack, Request};
 use penpal_sessions::Command as SessionsCommand;
 
 use super::links::{Asked, PendingRequest};
-use super::machines::{Engine, contact_step, delivery_step, random};
+use super::machines::{Engine, contact_step, delivery_step, random, room_step};
 use super::notices::{Holds, holds, words};
 use super::{Input, LinkId, Output, storage};
 use crate::config::Notify;
@@ -51,6 +51,9 @@ impl Engine {
         if due(self.delivery.poll_timeout(), now) {
             self.delivery.handle_timeout(&mut delivery_step!(self));
         }
+        if due(self.rooms.poll_timeout(), now) {
+            self.rooms.handle_timeout(&mut room_step!(self));
+        }
         if due(self.sessions.poll_timeout(), now) {
             self.sessions.handle_timeout(self.now);
             self.waking.look_again();
@@ -75,6 +78,7 @@ impl Engine {
             self.contacts.poll_timeout(),
             self.delivery.poll_timeout(),
             self.sessions.poll_timeout(),
+            self.rooms.poll_timeout(),
             self.waking.ladder.poll_timeout(),
             self.waiting.deadline(),
             self.greeting.again_at,
@@ -98,6 +102,10 @@ impl Engine {
             }
             while let Some(command) = self.sessions.poll_command() {
                 self.sessions_command(command);
+                busy = true;
+            }
+            while let Some(command) = self.rooms.poll_command() {
+                self.room_command(command);
                 busy = true;
             }
             busy |= self.answer_waiting();
@@ -151,6 +159,7 @@ impl Engine {
             ContactCommand::ContactEnded(contact) => {
                 self.delivery.remove_contact(contact, &mut delivery_step!(self));
                 self.sessions.handle_contact_gone(contact, self.now);
+                self.rooms.handle_contact_ended(contact, &mut room_step!(self));
                 self.unsent_presence.remove(&contact);
             }
             ContactCommand::Fetched { contact, fresh } => {

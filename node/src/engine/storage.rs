@@ -11,6 +11,7 @@ const CONTACT: u8 = 1;
 const SESSIONS: u8 = 16;
 const DELIVERY: u8 = 32;
 const NODE: u8 = 96;
+const ROOM: u8 = 112;
 
 /// Single values of the engine itself.
 pub(super) const META: Table = Table::new(NODE, Life::Long);
@@ -30,6 +31,16 @@ pub(super) const UPLOADS: Table = Table::new(NODE + 4, Life::Short);
 
 /// Own messages that wait for their files to be at the relay: message → blobs.
 pub(super) const WAITING: Table = Table::new(NODE + 5, Life::Short);
+
+/// The store's table for one of the room machine.
+pub(super) fn room_table(table: penpal_room::Table) -> Table {
+    use penpal_room::Table as T;
+    match table {
+        T::Room => Table::new(ROOM, Life::Long),
+        T::Entry => Table::new(ROOM + 1, Life::Long),
+        T::Held => Table::new(ROOM + 2, Life::Short),
+    }
+}
 
 /// The store's table for one of the contact machine.
 pub(super) fn contact_table(table: penpal_contact::Table) -> Table {

@@ -68,7 +68,8 @@ impl Engine {
             name: row.name,
             devices: row.devices.into_iter().map(|device| (device.id, device.name)).collect(),
         });
-        Directory { contacts: contacts.collect(), ..Directory::default() }
+        let rooms = self.rooms.list().into_iter().map(|view| view.name).collect();
+        Directory { contacts: contacts.collect(), rooms, ..Directory::default() }
     }
 
     /// One local session.
@@ -159,7 +160,9 @@ impl Engine {
             (None, Some(session), None) => session.name.to_string(),
             (None, None, None) => "desk".to_owned(),
         };
+        let room = view.room.map(|room| self.room_name(&room));
         let to = match (view.mailbox, &view.sent_to) {
+            _ if room.is_some() => self.said_to(view, room.as_deref().unwrap_or_default(), letter.as_ref()),
             (Some(mailbox), _) => self.mailbox_name(mailbox),
             (None, Some(address)) => address.clone(),
             (None, None) => "desk".to_owned(),
@@ -190,6 +193,7 @@ impl Engine {
             state: match view.state {
                 Some(MailState::Unread) if !view.marks.answered => ReadState::Unread,
                 Some(MailState::Surfaced) if !view.marks.answered => ReadState::Surfaced,
+                Some(MailState::History) => ReadState::History,
                 _ => ReadState::Read,
             },
             verified: sender.is_some(),
@@ -198,10 +202,31 @@ impl Engine {
                 .map_or(api::Trust::Local, |peer| contact_trust(peer).unwrap_or(api::Trust::Invited)),
             device: sender.map(|peer| self.device_name(&peer.account, &peer.device)),
             reply_to: view.reply_to.map(|id| id.to_text()),
+            room,
             artifacts: letter.map(|letter| artifacts(&letter)).unwrap_or_default(),
             held: view.reason.clone(),
             marks,
         })
+    }
+
+    /// To whom something was said in a room: the room, and the session that it is for.
+    fn said_to(&self, view: &MailView, room: &str, letter: Option<&Letter>) -> String {
+        if let Some(typed) = view.sent_to.as_ref().filter(|_| view.sender().is_none()) {
+            return typed.clone();
+        }
+        let Some(letter) = letter else { return room.to_owned() };
+        let Some(name) = letter.to.as_ref().map(|to| &to.name) else { return room.to_owned() };
+        let own = self.contacts.account().map(|me| me.device);
+        let of = letter.target_device.filter(|device| Some(*device) != own).and_then(|device| {
+            let all = self.contacts.list().into_iter();
+            let mut with = all.filter(|row| row.devices.iter().any(|one| one.id == device));
+            with.next().map(|row| row.name)
+        });
+        match (of, letter.target_device == own) {
+            (Some(contact), _) => format!("{room} @{contact}/{name}"),
+            (None, true) => format!("{room} @{name}"),
+            (None, false) => format!("{room} @…/{name}"),
+        }
     }
 
     /// Messages as one text for a model.
@@ -292,6 +317,7 @@ impl Engine {
                 } else {
                     self.device_name(&copy.peer.account, &copy.peer.device)
                 },
+                contact: (!is_here).then(|| self.contact_name(&copy.peer.account)),
                 stage: stage(copy.stage),
                 reason: copy.reason.clone(),
                 session: told.and_then(|event| event.session.clone()),

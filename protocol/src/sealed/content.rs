@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::body::{Kind, OfferedKey};
+use super::room::RoomNews;
 use crate::cbor::{self, Blob, CborError, List, Text};
 use crate::ids::{
     BlobId, Capability, DeviceId, Hash, Mac, MsgId, ProfileKey, RoomId, SessionId, ShortHash, Signature,
@@ -313,6 +314,9 @@ pub struct Control {
     /// A key of the sender's relay address that replaces the pinned one.
     #[n(6)]
     pub relay: Option<Text<320>>,
+    /// About a room.
+    #[n(7)]
+    pub room: Option<RoomNews>,
 }
 
 /// The second half of an invite, bound to its transcript.

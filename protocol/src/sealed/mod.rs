@@ -6,6 +6,7 @@ mod body;
 mod content;
 mod invite;
 mod profile;
+mod room;
 mod signed;
 
 pub use body::{Body, BodyError, Kind, ManifestRef, OfferedKey, Order, chain_hash, identity_hash};
@@ -15,4 +16,7 @@ pub use content::{
 };
 pub use invite::{InviteAccept, InviteRecord, InviteRequest, SealedRequest};
 pub use profile::{Bundle, DeviceEntry, Manifest, ManifestVersion, PreviousKey};
+pub use room::{
+    RoomChange, RoomEntry, RoomHead, RoomIntroduction, RoomInvitation, RoomMember, RoomNews, RoomWish,
+};
 pub use signed::Signed;

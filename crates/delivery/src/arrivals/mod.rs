@@ -82,6 +82,8 @@ pub struct Placement {
     pub mailbox: Mailbox,
     /// Why it waits there for something else.
     pub held: Option<HeldReason>,
+    /// For somebody else in its room: it is kept, and waits for nobody here.
+    pub quiet: bool,
 }
 
 /// Why a message is held.
@@ -97,6 +99,8 @@ pub enum HeldReason {
     AwaitingPerson,
     /// It was sent more than a day from now; one of the clocks is wrong.
     ClockAhead,
+    /// It names an entry of its room's membership log that has not come.
+    RoomEpoch,
 }
 
 impl HeldReason {
@@ -109,6 +113,7 @@ impl HeldReason {
             Self::WakeBudget => "wake-budget",
             Self::AwaitingPerson => "awaiting-person",
             Self::ClockAhead => "clock-ahead",
+            Self::RoomEpoch => "room-epoch",
         }
     }
 }

@@ -47,7 +47,7 @@ impl Delivery {
                 self.message(peer, present, &body, Some(&letter), placement, standing, step)
             }
             Content::Control(_) => {
-                let nowhere = Placement { mailbox: Mailbox::Desk, held: None };
+                let nowhere = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
                 self.message(peer, present, &body, None, nowhere, Standing::Active, step)
             }
             Content::NeedReseal(need) => {
@@ -135,6 +135,7 @@ impl Delivery {
             marks: Marks { gap: turn.gap, late: turn.late, ..Marks::default() },
             to_name: letter.and_then(|letter| letter.to.as_ref()).map(|to| to.name.as_str().to_owned()),
             hidden: false,
+            quiet: placement.quiet.then_some(true),
         };
         if expired {
             received.state = MailState::Expired;
@@ -152,7 +153,10 @@ impl Delivery {
             self.skip_turn(peer, &turn, step);
             return Outcome::Control { key };
         };
-        let hold = if body.sent_ms > now_ms.saturating_add(MAX_CLOCK_AHEAD_MS) {
+        let waits = placement.held == Some(HeldReason::RoomEpoch);
+        let hold = if waits {
+            placement.held
+        } else if body.sent_ms > now_ms.saturating_add(MAX_CLOCK_AHEAD_MS) {
             Some(HeldReason::ClockAhead)
         } else if standing == Standing::OnProbation {
             Some(HeldReason::AwaitingPerson)
@@ -161,6 +165,9 @@ impl Delivery {
         };
         received.hidden = hold.is_some();
         received.reason = hold.or(placement.held).map(|held| held.as_str().to_owned());
+        if placement.quiet && !received.hidden {
+            received.state = MailState::History;
+        }
         mail.received = Some(received);
         self.ledger.put_bytes(Table::Content, &key.to_key(), body.content.to_vec());
         self.ledger.put(Table::Mail, &key.to_key(), &mail);
@@ -236,5 +243,6 @@ fn record_of(peer: Peer, body: &Body, letter: Option<&Letter>, now_ms: u64) -> M
         from_session: letter.and_then(|letter| letter.from.clone()),
         stored_ms: now_ms,
         chain: body.chain_hash(),
+        room: letter.and_then(|letter| letter.room.as_ref()).map(|room| room.id),
     }
 }

@@ -176,7 +176,7 @@ impl Delivery {
         let next = match received.state {
             MailState::Unread | MailState::Surfaced if surfacing.read => MailState::Read,
             MailState::Unread => MailState::Surfaced,
-            MailState::Surfaced | MailState::Read => received.state,
+            MailState::Surfaced | MailState::Read | MailState::History => received.state,
             MailState::Refused | MailState::Expired | MailState::Control => {
                 return Err(SurfaceError::Unknown);
             }

@@ -1,6 +1,6 @@
 //! Listings of mail. They change nothing.
 
-use penpal_protocol::ids::{ConversationId, DeviceId, Fingerprint, MsgId, TraceId};
+use penpal_protocol::ids::{ConversationId, DeviceId, Fingerprint, MsgId, RoomId, TraceId};
 use penpal_protocol::sealed::{Kind, SessionRef};
 
 use super::place::ordered_key;
@@ -49,6 +49,8 @@ pub struct MailView {
     pub to_name: Option<String>,
     /// What it belongs to.
     pub conversation: ConversationId,
+    /// Room it was said in.
+    pub room: Option<RoomId>,
     /// What it answers.
     pub reply_to: Option<MsgId>,
     /// One line.
@@ -95,6 +97,7 @@ impl MailView {
             mailbox: received.map(|received| received.mailbox),
             to_name: received.and_then(|received| received.to_name.clone()),
             conversation: mail.conversation,
+            room: mail.room,
             reply_to: mail.reply_to,
             subject: mail.subject.clone(),
             sent_ms: mail.sent_ms,
@@ -128,6 +131,10 @@ pub enum Selection {
     All(Mailbox),
     /// Everything exchanged with a contact, both ways.
     With(Fingerprint),
+    /// Everything said in a room.
+    Room(RoomId),
+    /// A message, what it answers, and the answers to it.
+    Conversation(ConversationId),
 }
 
 impl Delivery {
@@ -149,6 +156,8 @@ impl Delivery {
             Selection::Unread(mailbox) => (Table::Unread, mailbox.to_key()),
             Selection::All(mailbox) => (Table::Mailbox, mailbox.to_key()),
             Selection::With(account) => (Table::Thread, *account.as_bytes()),
+            Selection::Room(room) => (Table::Room, *room.as_bytes()),
+            Selection::Conversation(conversation) => (Table::Conversation, *conversation.as_bytes()),
         };
         let mut views = Vec::new();
         let mut from = after.map(|ordinal| ordered_key(&prefix, ordinal).to_vec());
@@ -176,6 +185,14 @@ impl Delivery {
     pub fn view(&self, key: MailKey, records: &dyn Records) -> Result<Option<MailView>, QueryError> {
         let mail = self.ledger.peek::<MailRecord>(records, Table::Mail, &key.to_key())?;
         Ok(mail.as_ref().and_then(MailView::of))
+    }
+
+    /// Whether a message or control message of this id was recorded here.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn is_known(&self, key: MailKey, records: &dyn Records) -> Result<bool, QueryError> {
+        Ok(self.ledger.peek::<MailRecord>(records, Table::Mail, &key.to_key())?.is_some())
     }
 
     /// Encoded content of a message; `None` when history no longer has it.

@@ -13,6 +13,7 @@ mod listing;
 mod moving;
 mod newer;
 mod place;
+mod rooms;
 mod short;
 
 use std::collections::{BTreeMap, BTreeSet};

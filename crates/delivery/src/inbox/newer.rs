@@ -30,7 +30,7 @@ impl Delivery {
         records: &dyn Records,
     ) -> Result<Vec<(MailView, Option<Fingerprint>)>, QueryError> {
         let mut found = Places::new();
-        for table in [Table::Mailbox, Table::Thread] {
+        for table in [Table::Mailbox, Table::Thread, Table::Room] {
             self.collect_newer(table, after, limit, records, &mut found)?;
         }
         let mut views = Vec::with_capacity(found.len());
@@ -68,7 +68,11 @@ impl Delivery {
                     }
                     let key = MailKey::from_bytes(value)
                         .map_err(|source| crate::ledger::damaged(table, row, source))?;
-                    let contact = (table == Table::Thread).then(|| Fingerprint::from_bytes(prefix));
+                    let contact = if table == Table::Thread {
+                        Some(Fingerprint::from_bytes(prefix))
+                    } else {
+                        key.from.filter(|_| table == Table::Room)
+                    };
                     found.insert(ordinal, (key, contact));
                     while found.len() > limit {
                         found.pop_last();

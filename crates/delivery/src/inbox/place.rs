@@ -37,6 +37,10 @@ impl Delivery {
         for account in contacts_of(mail) {
             self.ledger.delete(Table::Thread, &ordered_key(account.as_bytes(), mail.ordinal));
         }
+        if let Some(room) = mail.room {
+            self.ledger.delete(Table::Room, &ordered_key(room.as_bytes(), mail.ordinal));
+        }
+        self.ledger.delete(Table::Conversation, &ordered_key(mail.conversation.as_bytes(), mail.ordinal));
         let Some(received) = &mail.received else { return };
         let key = ordered_key(&received.mailbox.to_key(), mail.ordinal);
         self.ledger.delete(Table::Mailbox, &key);
@@ -44,7 +48,7 @@ impl Delivery {
         self.inbox.remove(&mail.key());
     }
 
-    /// Lists a message under every contact it was exchanged with.
+    /// Lists a message under every contact it was exchanged with, or under its room, and under what it belongs to.
     pub(crate) fn index_thread(&mut self, mail: &MailRecord) {
         if !mail.kind.is_mail() {
             return;
@@ -52,6 +56,11 @@ impl Delivery {
         for account in contacts_of(mail) {
             self.ledger.put(Table::Thread, &ordered_key(account.as_bytes(), mail.ordinal), &mail.key());
         }
+        if let Some(room) = mail.room {
+            self.ledger.put(Table::Room, &ordered_key(room.as_bytes(), mail.ordinal), &mail.key());
+        }
+        let place = ordered_key(mail.conversation.as_bytes(), mail.ordinal);
+        self.ledger.put(Table::Conversation, &place, &mail.key());
     }
 
     /// Tells of mail that can be seen from now on.
@@ -128,7 +137,22 @@ impl Delivery {
             self.ledger.put(Table::Mail, &key.to_key(), &mail);
             return;
         }
+        self.show_released(mail, step);
+    }
+
+    /// Shows what was hidden, or keeps it as history when it is for somebody else in its room.
+    pub(crate) fn show_released(&mut self, mut mail: MailRecord, step: &Step<'_>) {
+        let key = mail.key();
+        let Some(received) = &mut mail.received else { return };
         received.hidden = false;
+        if received.quiet == Some(true) {
+            received.state = MailState::History;
+            self.ledger.put(Table::Mail, &key.to_key(), &mail);
+            self.unplace(&mail);
+            self.index_thread(&mail);
+            self.place(&mail);
+            return;
+        }
         self.ledger.put(Table::Mail, &key.to_key(), &mail);
         if let Some(entry) = self.inbox.entry_mut(&key) {
             entry.hidden = false;
@@ -142,7 +166,11 @@ impl Delivery {
     }
 }
 
+/// Contacts under which a message is listed: none for what was said in a room.
 fn contacts_of(mail: &MailRecord) -> Vec<Fingerprint> {
+    if mail.room.is_some() {
+        return Vec::new();
+    }
     let sent = mail.sent.iter().flat_map(|sent| &sent.copies).map(|peer| peer.account);
     let mut accounts: Vec<Fingerprint> = mail.from.into_iter().chain(sent).collect();
     accounts.retain(|account| *account != crate::Peer::HERE.account);

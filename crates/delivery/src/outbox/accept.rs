@@ -139,17 +139,18 @@ impl Delivery {
             Destination::Device(peer) => *peer,
             Destination::Local { .. } => Peer::HERE,
         });
-        let (subject, from_session, to_name) = match &message.content {
+        let (subject, from_session, to_name, room) = match &message.content {
             Content::Letter(letter) => (
                 letter.subject.as_ref().map(|subject| subject.as_str().to_owned()),
                 letter.from.clone(),
                 letter.to.as_ref().map(|to| to.name.as_str().to_owned()),
+                letter.room.as_ref().map(|room| room.id),
             ),
             Content::Receipts
             | Content::Presence(_)
             | Content::NeedReseal(_)
             | Content::Control(_)
-            | Content::Sync(_) => (None, None, None),
+            | Content::Sync(_) => (None, None, None, None),
         };
         let mut to = message.to;
         if to.len() > MAX_TO_BYTES {
@@ -183,6 +184,7 @@ impl Delivery {
             from_session,
             stored_ms: now_ms,
             chain: chain_hash(&msg_id, &content),
+            room,
         };
         self.ledger.put_bytes(Table::Content, &mail.key().to_key(), content);
         let mut stage = Stage::Queued;
@@ -202,6 +204,7 @@ impl Delivery {
                         marks: Marks::default(),
                         to_name: to_name.clone(),
                         hidden: false,
+                        quiet: None,
                     });
                 }
             }

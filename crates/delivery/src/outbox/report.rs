@@ -6,7 +6,7 @@ use penpal_protocol::ids::MsgId;
 use penpal_protocol::sealed::Kind;
 
 use super::Attempt;
-use super::stages::overall;
+use super::stages::weakest;
 use crate::address::{Mailbox, Peer};
 use crate::inbox::QueryError;
 use crate::ledger::{Records, Table};
@@ -17,7 +17,7 @@ use crate::stage::{Stage, TrailEvent};
 /// Where an own message stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageReport {
-    /// The stage of the furthest copy.
+    /// The stage of the furthest copy; of a message to several accounts the least far of those that did not fail.
     pub stage: Stage,
     /// Why it is there.
     pub reason: Option<String>,
@@ -83,7 +83,7 @@ impl Delivery {
 
     fn report_of(&self, mail: &MailRecord, records: &dyn Records) -> Result<StageReport, QueryError> {
         let copies = self.copies_of(mail, records)?;
-        let best = overall(&copies);
+        let best = weakest(&copies);
         let last = best.and_then(|copy| copy.trail.iter().rev().find(|event| event.stage == copy.stage));
         let surfaced = copies
             .iter()

@@ -1,5 +1,7 @@
 //! Stages of copies: reading, merging and saving them, and what follows for the message as a whole.
 
+use std::collections::BTreeMap;
+
 use penpal_protocol::ids::{Fingerprint, MsgId};
 
 use super::KEEP_RECEIPTED_MS;
@@ -178,6 +180,19 @@ impl Delivery {
             self.events.push_back(Event::Stage { msg_id, stage, reply: None });
         }
     }
+}
+
+/// The copy whose stage is told of the message: of each account the furthest, and of several accounts the least far one that did not fail.
+pub(super) fn weakest(copies: &[CopyRecord]) -> Option<&CopyRecord> {
+    let mut accounts: BTreeMap<Fingerprint, &CopyRecord> = BTreeMap::new();
+    for copy in copies {
+        let best = accounts.entry(copy.peer.account).or_insert(copy);
+        if copy.stage >= best.stage {
+            *best = copy;
+        }
+    }
+    let going = accounts.values().filter(|copy| !copy.stage.is_failure()).min_by_key(|copy| copy.stage);
+    going.copied().or_else(|| overall(copies))
 }
 
 /// The copy whose stage stands for the message: the furthest.

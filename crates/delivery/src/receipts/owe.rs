@@ -60,7 +60,7 @@ impl Delivery {
         let Some(received) = &mail.received else { return };
         let stage = match received.state {
             MailState::Unread if received.reason.is_some() => StatedStage::Held,
-            MailState::Unread | MailState::Control => StatedStage::Delivered,
+            MailState::Unread | MailState::Control | MailState::History => StatedStage::Delivered,
             MailState::Surfaced | MailState::Read => StatedStage::Surfaced,
             MailState::Refused => StatedStage::Refused,
             MailState::Expired => StatedStage::Expired,

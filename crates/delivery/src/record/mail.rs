@@ -1,7 +1,7 @@
 //! One message, sent or received or both, without its content.
 
 use minicbor::{Decode, Encode};
-use penpal_protocol::ids::{ConversationId, DeviceId, Fingerprint, MsgId, ShortHash, TraceId};
+use penpal_protocol::ids::{ConversationId, DeviceId, Fingerprint, MsgId, RoomId, ShortHash, TraceId};
 use penpal_protocol::sealed::{Kind, SessionRef};
 use penpal_protocol::text::base32;
 
@@ -59,6 +59,9 @@ pub(crate) struct MailRecord {
     /// Chain value for the next ordered message of the pair.
     #[n(20)]
     pub chain: ShortHash,
+    /// Room it was said in.
+    #[n(21)]
+    pub room: Option<RoomId>,
 }
 
 impl MailRecord {
@@ -117,6 +120,9 @@ pub(crate) struct ReceivedPart {
     /// Not to be shown yet.
     #[n(7)]
     pub hidden: bool,
+    /// For somebody else in its room: once it may be shown it is history.
+    #[n(8)]
+    pub quiet: Option<bool>,
 }
 
 /// Remarks shown with a received message.
@@ -162,4 +168,7 @@ pub enum MailState {
     /// No mail: a control message, handed to the program.
     #[n(6)]
     Control,
+    /// Said in a room to somebody else: it waits for nobody here.
+    #[n(7)]
+    History,
 }

@@ -60,11 +60,13 @@ fn mail() -> MailRecord {
             marks: Marks { gap: true, late: false, again: true, earlier: false, answered: true },
             to_name: Some("web".to_owned()),
             hidden: false,
+            quiet: None,
         }),
         subject: Some("subject".to_owned()),
         from_session: Some(session()),
         stored_ms: 1200,
         chain: HASH,
+        room: None,
     }
 }
 

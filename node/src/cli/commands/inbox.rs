@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use penpal_local_api::mail::{InboxRequest, Message, ReadState};
+use penpal_local_api::mail::{Inbox as Listed, InboxRequest, Message, ReadState};
 use penpal_local_api::methods::Inbox;
 
 use crate::cli::output::{Closed, Output, clean};
@@ -16,7 +16,7 @@ const FOLLOW_WAIT: Duration = Duration::from_secs(50);
 /// Listing changes nothing; `penpal read` does. Inside an agent only its own session's mail is listed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only mail of this session; `desk` for your own
+    /// Only mail of this session; `desk` for your own, `#room` for all that was said in a room
     session: Option<String>,
     /// Mail that was seen, too
     #[arg(long)]
@@ -45,13 +45,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let (out, node) = (context.out, context.node());
     let first = node.call::<Inbox>(&request)?;
     if !args.follow {
-        out.show(&first, |inbox| {
-            if inbox.messages.is_empty() {
-                return out.line("  nothing unread");
-            }
-            let rows = inbox.messages.iter().map(row).collect();
-            out.table(["ID", "FROM", "TO", "KIND", "AGE", "TEXT"], rows)
-        })?;
+        let in_room = args.session.iter().chain(&args.with).any(|name| name.starts_with('#'));
+        show(out, &first, if in_room { "nothing was said there yet" } else { "nothing unread" })?;
         return Ok(());
     }
     let mut last = first.messages.last().map(|message| message.id.clone());
@@ -63,6 +58,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         follow(out, &more.messages)?;
         last = more.messages.last().map(|message| message.id.clone()).or(last);
     }
+}
+
+/// A listing as a table.
+pub(super) fn show(out: Output, inbox: &Listed, nothing: &str) -> Result<(), Closed> {
+    out.show(inbox, |inbox| {
+        if inbox.messages.is_empty() {
+            return out.line(format_args!("  {nothing}"));
+        }
+        let rows = inbox.messages.iter().map(row).collect();
+        out.table(["ID", "FROM", "TO", "KIND", "AGE", "TEXT"], rows)
+    })
 }
 
 fn follow(out: Output, messages: &[Message]) -> Result<(), Closed> {
@@ -90,6 +96,7 @@ fn row(message: &Message) -> [String; 6] {
         ReadState::Unread => "",
         ReadState::Surfaced => " (surfaced)",
         ReadState::Read => " (read)",
+        ReadState::History => " (for another)",
     };
     let first_line =
         message.subject.as_deref().unwrap_or_else(|| message.body.lines().next().unwrap_or_default());

@@ -19,6 +19,7 @@ pub(crate) mod read;
 pub(crate) mod register;
 pub(crate) mod reply;
 pub(crate) mod retry;
+pub(crate) mod room;
 pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod send;

@@ -18,6 +18,8 @@ fn next_step(status: &Status) -> &'static str {
     let relay_is_down = status.relay.as_ref().is_some_and(|relay| relay.state == RelayState::Offline);
     if status.requests > 0 {
         "somebody asks to be a contact: penpal contact list"
+    } else if !status.invitations.is_empty() {
+        "somebody invites you into a room: penpal room list"
     } else if status.unread > 0 {
         "penpal inbox"
     } else if status.dead > 0 {

@@ -26,7 +26,7 @@ const NEWS_WAIT_MS: u64 = 2_000;
 /// refused, 5 accepted but what --wait waited for did not come: do not send again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// To whom: SESSION, CONTACT, CONTACT/SESSION, CONTACT/DEVICE/SESSION
+    /// To whom: SESSION, CONTACT, CONTACT/SESSION, CONTACT/DEVICE/SESSION, '#ROOM', '#ROOM @CONTACT/SESSION'
     to: String,
     /// The text; - or nothing reads standard input
     text: Option<String>,
@@ -177,7 +177,12 @@ fn follow_files(node: &Node, sent: Sent, request: &SendRequest, context: &Contex
 
 /// One line: stage, where, how, and what comes next.
 pub(super) fn describe(sent: &Sent, ask: bool, waited: bool) -> String {
-    let mut parts: Vec<String> = sent.copies.iter().map(copy).collect();
+    let several = {
+        let mut contacts: Vec<_> = sent.copies.iter().map(|copy| &copy.contact).collect();
+        contacts.dedup();
+        contacts.len() > 1 || sent.to.starts_with('#')
+    };
+    let mut parts: Vec<String> = sent.copies.iter().map(|one| copy(one, several)).collect();
     if parts.is_empty() {
         parts.push(stage_word(sent.stage).to_owned());
     }
@@ -192,13 +197,17 @@ pub(super) fn describe(sent: &Sent, ask: bool, waited: bool) -> String {
     line
 }
 
-fn copy(copy: &penpal_local_api::mail::CopyStage) -> String {
+fn copy(copy: &penpal_local_api::mail::CopyStage, several: bool) -> String {
+    let device = match copy.contact.as_ref().filter(|_| several) {
+        Some(contact) => format!("{}/{}", clean(contact), clean(&copy.device)),
+        None => clean(&copy.device),
+    };
     let place = match (copy.stage, &copy.session) {
         (Stage::Queued | Stage::Relayed | Stage::Refused | Stage::Expired, _) => {
-            format!(" for {}", clean(&copy.device))
+            format!(" for {device}")
         }
-        (_, Some(session)) => format!(" in {} on {}", clean(session), clean(&copy.device)),
-        (_, None) => format!(" on {}", clean(&copy.device)),
+        (_, Some(session)) => format!(" in {} on {device}", clean(session)),
+        (_, None) => format!(" on {device}"),
     };
     let mut line = format!("{}{place}", stage_word(copy.stage));
     if let Some(mechanism) = &copy.mechanism {

@@ -20,11 +20,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let out = context.out;
     out.show(&answer, |answer| {
         if answer.sessions.is_empty() {
-            return out.line("  no sessions here; open one by hand: penpal session open NAME");
+            out.line("  no sessions here; open one by hand: penpal session open NAME")?;
+        } else {
+            let rows = answer.sessions.iter().map(row).collect();
+            out.table(["SESSION", "AGENT", "STATE", "REACH", "UNREAD", "FOLDER", "SUMMARY"], rows)?;
+            answer.sessions.iter().filter_map(settings).try_for_each(|line| out.line(line))?;
         }
-        let rows = answer.sessions.iter().map(row).collect();
-        out.table(["SESSION", "AGENT", "STATE", "REACH", "UNREAD", "FOLDER", "SUMMARY"], rows)?;
-        answer.sessions.iter().filter_map(settings).try_for_each(|line| out.line(line))
+        let rooms: Vec<String> = answer.rooms.iter().map(|room| clean(&room.room)).collect();
+        if rooms.is_empty() { Ok(()) } else { out.line(format_args!("  rooms: {}", rooms.join(", "))) }
     })?;
     Ok(())
 }

@@ -47,6 +47,9 @@ pub(super) fn print(out: Output, status: &Status) -> Result<(), Closed> {
         status.unread, status.queued, status.held, status.dead
     ))?;
     out.line(format_args!("  sessions  {} live", status.sessions))?;
+    for invitation in &status.invitations {
+        out.line(format_args!("  room      {}", crate::cli::output::clean(invitation)))?;
+    }
     for notice in &status.notices {
         out.line(format_args!("  {} {}", out.warn("!"), crate::cli::output::clean(notice)))?;
     }

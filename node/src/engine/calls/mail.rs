@@ -35,7 +35,9 @@ impl Engine {
 
     /// Mail that a listing shows now.
     pub(in crate::engine) fn list_mail(&mut self, request: &InboxRequest) -> Result<Inbox, ApiError> {
-        let own = self.acting_mailbox(&request.caller, request.session.as_deref())?;
+        let room = request.session.iter().chain(&request.with).find(|name| name.starts_with('#'));
+        let session = request.session.as_deref().filter(|name| !name.starts_with('#'));
+        let own = self.acting_mailbox(&request.caller, session)?;
         let one_mailbox = request.session.is_some() || own != Mailbox::Desk;
         let after = match &request.after {
             Some(id) => {
@@ -45,7 +47,9 @@ impl Engine {
             None => None,
         };
         let mut views = Vec::new();
-        if let Some(name) = &request.with {
+        if let Some(name) = room {
+            views = self.page_through(Selection::Room(self.room_named(name)?), after)?;
+        } else if let Some(name) = &request.with {
             let contact = self.with(name)?;
             views = self.page_through(Selection::With(contact), after)?;
             if one_mailbox {
@@ -152,18 +156,22 @@ impl Engine {
             .limit
             .map_or(MAX_TAKEN, |limit| usize::try_from(limit).unwrap_or(MAX_TAKEN))
             .min(MAX_TAKEN);
-        let with = request.with.as_deref().map(|name| self.with(name)).transpose()?;
+        let room = request.with.as_deref().filter(|name| name.starts_with('#'));
+        let room = room.map(|name| self.room_named(name)).transpose()?;
+        let with =
+            request.with.as_deref().filter(|_| room.is_none()).map(|name| self.with(name)).transpose()?;
         let mut unread: Vec<MailKey> = Vec::new();
         for mailbox in &seen {
             let views = self.page_through(Selection::Unread(*mailbox), None)?;
-            unread.extend(views.into_iter().map(|view| view.key));
+            let views = views.into_iter().filter(|view| room.is_none() || view.room == room);
+            unread.extend(views.map(|view| view.key));
         }
         let wanted: Option<Vec<MailKey>> = match (&only, with) {
             (Some(keys), _) => Some(keys.clone()),
             (None, Some(contact)) => {
                 Some(unread.iter().copied().filter(|key| key.from == Some(contact)).collect())
             }
-            (None, None) => None,
+            (None, None) => room.map(|_| unread.clone()),
         };
         // A lease is of one mailbox: the session's own, and the desk once nothing is left in it.
         let mut mailbox = Mailbox::Session(session);
@@ -178,6 +186,7 @@ impl Engine {
             let old = match (&only, with) {
                 (Some(keys), _) => keys.iter().filter_map(|key| self.view_of(*key).ok()).collect(),
                 (None, Some(contact)) => self.page_through(Selection::With(contact), None)?,
+                (None, None) if let Some(room) = room => self.page_through(Selection::Room(room), None)?,
                 (None, None) => {
                     let mut all = Vec::new();
                     for mailbox in &seen {
@@ -187,7 +196,8 @@ impl Engine {
                 }
             };
             let old = old.into_iter().filter(|view| {
-                view.mailbox.is_some_and(|mailbox| seen.contains(&mailbox))
+                view.room.is_some()
+                    || view.mailbox.is_some_and(|mailbox| seen.contains(&mailbox))
                     || view.sent_from == Some(Mailbox::Session(session))
             });
             let taken: Vec<MailKey> = views.iter().map(|view| view.key).collect();

@@ -7,6 +7,8 @@ mod contacts;
 mod finish;
 mod hook;
 mod mail;
+mod room;
+mod room_send;
 mod search;
 mod send;
 mod sessions;
@@ -110,6 +112,14 @@ impl Engine {
             Call::ArtifactGet(request) => self.artifact_get(&request),
             Call::ArtifactSending(request) => self.artifact_sending(&request),
             Call::ArtifactGc(request) => self.artifact_gc(&request),
+            Call::RoomList(_) => self.room_list(),
+            Call::RoomCreate(request) => self.room_create(&request),
+            Call::RoomInvite(request) => self.room_invite(&request),
+            Call::RoomJoin(request) => self.room_join(&request),
+            Call::RoomLeave(request) => self.room_leave(&request),
+            Call::RoomRemove(request) => self.room_remove(&request),
+            Call::RoomClose(request) => self.room_close(&request),
+            Call::RoomMembers(request) => self.room_members(&request),
             Call::Sessions(request) => self.list_sessions(&request),
             Call::Whoami(request) => self.whoami(&request),
             Call::SessionOpen(request) => self.session_open(&request),

@@ -9,11 +9,13 @@ use penpal_local_api::mail::{IdRequest, SendRequest, SendWaitRequest};
 use penpal_protocol::cbor::Text;
 use penpal_protocol::ids::{DeviceId, Fingerprint};
 use penpal_protocol::limits::{MAX_SUBJECT_BYTES, MAX_TEXT_BYTES};
-use penpal_protocol::sealed::{Content, Kind, Letter, Reach, SessionRef, SessionState, SessionTarget};
+use penpal_protocol::sealed::{
+    Content, Kind, Letter, Reach, RoomRef, SessionRef, SessionState, SessionTarget,
+};
 use penpal_sessions::{Target, Unchecked};
 
 use super::{Outcome, Reply, label, wait};
-use crate::engine::machines::{Engine, contact_step, delivery_step};
+use crate::engine::machines::{Engine, delivery_step};
 use crate::engine::views::unreadable;
 use crate::engine::waiting::{Goal, SentWait, Wait};
 
@@ -21,12 +23,17 @@ use crate::engine::waiting::{Goal, SentWait, Wait};
 const PLAIN_WAIT: Duration = Duration::from_secs(2);
 
 /// Where a message goes.
-struct Route {
-    destinations: Vec<Destination>,
-    target: Option<SessionTarget>,
-    to: String,
-    remarks: Vec<String>,
-    account: Option<Fingerprint>,
+pub(super) struct Route {
+    pub(super) destinations: Vec<Destination>,
+    pub(super) target: Option<SessionTarget>,
+    pub(super) to: String,
+    pub(super) remarks: Vec<String>,
+    /// Contacts to whose devices it goes.
+    pub(super) accounts: Vec<Fingerprint>,
+    /// Room in which it is said.
+    pub(super) room: Option<RoomRef>,
+    /// In a room, the device with the session that it is for.
+    pub(super) target_device: Option<DeviceId>,
 }
 
 impl Engine {
@@ -73,7 +80,8 @@ impl Engine {
             )
         })?;
         let life_ms = request.life_ms.unwrap_or(self.config.message_life_ms);
-        let until_ms = route.account.map(|_| self.now.wall_ms.saturating_add(life_ms));
+        let leaves = !route.accounts.is_empty();
+        let until_ms = leaves.then(|| self.now.wall_ms.saturating_add(life_ms));
         let artifacts = self.attach(&request.artifacts, until_ms)?;
         if artifacts.is_some() && until_ms.is_some() {
             route.remarks.push("it goes once its files are at the relay".to_owned());
@@ -84,9 +92,9 @@ impl Engine {
             subject,
             text: Text::truncated(&request.text),
             reply_to: reply_to.map(|key| key.msg_id),
-            room: None,
+            room: route.room,
             artifacts,
-            target_device: None,
+            target_device: route.target_device,
         };
         let attached = letter.artifacts.is_some().then(|| letter.clone());
         let message = NewMessage {
@@ -107,16 +115,16 @@ impl Engine {
         let sent = sent.map_err(|error| ApiError::new(ErrorCode::Usage, error.to_string()))?;
         if let Some(letter) = attached {
             self.note_references(MailKey::own(sent.msg_id), &letter);
-            if route.account.is_some() {
+            if leaves {
                 self.wait_for_files(sent.msg_id, &letter);
             }
         }
-        if let Some(account) = route.account {
+        if leaves {
             // Somebody has something to say: as good a reason to dial as any.
             if !self.greeting.greeted {
                 self.hurry();
             }
-            self.contacts.handle_person_wrote(&account, &mut contact_step!(self));
+            self.wrote_to(&route.accounts);
         }
         if let Some(key) = reply_to {
             // Whoever answers has read.
@@ -129,7 +137,7 @@ impl Engine {
             Some(0) => (Goal::Queued, false, Duration::ZERO),
             Some(ms) if kind == Kind::Ask => (Goal::Reply, true, wait(ms)),
             Some(ms) => (Goal::Stage(Stage::Surfaced), true, wait(ms)),
-            None => (self.best_soon(route.account), false, PLAIN_WAIT),
+            None => (self.best_soon(&route.accounts), false, PLAIN_WAIT),
         };
         let wait = SentWait {
             msg_id: sent.msg_id,
@@ -144,11 +152,11 @@ impl Engine {
     /// Whether a note reaches an idle session that an ask would wake.
     fn sees_late(&self, route: &Route) -> bool {
         let waits = |state, reach| state == SessionState::Idle && reach == Reach::Wakes;
-        match (route.destinations.first(), &route.target, route.account) {
+        match (route.destinations.first(), &route.target, route.accounts.first().copied()) {
             (Some(Destination::Local { mailbox: Mailbox::Session(session), .. }), _, _) => {
                 self.sessions.session(*session).is_some_and(|view| waits(view.state, view.reach))
             }
-            (_, Some(SessionTarget { sid: Some(sid), .. }), Some(account)) => {
+            (_, Some(SessionTarget { sid: Some(sid), .. }), Some(account)) if route.room.is_none() => {
                 let rows = self.sessions.remote(&self.directory(), self.now);
                 let row = rows.iter().find(|row| row.account == account && row.session == *sid);
                 row.is_some_and(|row| waits(row.state, row.reach))
@@ -158,8 +166,16 @@ impl Engine {
     }
 
     /// The best stage that can come by itself within moments.
-    fn best_soon(&self, account: Option<Fingerprint>) -> Goal {
-        let Some(account) = account else { return Goal::Queued };
+    fn best_soon(&self, accounts: &[Fingerprint]) -> Goal {
+        let rank = |goal: &Goal| match goal {
+            Goal::Queued | Goal::Reply => Stage::Queued,
+            Goal::Stage(stage) => *stage,
+        };
+        let goals = accounts.iter().map(|account| self.best_soon_of(*account));
+        goals.min_by_key(rank).unwrap_or(Goal::Queued)
+    }
+
+    fn best_soon_of(&self, account: Fingerprint) -> Goal {
         if self.contacts.route(&account).is_none_or(|route| !route.open) {
             return Goal::Queued;
         }
@@ -227,12 +243,15 @@ impl Engine {
     }
 
     fn route(&self, to: &str, anyway: bool) -> Result<Route, ApiError> {
+        if let Some(route) = self.route_into_room(to, anyway) {
+            return route;
+        }
         let target = self
             .sessions
             .resolve(to, &self.directory(), anyway)
             .map_err(|error| self.resolve_error(to, &error))?;
         let mut remarks = Vec::new();
-        let (destinations, target, account) = match target {
+        let (destinations, target, account): (_, _, Option<Fingerprint>) = match target {
             Target::Local { session, ended, .. } => {
                 if ended {
                     remarks.push("that session has ended; it sees this when it is resumed".to_owned());
@@ -258,7 +277,15 @@ impl Engine {
                 return Err(ApiError::new(ErrorCode::UnknownAddress, format!("{to} cannot be reached")));
             }
         };
-        Ok(Route { destinations, target, to: to.to_owned(), remarks, account })
+        Ok(Route {
+            destinations,
+            target,
+            to: to.to_owned(),
+            remarks,
+            accounts: account.into_iter().collect(),
+            room: None,
+            target_device: None,
+        })
     }
 
     fn devices_of(
@@ -295,6 +322,9 @@ impl Engine {
     /// Back to whoever sent a message.
     fn route_back(&self, key: MailKey) -> Result<Route, ApiError> {
         let view = self.view_of(key)?;
+        if let Some(room) = view.room {
+            return self.route_back_into_room(&view, &room);
+        }
         match (view.sender(), view.sent_from) {
             (Some(peer), _) => {
                 let target = view
@@ -304,7 +334,15 @@ impl Engine {
                 let to =
                     target.as_ref().map_or_else(|| name.clone(), |target| format!("{name}/{}", target.name));
                 let destinations = self.devices_of(&peer.account, Some(peer.device))?;
-                Ok(Route { destinations, target, to, remarks: Vec::new(), account: Some(peer.account) })
+                Ok(Route {
+                    destinations,
+                    target,
+                    to,
+                    remarks: Vec::new(),
+                    accounts: vec![peer.account],
+                    room: None,
+                    target_device: None,
+                })
             }
             (None, Some(mailbox)) => {
                 let held = match mailbox {
@@ -323,14 +361,16 @@ impl Engine {
                     target: None,
                     to,
                     remarks: Vec::new(),
-                    account: None,
+                    accounts: Vec::new(),
+                    room: None,
+                    target_device: None,
                 })
             }
             (None, None) => Err(ApiError::new(ErrorCode::UnknownId, "that message has no sender to answer")),
         }
     }
 
-    fn resolve_error(&self, to: &str, error: &penpal_sessions::ResolveError) -> ApiError {
+    pub(super) fn resolve_error(&self, to: &str, error: &penpal_sessions::ResolveError) -> ApiError {
         use penpal_sessions::ResolveError as E;
         let candidates = error.candidates().to_vec();
         let code = match error {
@@ -370,6 +410,8 @@ impl Engine {
             }
             let view = self.delivery.view(*key, &self.storage).ok().flatten();
             view.is_some_and(|view| match own {
+                // What was said in a room is for everybody in it, their agents as well.
+                _ if view.room.is_some() => true,
                 Some(session) => {
                     view.mailbox.is_some_and(|mailbox| seen.contains(&mailbox))
                         || view.sent_from == Some(Mailbox::Session(session))

@@ -19,7 +19,8 @@ impl Engine {
         self.note_caller(&request.caller);
         let rows = self.sessions.local();
         let shown = rows.iter().filter(|row| request.all || row.state != SessionState::Ended);
-        now(&Sessions { v: SHAPE_VERSION, sessions: shown.map(|row| self.session_row(row)).collect() })
+        let sessions = shown.map(|row| self.session_row(row)).collect();
+        now(&Sessions { v: SHAPE_VERSION, sessions, rooms: self.open_rooms() })
     }
 
     /// Lets a call show that its session lives; who it is does not matter to the answer.

@@ -35,6 +35,7 @@ impl Engine {
             relay: self.relay_line(),
             unread: count(unread),
             requests: count(self.contacts.request_count()),
+            invitations: self.room_invitations(),
             held: count(self.delivery.hidden_count()),
             dead: count(self.delivery.dead_count()),
             queued: count(queued),

@@ -482,7 +482,7 @@ impl World {
         self.rng.fill_bytes(&mut id);
         let mark = penpal_protocol::ids::ShortHash::from_bytes(id);
         let content = body.parse_content().expect("good content");
-        let placement = Placement { mailbox: Mailbox::Desk, held: None };
+        let placement = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
         let opened = Opened { key: KeyId::from_bytes([0; 8]), body, content, placement };
         let verdict = Verdict::Opened(Box::new(opened));
         let arrival = Arrival { row, enc: mark, envelope: mark, verdict };

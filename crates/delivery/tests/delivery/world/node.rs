@@ -271,7 +271,7 @@ impl Node {
             Verdict::Foreign
         } else if self.seeds.contains(&envelope.key) {
             let content = envelope.body.parse_content().expect("own content");
-            let placement = Placement { mailbox: Mailbox::Desk, held: None };
+            let placement = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
             let body = *envelope.body.clone();
             Verdict::Opened(Box::new(Opened { key: envelope.key, body, content, placement }))
         } else {

@@ -1,0 +1,127 @@
+//! Which messages from a room are taken.
+
+use penpal_protocol::ids::{Fingerprint, MsgId, RoomId};
+use penpal_protocol::limits::DAY_MS;
+use penpal_protocol::sealed::RoomRef;
+
+use crate::command::Command;
+use crate::machine::{Rooms, Step};
+use crate::record::{self, HeldRecord, Standing, Table};
+
+/// Most messages of one member that wait in one room for an entry.
+pub const MAX_HELD: usize = 32;
+
+/// How long a message waits for an entry, in milliseconds: the owner's machine may be off for days.
+const HOLD_MS: u64 = 7 * DAY_MS;
+
+/// What becomes of a message from a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// Its sender is in the room, and was when it was sent.
+    Take,
+    /// It names an entry that has not come.
+    Hold,
+    /// Not taken, for this reason.
+    Refuse(&'static str),
+}
+
+impl Rooms {
+    /// Judges a message of a contact.
+    #[must_use]
+    pub fn judge(&self, from: &Fingerprint, said_in: &RoomRef, me: &Fingerprint) -> Said {
+        let Some(room) = self.rooms.get(&said_in.id) else { return Said::Refuse("no-such-room") };
+        match room.record.standing {
+            Standing::Member | Standing::Closed => {}
+            Standing::Joining => return self.hold_or_refuse(from, &said_in.id),
+            Standing::Invited | Standing::Left | Standing::Removed => return Said::Refuse("not-a-member"),
+        }
+        let Some(now) = room.log.membership() else { return self.hold_or_refuse(from, &said_in.id) };
+        let Some(entry) = room.log.get(&said_in.chain) else { return self.hold_or_refuse(from, &said_in.id) };
+        if entry.entry().epoch != said_in.epoch {
+            return Said::Refuse("malformed");
+        }
+        let then = room.log.membership_at(&said_in.chain);
+        let were_in = then.is_some_and(|then| then.contains(from) && then.contains(me) && !then.closed);
+        if were_in && now.contains(from) && now.contains(me) {
+            Said::Take
+        } else {
+            Said::Refuse("not-a-member")
+        }
+    }
+
+    fn hold_or_refuse(&self, from: &Fingerprint, id: &RoomId) -> Said {
+        let held = self
+            .rooms
+            .get(id)
+            .map_or(0, |room| room.held.keys().filter(|(sender, _)| sender == from).count());
+        if held < MAX_HELD { Said::Hold } else { Said::Refuse("room-epoch") }
+    }
+
+    /// A message that waits is stored; whoever can send the entry is asked for it.
+    pub fn hold(&mut self, from: Fingerprint, msg_id: MsgId, said_in: &RoomRef, step: &mut Step<'_>) {
+        self.begin(step);
+        let id = said_in.id;
+        let until_ms = step.now.wall_ms.saturating_add(HOLD_MS);
+        let held = HeldRecord { from, msg_id, said_in: said_in.clone(), until_ms };
+        let Some(room) = self.rooms.get_mut(&id) else { return };
+        let row = record::encode(&held);
+        let owner = room.record.owner;
+        room.held.insert((from, msg_id), held);
+        self.persist(Table::Held, record::two(&id, msg_id.as_bytes()), Some(row));
+        let ours = step.me.is_some_and(|me| me.account == owner);
+        self.ask(&id, if ours { from } else { owner }, step);
+    }
+
+    /// Looks again at what waits in a room.
+    pub(crate) fn judge_held(&mut self, id: &RoomId, step: &Step<'_>) {
+        let Some(me) = step.me else { return };
+        let waiting: Vec<HeldRecord> =
+            self.rooms.get(id).map(|room| room.held.values().cloned().collect()).unwrap_or_default();
+        for held in waiting {
+            // What waits takes its own place.
+            let Some(room) = self.rooms.get_mut(id) else { return };
+            room.held.remove(&(held.from, held.msg_id));
+            let said = self.judge(&held.from, &held.said_in, &me.account);
+            let (from, msg_id) = (held.from, held.msg_id);
+            match said {
+                Said::Hold => {
+                    if let Some(room) = self.rooms.get_mut(id) {
+                        room.held.insert((from, msg_id), held);
+                    }
+                    continue;
+                }
+                Said::Take => self.commands.push_back(Command::Release { from, msg_id }),
+                Said::Refuse(reason) => self.commands.push_back(Command::Refuse { from, msg_id, reason }),
+            }
+            self.persist(Table::Held, record::two(id, msg_id.as_bytes()), None);
+        }
+    }
+
+    /// Refuses everything that waits in a room.
+    pub(crate) fn refuse_held(&mut self, id: &RoomId, reason: &'static str) {
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        let waiting = std::mem::take(&mut room.held);
+        for (from, msg_id) in waiting.into_keys() {
+            self.commands.push_back(Command::Refuse { from, msg_id, reason });
+            self.persist(Table::Held, record::two(id, msg_id.as_bytes()), None);
+        }
+    }
+
+    /// Refuses what waited too long.
+    pub(crate) fn end_held(&mut self, id: &RoomId, now_ms: u64) {
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        let over: Vec<(Fingerprint, MsgId)> = room
+            .held
+            .values()
+            .filter(|held| held.until_ms <= now_ms)
+            .map(|held| (held.from, held.msg_id))
+            .collect();
+        for key in &over {
+            room.held.remove(key);
+        }
+        for (from, msg_id) in over {
+            self.commands.push_back(Command::Refuse { from, msg_id, reason: "room-epoch" });
+            self.persist(Table::Held, record::two(id, msg_id.as_bytes()), None);
+        }
+    }
+}

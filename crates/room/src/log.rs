@@ -1,0 +1,233 @@
+//! A room's membership log: signed entries, each naming the one before it, and who is a member after each of them.
+
+use std::collections::BTreeMap;
+
+use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
+use penpal_protocol::limits::{MAX_ROOM_ENTRIES, MAX_ROOM_MEMBERS};
+use penpal_protocol::sealed::{RoomChange, RoomHead};
+use penpal_protocol::text::Label;
+use penpal_seal::SignedRoomEntry;
+
+/// All entries of one room that are held, and which of them count.
+///
+/// The owner's devices append, and two of them may append at the same place without knowing of each other. What counts is the longest chain;
+/// of equally long ones that whose last entry has the lowest name. So which entries count depends on which are held and on nothing else: nodes
+/// that hold the same entries agree, in whatever order they came.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    entries: BTreeMap<ShortHash, SignedRoomEntry>,
+    head: Option<ShortHash>,
+}
+
+/// Who is in a room at some entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The account that owns the room, always a member.
+    pub owner: Fingerprint,
+    /// The others: what the owner calls them, and the epoch in which they came last.
+    pub others: BTreeMap<Fingerprint, Member>,
+    /// The room is over.
+    pub closed: bool,
+}
+
+/// A member other than the owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// What the owner calls it.
+    pub name: Label,
+    /// Epoch in which it came.
+    pub since: u64,
+}
+
+impl Membership {
+    /// Whether the account is in the room.
+    #[must_use]
+    pub fn contains(&self, account: &Fingerprint) -> bool {
+        self.owner == *account || self.others.contains_key(account)
+    }
+
+    /// Everybody in the room, the owner first, then by when they came.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<Fingerprint> {
+        let mut others: Vec<(u64, Fingerprint)> =
+            self.others.iter().map(|(account, member)| (member.since, *account)).collect();
+        others.sort_unstable();
+        std::iter::once(self.owner).chain(others.into_iter().map(|(_, account)| account)).collect()
+    }
+
+    /// Whether `one` came before `other`; both are members.
+    #[must_use]
+    pub fn came_before(&self, one: &Fingerprint, other: &Fingerprint) -> bool {
+        let place = |account: &Fingerprint| {
+            let member = self.others.get(account).map(|member| member.since);
+            (if *account == self.owner { Some(0) } else { member }, *account)
+        };
+        place(one) < place(other)
+    }
+
+    fn apply(&mut self, epoch: u64, change: &RoomChange) {
+        if self.closed {
+            return;
+        }
+        if let Some(member) = &change.added
+            && member.account != self.owner
+        {
+            let known = self.others.get(&member.account).map(|known| known.since);
+            if known.is_some() || self.others.len() < MAX_ROOM_MEMBERS {
+                let since = known.unwrap_or(epoch);
+                self.others.insert(member.account, Member { name: member.name.clone(), since });
+            }
+        }
+        for gone in change.removed.iter().chain(&change.left) {
+            self.others.remove(gone);
+        }
+        self.closed |= change.closed == Some(true);
+    }
+
+    /// Whether the change would change anything.
+    #[must_use]
+    pub fn would_change(&self, epoch: u64, change: &RoomChange) -> bool {
+        let mut after = self.clone();
+        after.apply(epoch, change);
+        after != *self
+    }
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is new here.
+    New,
+    /// It was here.
+    Known,
+    /// The one before it is not here.
+    Orphan,
+    /// It is of another room or owner, or its place is wrong.
+    Misfit,
+    /// The log is full.
+    Full,
+}
+
+impl Log {
+    /// Takes an entry whose signature counts.
+    pub fn insert(&mut self, room: &RoomId, signed: SignedRoomEntry) -> Taken {
+        let entry = signed.entry();
+        if entry.room != *room {
+            return Taken::Misfit;
+        }
+        if self.entries.contains_key(&signed.name()) {
+            return Taken::Known;
+        }
+        let fits = match (self.first(), entry.epoch) {
+            (None, 0) => true,
+            (None, _) => return Taken::Orphan,
+            (Some(_), 0) => false,
+            (Some(first), _) => {
+                let Some(before) = self.entries.get(&entry.prev) else { return Taken::Orphan };
+                first.entry().owner == entry.owner && before.entry().epoch.checked_add(1) == Some(entry.epoch)
+            }
+        };
+        if !fits {
+            return Taken::Misfit;
+        }
+        if self.entries.len() >= MAX_ROOM_ENTRIES {
+            return Taken::Full;
+        }
+        let name = signed.name();
+        let rank = |signed: &SignedRoomEntry| (std::cmp::Reverse(signed.entry().epoch), signed.name());
+        let better =
+            self.head.and_then(|head| self.entries.get(&head)).is_none_or(|head| rank(&signed) < rank(head));
+        self.entries.insert(name, signed);
+        if better {
+            self.head = Some(name);
+        }
+        Taken::New
+    }
+
+    /// The entry that created the room.
+    fn first(&self) -> Option<&SignedRoomEntry> {
+        self.entries.values().find(|signed| signed.entry().epoch == 0)
+    }
+
+    /// Names of all entries that are held.
+    pub(crate) fn names(&self) -> Vec<ShortHash> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// Whether nothing is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many entries are held, those that do not count included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The newest entry that counts.
+    #[must_use]
+    pub fn head(&self) -> Option<RoomHead> {
+        let head = self.entries.get(&self.head?)?;
+        Some(RoomHead { epoch: head.entry().epoch, entry: head.name() })
+    }
+
+    /// One entry.
+    #[must_use]
+    pub fn get(&self, name: &ShortHash) -> Option<&SignedRoomEntry> {
+        self.entries.get(name)
+    }
+
+    /// The entries from the first one to `last`, in order; empty when `last` is not held.
+    #[must_use]
+    pub fn chain_to(&self, last: &ShortHash) -> Vec<&SignedRoomEntry> {
+        let mut chain = Vec::new();
+        let mut at = self.entries.get(last);
+        while let Some(signed) = at {
+            chain.push(signed);
+            at = self.entries.get(&signed.entry().prev);
+        }
+        chain.reverse();
+        chain
+    }
+
+    /// The entries that count, in order.
+    #[must_use]
+    pub fn chain(&self) -> Vec<&SignedRoomEntry> {
+        self.head.map(|head| self.chain_to(&head)).unwrap_or_default()
+    }
+
+    /// Who was a member at an entry; `None` when it is not held.
+    #[must_use]
+    pub fn membership_at(&self, entry: &ShortHash) -> Option<Membership> {
+        let chain = self.chain_to(entry);
+        let first = chain.first()?;
+        let mut membership =
+            Membership { owner: first.entry().owner, others: BTreeMap::new(), closed: false };
+        for signed in chain {
+            membership.apply(signed.entry().epoch, &signed.entry().change);
+        }
+        Some(membership)
+    }
+
+    /// Who is a member now.
+    #[must_use]
+    pub fn membership(&self) -> Option<Membership> {
+        self.membership_at(&self.head?)
+    }
+
+    /// The name with which the room was created.
+    #[must_use]
+    pub fn name(&self) -> Option<&Label> {
+        self.first()?.entry().change.created.as_ref()
+    }
+
+    /// The entries that count and come after `have`; all of them when that one does not count here.
+    #[must_use]
+    pub fn after(&self, have: Option<&RoomHead>) -> Vec<&SignedRoomEntry> {
+        let chain = self.chain();
+        let known = have.and_then(|have| chain.iter().position(|signed| signed.name() == have.entry));
+        chain.into_iter().skip(known.map_or(0, |at| at.saturating_add(1))).collect()
+    }
+}

@@ -1,0 +1,373 @@
+//! The machine: what it holds, and what every change of a log brings about.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use penpal_protocol::cbor::{Blob, List};
+use penpal_protocol::ids::{DeviceId, Fingerprint, MsgId, RoomId, ShortHash};
+use penpal_protocol::limits::MAX_ROOM_ENTRIES;
+use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomHead, RoomNews};
+use penpal_protocol::text::Label;
+use penpal_protocol::time::Now;
+use penpal_seal::{DeviceSigningKey, SignedRoomEntry, VerifiedManifest};
+use rand_core::CryptoRng;
+
+use crate::command::{Command, Notice};
+use crate::error::RoomError;
+use crate::log::{Log, Membership, Taken};
+use crate::record::{self, Change, HeldRecord, RoomRecord, Standing, Table};
+
+/// Most rooms of one node, invitations and rooms that are over included.
+pub const MAX_ROOMS: usize = 256;
+
+/// How long the same contact is not asked again for entries of the same room.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often members are looked for who are no contacts.
+const LOOK_AGAIN: Duration = Duration::from_secs(6 * 3600);
+
+/// This node's part in an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Me {
+    /// The account.
+    pub account: Fingerprint,
+    /// This device.
+    pub device: DeviceId,
+}
+
+/// Pinned manifests of contacts, and our own.
+pub trait Manifests {
+    /// The newest one of an account.
+    fn manifest(&self, account: &Fingerprint) -> Option<&VerifiedManifest>;
+}
+
+/// What every input is given.
+pub struct Step<'s> {
+    /// Both clocks.
+    pub now: Now,
+    /// Randomness for ids.
+    pub rng: &'s mut dyn CryptoRng,
+    /// Signs entries of rooms of ours.
+    pub signing: &'s DeviceSigningKey,
+    /// Who signs entries of the rooms of others.
+    pub manifests: &'s dyn Manifests,
+    /// Our account, once there is one.
+    pub me: Option<Me>,
+}
+
+impl std::fmt::Debug for Step<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Step").field("now", &self.now).field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+/// One room.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    pub(crate) record: RoomRecord,
+    pub(crate) log: Log,
+    /// Messages that wait for an entry.
+    pub(crate) held: BTreeMap<(Fingerprint, MsgId), HeldRecord>,
+    /// Who was asked for entries.
+    pub(crate) asked: BTreeMap<Fingerprint, Asked>,
+}
+
+/// A contact that was asked for entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// When, on the monotonic clock.
+    at: Duration,
+    /// There was reason to ask since.
+    again: bool,
+}
+
+/// The rooms of one node.
+///
+/// # Drive contract
+///
+/// At start: every stored row goes into [`crate::Restoring`]. Then the shell calls one input after another and reads [`Self::poll_command`] until it is
+/// empty before the step is stored: all [`Command::Persist`] of a step belong to one batch with whatever else the step changes. When that fails
+/// the machine is dropped and restored. [`Self::poll_timeout`] says when [`Self::handle_timeout`] is due.
+///
+/// A message from a room is judged by [`Self::judge`] when it arrives. One that waits is stored where nobody sees it, and then reported by
+/// [`Self::hold`]; [`Command::Release`] or [`Command::Refuse`] follows, after a restart too.
+#[derive(Debug, Default)]
+pub struct Rooms {
+    pub(crate) rooms: BTreeMap<RoomId, Room>,
+    pub(crate) commands: VecDeque<Command>,
+    pub(crate) now: Option<Now>,
+    pub(crate) look_at: Option<Duration>,
+}
+
+impl Rooms {
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due, on the monotonic clock.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let now = self.now?;
+        let held = self.rooms.values().flat_map(|room| room.held.values()).map(|held| held.until_ms).min();
+        let held = held
+            .map(|until| now.mono.saturating_add(Duration::from_millis(until.saturating_sub(now.wall_ms))));
+        let asked = self.rooms.values().flat_map(|room| room.asked.values());
+        let again = asked.filter(|asked| asked.again).map(|asked| asked.at.saturating_add(ASK_AGAIN));
+        held.into_iter().chain(self.look_at).chain(again).min()
+    }
+
+    /// The node started: what is due is looked for.
+    pub fn handle_started(&mut self, step: &mut Step<'_>) {
+        self.begin(step);
+        self.look_at = Some(step.now.mono);
+        self.handle_timeout(step);
+    }
+
+    /// Time has passed: messages that waited too long are refused.
+    pub fn handle_timeout(&mut self, step: &mut Step<'_>) {
+        self.begin(step);
+        let ids: Vec<RoomId> = self.rooms.keys().copied().collect();
+        for id in &ids {
+            self.end_held(id, step.now.wall_ms);
+            self.ask_again(id, step);
+        }
+        if self.look_at.is_some_and(|at| at <= step.now.mono) {
+            self.look_at = None;
+            for id in &ids {
+                self.introduce_newcomers(id, step);
+            }
+        }
+    }
+
+    pub(crate) fn begin(&mut self, step: &Step<'_>) {
+        self.now = Some(step.now);
+    }
+
+    /// Looks for members who are no contacts after a while, and at once when asked to.
+    pub(crate) fn look_again(&mut self, step: &Step<'_>) {
+        let at = step.now.mono.saturating_add(LOOK_AGAIN);
+        self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    pub(crate) fn room(&self, id: &RoomId) -> Result<&Room, RoomError> {
+        self.rooms.get(id).ok_or(RoomError::Unknown)
+    }
+
+    pub(crate) fn persist(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.commands.push_back(Command::Persist(Change { table, key, value }));
+    }
+
+    pub(crate) fn save(&mut self, id: &RoomId) {
+        if let Some(room) = self.rooms.get(id) {
+            let row = record::encode(&room.record);
+            self.persist(Table::Room, id.as_bytes().to_vec(), Some(row));
+        }
+    }
+
+    pub(crate) fn send(&mut self, to: Fingerprint, news: RoomNews) {
+        self.commands.push_back(Command::Send { to, news: Box::new(news) });
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) {
+        self.commands.push_back(Command::Notice(notice));
+    }
+
+    /// A name that no other room here has.
+    pub(crate) fn free_name(&self, wanted: &Label, id: &RoomId) -> Label {
+        let taken =
+            |name: &Label| self.rooms.values().any(|room| room.record.id != *id && room.record.name == *name);
+        if !taken(wanted) {
+            return wanted.clone();
+        }
+        (2..)
+            .map(|number| wanted.numbered(number))
+            .find(|name| !taken(name))
+            .unwrap_or_else(|| wanted.clone())
+    }
+
+    /// Appends to a room of ours and tells everybody whom it concerns.
+    pub(crate) fn append(
+        &mut self,
+        id: &RoomId,
+        change: RoomChange,
+        step: &mut Step<'_>,
+    ) -> Result<(), RoomError> {
+        let me = step.me.ok_or(RoomError::NoAccount)?;
+        let room = self.rooms.get_mut(id).ok_or(RoomError::Unknown)?;
+        let name = room.record.name.clone();
+        let head = room.log.head();
+        let before = Before::of(&room.log);
+        let entry = RoomEntry {
+            room: *id,
+            epoch: head.map_or(0, |head| head.epoch.saturating_add(1)),
+            prev: head.map_or(ShortHash::from_bytes([0; 16]), |head| head.entry),
+            issued_ms: step.now.wall_ms,
+            owner: me.account,
+            device: me.device,
+            change,
+        };
+        let signed = SignedRoomEntry::sign(step.signing, entry);
+        match room.log.insert(id, signed.clone()) {
+            Taken::New => {}
+            Taken::Full => return Err(RoomError::Worn { name }),
+            Taken::Known | Taken::Orphan | Taken::Misfit => return Err(RoomError::Unknown),
+        }
+        let after = room.log.membership();
+        self.persist_entry(id, &signed);
+        let concerned: BTreeSet<Fingerprint> =
+            before.membership.iter().chain(&after).flat_map(Membership::accounts).collect();
+        for account in concerned.into_iter().filter(|account| *account != me.account) {
+            // Whoever is new lacks everything.
+            let is_new = before.membership.as_ref().is_none_or(|before| !before.contains(&account));
+            let Some(room) = self.rooms.get(id) else { continue };
+            let news =
+                if is_new { entries_news(id, &room.log.chain()) } else { entries_news(id, &[&signed]) };
+            self.send(account, news);
+        }
+        self.changed(id, &before, step);
+        Ok(())
+    }
+
+    pub(crate) fn persist_entry(&mut self, id: &RoomId, signed: &SignedRoomEntry) {
+        let row = record::versioned(signed.signed());
+        self.persist(Table::Entry, record::entry_key(id, &signed.name()), Some(row));
+    }
+
+    /// The log changed: standing, notices, messages that waited, introductions, and own entries that do not count any more.
+    pub(crate) fn changed(&mut self, id: &RoomId, before: &Before, step: &mut Step<'_>) {
+        let Some(me) = step.me else { return };
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        let Some(after) = room.log.membership() else { return };
+        let name = room.record.name.clone();
+        let was = room.record.standing;
+        let in_it = after.contains(&me.account);
+        let now = match was {
+            Standing::Left => Standing::Left,
+            _ if after.closed => Standing::Closed,
+            Standing::Joining | Standing::Removed | Standing::Member | Standing::Closed if in_it => {
+                Standing::Member
+            }
+            Standing::Member => Standing::Removed,
+            Standing::Invited | Standing::Joining | Standing::Removed | Standing::Closed => was,
+        };
+        let mut notices = Vec::new();
+        if now != was {
+            room.record.standing = now;
+            match now {
+                Standing::Member => notices.push(Notice::Joined { room: *id, name: name.clone() }),
+                Standing::Removed => notices.push(Notice::Removed { name: name.clone() }),
+                Standing::Closed if was == Standing::Member && after.owner != me.account => {
+                    notices.push(Notice::Closed { name: name.clone() });
+                }
+                Standing::Closed | Standing::Invited | Standing::Joining | Standing::Left => {}
+            }
+        } else if let (Standing::Member, Some(earlier)) = (now, &before.membership) {
+            let (old, new): (BTreeSet<_>, BTreeSet<_>) =
+                (earlier.accounts().into_iter().collect(), after.accounts().into_iter().collect());
+            notices.extend(
+                new.difference(&old).map(|account| Notice::Came { name: name.clone(), account: *account }),
+            );
+            notices.extend(
+                old.difference(&new).map(|account| Notice::Went { name: name.clone(), account: *account }),
+            );
+        }
+        record::retain(&mut room.record.invited, |invited| !after.contains(&invited.account));
+        record::retain(&mut room.record.introduced, |introduced| after.contains(&introduced.account));
+        if now == Standing::Member {
+            room.record.told = List::default();
+        }
+        // What this device appended and what another device's entry put aside is appended anew.
+        let counts: BTreeSet<ShortHash> = room.log.chain().iter().map(|signed| signed.name()).collect();
+        let lost: Vec<RoomChange> = before
+            .chain
+            .iter()
+            .filter(|(name, device)| {
+                *device == me.device && after.owner == me.account && !counts.contains(name)
+            })
+            .filter_map(|(name, _)| room.log.get(name))
+            .map(|signed| signed.entry().change.clone())
+            .filter(|change| {
+                // Of an addition and a removal that did not know of each other the removal holds.
+                let who = change.added.as_ref().map(|member| member.account);
+                let new = room
+                    .log
+                    .chain()
+                    .into_iter()
+                    .filter(|signed| !before.chain.iter().any(|(name, _)| *name == signed.name()));
+                let mut gone = new.flat_map(|signed| {
+                    let change = &signed.entry().change;
+                    change.removed.into_iter().chain(change.left)
+                });
+                who.is_none_or(|who| !gone.any(|one| one == who))
+            })
+            .collect();
+        self.save(id);
+        for notice in notices {
+            self.notice(notice);
+        }
+        self.judge_held(id, step);
+        self.introduce_newcomers(id, step);
+        for change in lost {
+            let log = self.rooms.get(id).map(|room| &room.log);
+            let now = log.and_then(|log| Some((log.membership()?, log.head()?.epoch)));
+            let matters = now.is_some_and(|(now, epoch)| now.would_change(epoch, &change));
+            if matters && let Err(error) = self.append(id, change, step) {
+                tracing::warn!(%error, "a change of a room that another device put aside is lost");
+            }
+        }
+    }
+
+    fn ask_again(&mut self, id: &RoomId, step: &Step<'_>) {
+        let asked = self.rooms.get(id).map(|room| &room.asked);
+        let due = |asked: &Asked| asked.again && asked.at.saturating_add(ASK_AGAIN) <= step.now.mono;
+        let whom: Vec<Fingerprint> =
+            asked.into_iter().flatten().filter(|(_, asked)| due(asked)).map(|(whom, _)| *whom).collect();
+        for whom in whom {
+            self.ask(id, whom, step);
+        }
+    }
+
+    /// Asks a contact for what is newer than what is here.
+    pub(crate) fn ask(&mut self, id: &RoomId, whom: Fingerprint, step: &Step<'_>) {
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        let now = step.now.mono;
+        if let Some(asked) = room.asked.get_mut(&whom)
+            && now < asked.at.saturating_add(ASK_AGAIN)
+        {
+            asked.again = true;
+            return;
+        }
+        room.asked.insert(whom, Asked { at: now, again: false });
+        // Without an entry everything is newer.
+        let nothing = RoomHead { epoch: 0, entry: ShortHash::from_bytes([0; 16]) };
+        let have = Some(room.log.head().unwrap_or(nothing));
+        self.send(whom, RoomNews { have, ..no_news(id) });
+    }
+}
+
+/// What counted before a change.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    pub(crate) membership: Option<Membership>,
+    pub(crate) chain: Vec<(ShortHash, DeviceId)>,
+}
+
+impl Before {
+    pub(crate) fn of(log: &Log) -> Self {
+        let chain = log.chain().iter().map(|signed| (signed.name(), signed.entry().device)).collect();
+        Self { membership: log.membership(), chain }
+    }
+}
+
+/// News of a room that say nothing yet.
+pub(crate) fn no_news(id: &RoomId) -> RoomNews {
+    RoomNews { room: *id, invitation: None, wish: None, entries: None, have: None, introductions: None }
+}
+
+/// News that carry entries.
+pub(crate) fn entries_news(id: &RoomId, entries: &[&SignedRoomEntry]) -> RoomNews {
+    let entries = entries.iter().take(MAX_ROOM_ENTRIES);
+    let blobs: Vec<_> = entries.filter_map(|signed| Blob::new(signed.signed().to_vec()).ok()).collect();
+    RoomNews { entries: List::new(blobs).ok(), ..no_news(id) }
+}

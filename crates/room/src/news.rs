@@ -1,0 +1,265 @@
+//! What contacts tell of rooms.
+
+use std::collections::BTreeSet;
+
+use penpal_protocol::cbor::Blob;
+use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
+use penpal_protocol::limits::MAX_ROOM_ENTRY_BYTES;
+use penpal_protocol::sealed::{RoomChange, RoomHead, RoomInvitation, RoomMember, RoomNews, RoomWish};
+use penpal_seal::SignedRoomEntry;
+
+use crate::command::Notice;
+use crate::error::NewsError;
+use crate::log::Taken;
+use crate::machine::{Before, Rooms, Step, entries_news, no_news};
+use crate::own::new_record;
+use crate::record::{self, Standing};
+
+impl Rooms {
+    /// Takes what a contact's device said of a room, in a message that verified.
+    ///
+    /// # Errors
+    /// [`NewsError`]: nothing of what is wrong was taken.
+    pub fn handle_news(
+        &mut self,
+        from: Fingerprint,
+        news: &RoomNews,
+        step: &mut Step<'_>,
+    ) -> Result<(), NewsError> {
+        self.begin(step);
+        let id = news.room;
+        if let Some(invitation) = &news.invitation {
+            self.invited(&id, from, invitation, step)?;
+        }
+        if let Some(entries) = &news.entries {
+            self.entries(&id, from, entries, step)?;
+        }
+        if let Some(wish) = news.wish {
+            self.wished(&id, from, wish, step);
+        }
+        if let Some(have) = &news.have {
+            self.asked(&id, from, have, step);
+        }
+        for introduction in news.introductions.as_deref().unwrap_or_default() {
+            self.introduced(&id, from, introduction, step);
+        }
+        Ok(())
+    }
+
+    fn invited(
+        &mut self,
+        id: &RoomId,
+        from: Fingerprint,
+        invitation: &RoomInvitation,
+        step: &Step<'_>,
+    ) -> Result<(), NewsError> {
+        match self.rooms.get(id) {
+            Some(room) if room.record.owner != from => return Err(NewsError::NotOwner),
+            Some(room) => match room.record.standing {
+                Standing::Member | Standing::Joining | Standing::Closed => return Ok(()),
+                Standing::Invited | Standing::Left | Standing::Removed => {}
+            },
+            None => {
+                self.make_place().map_err(|_| NewsError::TooMany)?;
+                let name = self.free_name(&invitation.name, id);
+                self.put(new_record(*id, name, from, Standing::Invited, step.now.wall_ms));
+            }
+        }
+        let Some(room) = self.rooms.get_mut(id) else { return Ok(()) };
+        room.record.standing = Standing::Invited;
+        room.record.told = invitation.members.clone();
+        let name = room.record.name.clone();
+        self.save(id);
+        self.notice(Notice::Invited { room: *id, name, by: from });
+        Ok(())
+    }
+
+    fn entries(
+        &mut self,
+        id: &RoomId,
+        from: Fingerprint,
+        entries: &[Blob<MAX_ROOM_ENTRY_BYTES>],
+        step: &mut Step<'_>,
+    ) -> Result<(), NewsError> {
+        let Some(me) = step.me else { return Ok(()) };
+        let entries: Result<Vec<SignedRoomEntry>, _> =
+            entries.iter().map(|bytes| SignedRoomEntry::read(bytes)).collect();
+        let entries = entries?;
+        let Some(first) = entries.first() else { return Ok(()) };
+        let owner = self.rooms.get(id).map_or(first.entry().owner, |room| room.record.owner);
+        if from != owner && owner != me.account {
+            return Err(NewsError::NotOwner);
+        }
+        self.vouched(id, owner, &entries, step)?;
+        if !self.rooms.contains_key(id) {
+            // The owner says that this account is in a room that nobody here joined: it is an invitation like any other.
+            let Some(called) = first.entry().change.created.clone() else {
+                // It overtook the beginning, or that is lost.
+                let nothing = RoomHead { epoch: 0, entry: ShortHash::from_bytes([0; 16]) };
+                self.send(from, RoomNews { have: Some(nothing), ..no_news(id) });
+                return Ok(());
+            };
+            self.make_place().map_err(|_| NewsError::TooMany)?;
+            let name = self.free_name(&called, id);
+            if owner == me.account {
+                // A room of ours that another of our devices made, or that this one forgot.
+                self.put(new_record(*id, name, owner, Standing::Member, step.now.wall_ms));
+            } else {
+                self.put(new_record(*id, name.clone(), owner, Standing::Invited, step.now.wall_ms));
+                self.notice(Notice::Invited { room: *id, name, by: owner });
+            }
+        }
+        let Some(room) = self.rooms.get_mut(id) else { return Ok(()) };
+        let before = Before::of(&room.log);
+        let last = entries.last().map(SignedRoomEntry::name);
+        let mut taken = Vec::new();
+        let mut outcome = Ok(());
+        let mut orphan = false;
+        for signed in entries {
+            match room.log.insert(id, signed.clone()) {
+                Taken::New => taken.push(signed),
+                Taken::Known => {}
+                Taken::Orphan => orphan = true,
+                Taken::Misfit => outcome = Err(NewsError::Misfit),
+                Taken::Full => outcome = Err(NewsError::Full),
+            }
+        }
+        // Whoever sent entries that do not count here lacks those that do.
+        let lacks: Vec<SignedRoomEntry> = match last {
+            Some(last) if room.log.get(&last).is_some() => {
+                let theirs: BTreeSet<ShortHash> =
+                    room.log.chain_to(&last).iter().map(|signed| signed.name()).collect();
+                let counts = room.log.chain();
+                let is_counted = counts.iter().any(|signed| signed.name() == last);
+                let lacks = counts.into_iter().filter(|signed| !theirs.contains(&signed.name()));
+                if is_counted { Vec::new() } else { lacks.cloned().collect() }
+            }
+            _ => Vec::new(),
+        };
+        if !taken.is_empty() {
+            room.asked.remove(&from);
+        }
+        for signed in &taken {
+            self.persist_entry(id, signed);
+        }
+        if !lacks.is_empty() {
+            let lacks: Vec<&SignedRoomEntry> = lacks.iter().collect();
+            let news = entries_news(id, &lacks);
+            self.send(from, news);
+        }
+        if !taken.is_empty() {
+            self.changed(id, &before, step);
+        } else if self.rooms.get(id).is_some_and(|room| room.record.standing == Standing::Joining) {
+            // All of it was here from before.
+            self.changed(id, &before, step);
+        }
+        if orphan {
+            self.ask(id, from, step);
+        }
+        outcome
+    }
+
+    /// Whether every entry is signed by a device of the owner, or named by a later one that is.
+    fn vouched(
+        &self,
+        id: &RoomId,
+        owner: Fingerprint,
+        entries: &[SignedRoomEntry],
+        step: &Step<'_>,
+    ) -> Result<(), NewsError> {
+        let manifest = step.manifests.manifest(&owner).ok_or(NewsError::NoOwner)?;
+        let held = self.rooms.get(id).map(|room| &room.log);
+        let mut named: BTreeSet<ShortHash> = BTreeSet::new();
+        for signed in entries.iter().rev() {
+            let known = held.is_some_and(|log| log.get(&signed.name()).is_some());
+            if signed.entry().owner != owner {
+                return Err(NewsError::NotOwner);
+            }
+            if !known && !named.contains(&signed.name()) {
+                signed.verify(manifest, step.now.wall_ms)?;
+            }
+            named.insert(signed.entry().prev);
+        }
+        Ok(())
+    }
+
+    fn wished(&mut self, id: &RoomId, from: Fingerprint, wish: RoomWish, step: &mut Step<'_>) {
+        let Some(me) = step.me else { return };
+        let Some(room) = self.rooms.get_mut(id).filter(|room| room.record.owner == me.account) else {
+            return;
+        };
+        let name = room.record.name.clone();
+        let is_member = room.log.membership().is_some_and(|now| now.contains(&from));
+        let invited = room.record.invited.iter().find(|known| known.account == from).cloned();
+        record::retain(&mut room.record.invited, |known| known.account != from);
+        let outcome = match wish {
+            RoomWish::Join => match invited {
+                Some(invited) if !is_member => {
+                    let added = RoomMember { account: from, name: invited.name.clone() };
+                    self.append(id, RoomChange { added: Some(added), ..RoomChange::default() }, step)
+                }
+                _ => Ok(()),
+            },
+            RoomWish::Leave if is_member => {
+                self.append(id, RoomChange { left: Some(from), ..RoomChange::default() }, step)
+            }
+            RoomWish::Leave | RoomWish::Decline => {
+                if invited.is_some() {
+                    self.notice(Notice::Declined { name, account: from });
+                }
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "a wish of a contact about a room is not met");
+        }
+        self.save(id);
+        if wish == RoomWish::Join && is_member {
+            self.tell_all(id, from);
+        }
+    }
+
+    /// Sends the whole log to a member.
+    fn tell_all(&mut self, id: &RoomId, to: Fingerprint) {
+        let Some(room) = self.rooms.get(id) else { return };
+        if room.log.membership().is_some_and(|now| now.contains(&to)) {
+            let news = entries_news(id, &room.log.chain());
+            self.send(to, news);
+        }
+    }
+
+    /// A contact says what it has and asks for what is newer.
+    fn asked(&mut self, id: &RoomId, from: Fingerprint, have: &RoomHead, step: &Step<'_>) {
+        let Some(me) = step.me else { return };
+        let Some(room) = self.rooms.get(id) else { return };
+        let owns = room.record.owner == me.account;
+        if !owns && from != room.record.owner {
+            return;
+        }
+        let chain = room.log.chain();
+        // Whoever is out is told up to that, and nothing of what came then.
+        let mut last = None;
+        for (at, signed) in chain.iter().enumerate() {
+            let change = &signed.entry().change;
+            let gone = change.removed == Some(from) || change.left == Some(from);
+            let came = change.added.as_ref().is_some_and(|member| member.account == from);
+            if gone {
+                last = Some(at.saturating_add(1));
+            } else if came || from == signed.entry().owner {
+                last = Some(chain.len());
+            }
+        }
+        let Some(last) = last else { return };
+        let known = chain.iter().position(|signed| signed.name() == have.entry);
+        let start = known.map_or(0, |at| at.saturating_add(1));
+        let news: Vec<&SignedRoomEntry> = chain.get(start..last).unwrap_or_default().to_vec();
+        let behind = known.is_none() && room.log.head().is_some_and(|head| have.epoch > head.epoch);
+        if !news.is_empty() {
+            let news = entries_news(id, &news);
+            self.send(from, news);
+        }
+        if behind {
+            self.ask(id, from, step);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The machine from its stored rows.
+
+use std::collections::BTreeMap;
+
+use penpal_protocol::ids::{RoomId, ShortHash};
+use penpal_seal::SignedRoomEntry;
+
+use crate::log::{Log, Taken};
+use crate::machine::{Room, Rooms};
+use crate::record::{self, HeldRecord, RoomRecord, RowError, Table};
+
+/// Takes stored rows in any order; [`Self::finish`] gives the machine.
+#[derive(Debug, Default)]
+pub struct Restoring {
+    rooms: BTreeMap<RoomId, RoomRecord>,
+    entries: BTreeMap<(RoomId, u64, ShortHash), SignedRoomEntry>,
+    held: Vec<HeldRecord>,
+}
+
+impl Restoring {
+    /// Takes one row.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn row(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), RowError> {
+        match table {
+            Table::Room => {
+                let room: RoomRecord = record::decode(value)?;
+                self.rooms.insert(room.id, room);
+            }
+            Table::Entry => {
+                let signed = SignedRoomEntry::read(record::plain(value)?)?;
+                self.entries.insert((record::room_of(key)?, signed.entry().epoch, signed.name()), signed);
+            }
+            Table::Held => self.held.push(record::decode(value)?),
+        }
+        Ok(())
+    }
+
+    /// The machine. Rows that belong to no room are left out.
+    #[must_use]
+    pub fn finish(self) -> Rooms {
+        let mut rooms = Rooms::default();
+        for (id, record) in self.rooms {
+            let room = Room { record, log: Log::default(), held: BTreeMap::new(), asked: BTreeMap::new() };
+            rooms.rooms.insert(id, room);
+        }
+        // Ordered by epoch: each comes after the one that it names.
+        for ((id, _, _), signed) in self.entries {
+            let Some(room) = rooms.rooms.get_mut(&id) else { continue };
+            if room.log.insert(&id, signed) != Taken::New {
+                tracing::warn!("a stored entry of a room does not fit into its log");
+            }
+        }
+        for held in self.held {
+            if let Some(room) = rooms.rooms.get_mut(&held.said_in.id) {
+                room.held.insert((held.from, held.msg_id), held);
+            }
+        }
+        rooms
+    }
+}

@@ -1,0 +1,152 @@
+//! Messages into a room: whom they go to, and whom they do not.
+
+use penpal_contact::State;
+use penpal_delivery::{Destination, MailView, Peer};
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_protocol::ids::{DeviceId, Fingerprint, RoomId};
+use penpal_protocol::sealed::SessionTarget;
+use penpal_sessions::Target;
+
+use super::room::{room_error, room_label};
+use super::send::Route;
+use crate::engine::machines::Engine;
+use crate::engine::rooms::me;
+
+/// One session that a message in a room is for.
+struct Addressed {
+    target: SessionTarget,
+    device: Option<DeviceId>,
+    account: Fingerprint,
+}
+
+impl Engine {
+    /// Where `#room` or `#room @contact/session` goes; nothing for an address of another kind.
+    pub(super) fn route_into_room(&self, to: &str, anyway: bool) -> Option<Result<Route, ApiError>> {
+        let rest = to.trim().strip_prefix('#')?;
+        let (room, whom) = match rest.split_once(char::is_whitespace) {
+            Some((room, whom)) => (room, Some(whom.trim())),
+            None => (rest, None),
+        };
+        Some(self.named_route(room, whom.filter(|whom| !whom.is_empty()), anyway))
+    }
+
+    fn named_route(&self, room: &str, whom: Option<&str>, anyway: bool) -> Result<Route, ApiError> {
+        room_label(room)?;
+        let id = self.room_named(room)?;
+        let mut remarks = Vec::new();
+        let addressed = whom.map(|whom| self.addressed(&id, whom, anyway, &mut remarks)).transpose()?;
+        self.room_route(&id, addressed, remarks)
+    }
+
+    /// The session behind `@contact/session`.
+    fn addressed(
+        &self,
+        id: &RoomId,
+        whom: &str,
+        anyway: bool,
+        remarks: &mut Vec<String>,
+    ) -> Result<Addressed, ApiError> {
+        let address = whom.strip_prefix('@').ok_or_else(|| {
+            ApiError::new(ErrorCode::Usage, format!("{whom:?} is not @CONTACT/SESSION"))
+                .hint("'#room @bob/web' is for one session of bob's; '#room' for everybody")
+        })?;
+        let target = self.sessions.resolve(address, &self.directory(), anyway);
+        let target = target.map_err(|error| self.resolve_error(address, &error))?;
+        let (account, device, target) = match target {
+            Target::ContactSession { account, device, session, name } => {
+                (account, Some(device), SessionTarget { sid: Some(session), name })
+            }
+            Target::ContactUnchecked { account, device, name, .. } => {
+                remarks.push("name not checked: no list of their sessions has come yet".to_owned());
+                (account, device, SessionTarget { sid: None, name })
+            }
+            _ => {
+                let message = format!("{whom} is no session of a member");
+                return Err(ApiError::new(ErrorCode::UnknownAddress, message)
+                    .hint("'#room @bob/web' is for one session of bob's; '#room' for everybody"));
+            }
+        };
+        let own = me(&self.contacts).ok_or_else(|| room_error(&penpal_room::RoomError::NoAccount))?;
+        let fanout = self.rooms.fanout(id, &own).map_err(|error| room_error(&error))?;
+        if !fanout.to.contains(&account) {
+            let (name, room) = (self.contact_name(&account), self.room_name(id));
+            return Err(ApiError::new(ErrorCode::RoomState, format!("{name} is not in {room}")));
+        }
+        Ok(Addressed { target, device, account })
+    }
+
+    /// Back into the room in which a message was said, to the session that said it.
+    pub(super) fn route_back_into_room(&self, view: &MailView, id: &RoomId) -> Result<Route, ApiError> {
+        let addressed = view.sender().zip(view.from_session.clone()).map(|(peer, session)| Addressed {
+            target: SessionTarget { sid: Some(session.sid), name: session.name },
+            device: Some(peer.device),
+            account: peer.account,
+        });
+        self.room_route(id, addressed, Vec::new())
+    }
+
+    fn room_route(
+        &self,
+        id: &RoomId,
+        addressed: Option<Addressed>,
+        mut remarks: Vec<String>,
+    ) -> Result<Route, ApiError> {
+        let own = me(&self.contacts).ok_or_else(|| room_error(&penpal_room::RoomError::NoAccount))?;
+        let fanout = self.rooms.fanout(id, &own).map_err(|error| room_error(&error))?;
+        let room = self.room_name(id);
+        if fanout.to.is_empty() {
+            return Err(ApiError::new(ErrorCode::RoomState, format!("nobody else is in {room}"))
+                .hint(format!("penpal room invite '{room}' CONTACT")));
+        }
+        let (mut destinations, mut accounts) = (Vec::new(), Vec::new());
+        for account in &fanout.to {
+            let view = self.contacts.view(account);
+            let state = view.as_ref().map(|view| view.state);
+            match (view, state) {
+                (Some(view), Some(State::Active | State::Gone)) if !view.devices.is_empty() => {
+                    let peers =
+                        view.devices.iter().map(|one| Destination::Device(Peer::new(*account, one.id)));
+                    destinations.extend(peers);
+                    accounts.push(*account);
+                }
+                (_, state) => {
+                    let why = match state {
+                        Some(State::Blocked) => "blocked",
+                        _ => "not your contact yet",
+                    };
+                    remarks.push(format!("not to {}: {why}", self.member_name(id, account)));
+                }
+            }
+        }
+        if destinations.is_empty() {
+            let message = format!("nothing was sent into {room}: {}", remarks.join("; "));
+            return Err(
+                ApiError::new(ErrorCode::ContactState, message).hint(format!("penpal room members '{room}'"))
+            );
+        }
+        let mut to = room;
+        if let Some(whom) = &addressed {
+            to.push_str(&format!(" @{}/{}", self.contact_name(&whom.account), whom.target.name));
+        }
+        // Which device the session is on is known from its list; without one it is the only device, or the first.
+        let target_device = addressed.as_ref().and_then(|whom| {
+            let first =
+                self.contacts.view(&whom.account).and_then(|view| view.devices.first().map(|one| one.id));
+            whom.device.or(first)
+        });
+        Ok(Route {
+            destinations,
+            target: addressed.map(|whom| whom.target),
+            to,
+            remarks,
+            accounts,
+            room: Some(fanout.said_in),
+            target_device,
+        })
+    }
+
+    /// A room as an address.
+    pub(in crate::engine) fn room_name(&self, id: &RoomId) -> String {
+        self.rooms.name(id).map_or_else(|| "a room".to_owned(), |name| format!("#{name}"))
+    }
+}

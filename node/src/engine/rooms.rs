@@ -1,0 +1,191 @@
+//! Rooms: does what the machine says, and tells it what contacts say and which messages come from where.
+
+use penpal_contact::{Contacts, State};
+use penpal_delivery::{Destination, HeldReason, MailKey, Mailbox, NewMessage, Peer, Placement};
+use penpal_protocol::ids::{Fingerprint, MsgId, RoomId};
+use penpal_protocol::limits::MAX_MESSAGE_LIFE_MS;
+use penpal_protocol::sealed::{Body, Content, Control, Kind, Letter, RoomNews, RoomRef};
+use penpal_room::{Command, Manifests, Me, Notice, Said};
+use penpal_seal::VerifiedManifest;
+
+use super::machines::{Engine, contact_step, delivery_step, room_step};
+use super::notices::Holds;
+use super::storage;
+
+/// Pinned manifests of contacts, and our own.
+pub(super) struct Pinned<'c>(pub(super) &'c Contacts);
+
+impl Manifests for Pinned<'_> {
+    fn manifest(&self, account: &Fingerprint) -> Option<&VerifiedManifest> {
+        let own = self.0.own_manifest().filter(|own| own.fingerprint() == *account);
+        own.or_else(|| self.0.manifest(account))
+    }
+}
+
+/// This node's part in its account.
+pub(super) fn me(contacts: &Contacts) -> Option<Me> {
+    contacts.account().map(|me| Me { account: me.account, device: me.device })
+}
+
+/// A message that waits for an entry of its room.
+#[derive(Debug, Clone)]
+pub(super) struct WaitsForEntry {
+    from: Fingerprint,
+    msg_id: MsgId,
+    said_in: RoomRef,
+}
+
+impl Engine {
+    pub(super) fn room_command(&mut self, command: Command) {
+        match command {
+            Command::Persist(change) => {
+                self.tell(penpal_local_api::events::Event::Rooms);
+                self.storage.change(storage::room_table(change.table), change.key, change.value);
+            }
+            Command::Send { to, news } => self.send_news(to, *news),
+            Command::Release { from, msg_id } => {
+                let key = MailKey::from_contact(msg_id, from);
+                self.delivery.release_from_room(key, &mut delivery_step!(self));
+            }
+            Command::Refuse { from, msg_id, reason } => {
+                let key = MailKey::from_contact(msg_id, from);
+                self.delivery.refuse_from_room(key, reason, &mut delivery_step!(self));
+            }
+            Command::Introduce { .. } | Command::Meet { .. } => {}
+            Command::Notice(notice) => self.room_notice(&notice),
+        }
+    }
+
+    /// Tells a contact something about a room, on all its devices.
+    fn send_news(&mut self, to: Fingerprint, news: RoomNews) {
+        let view = self.contacts.view(&to).filter(|view| matches!(view.state, State::Active | State::Gone));
+        let Some(view) = view else {
+            tracing::debug!(contact = ?to, "news of a room for somebody who is no contact");
+            return;
+        };
+        let peers = view.devices.iter().map(|device| Destination::Device(Peer::new(to, device.id)));
+        let message = NewMessage {
+            kind: Kind::Control,
+            content: Content::Control(Box::new(Control { room: Some(news), ..Control::default() })),
+            from: Mailbox::Desk,
+            to: String::new(),
+            destinations: peers.collect(),
+            reply_to: None,
+            trace_id: None,
+            hops: 0,
+            wake_budget: 0,
+            life_ms: Some(MAX_MESSAGE_LIFE_MS),
+            boot: false,
+            msg_id: None,
+        };
+        if let Err(error) = self.delivery.send(message, &mut delivery_step!(self)) {
+            tracing::error!(%error, "news of a room cannot be sent");
+        }
+    }
+
+    /// Takes what a contact says of a room; tells whether it may be receipted.
+    pub(super) fn room_news(&mut self, body: &Body, news: &RoomNews) -> bool {
+        let key = MailKey::from_contact(body.msg_id, body.from);
+        match self.delivery.is_known(key, &self.storage) {
+            // Sealed again, and here from before: it may have been overtaken by what was said since.
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "messages cannot be read"),
+        }
+        match self.rooms.handle_news(body.from, news, &mut room_step!(self)) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "news of a room are refused");
+                tracing::debug!(contact = ?body.from, "they came from here");
+                false
+            }
+        }
+    }
+
+    /// Where a letter from a room goes here, or why it does not.
+    pub(super) fn place_from_room(
+        &self,
+        body: &Body,
+        letter: &Letter,
+        said_in: &RoomRef,
+    ) -> Result<(Placement, Option<WaitsForEntry>), &'static str> {
+        let Some(me) = me(&self.contacts) else { return Err("no-such-room") };
+        let said = self.rooms.judge(&body.from, said_in, &me.account);
+        let for_us = letter.target_device.is_none_or(|device| device == me.device);
+        let mut placement = match (for_us, &letter.to) {
+            (true, Some(_)) => self.place(letter),
+            (true, None) => Placement { mailbox: Mailbox::Desk, held: None, quiet: false },
+            // It is kept here because all of the room is, and nobody is told of it.
+            (false, _) => Placement { mailbox: Mailbox::Desk, held: None, quiet: true },
+        };
+        match said {
+            Said::Take => Ok((placement, None)),
+            Said::Hold => {
+                placement.held = Some(HeldReason::RoomEpoch);
+                let (from, msg_id, said_in) = (body.from, body.msg_id, said_in.clone());
+                Ok((placement, Some(WaitsForEntry { from, msg_id, said_in })))
+            }
+            Said::Refuse(reason) => Err(reason),
+        }
+    }
+
+    /// A message that waits for an entry is stored.
+    pub(super) fn wait_for_entry(&mut self, waits: &WaitsForEntry) {
+        self.rooms.hold(waits.from, waits.msg_id, &waits.said_in, &mut room_step!(self));
+    }
+
+    fn room_notice(&mut self, notice: &Notice) {
+        let name = |account: &Fingerprint| self.contact_name(account);
+        let text = match notice {
+            Notice::Invited { name: room, by, .. } => {
+                // Status says so itself for as long as it waits.
+                let text = format!("{} invites you into #{room}: penpal room join '#{room}'", name(by));
+                self.tell(penpal_local_api::events::Event::Notice { text });
+                return;
+            }
+            Notice::Joined { name: room, .. } => format!("you are in #{room}"),
+            Notice::Removed { name: room } => format!("you were taken out of #{room}"),
+            Notice::Closed { name: room } => format!("#{room} was closed by its owner"),
+            Notice::Came { name: room, account } => {
+                format!("{} is in #{room} now", self.member_name_in(room, account))
+            }
+            Notice::Went { name: room, account } => format!("{} is not in #{room} any more", name(account)),
+            Notice::Declined { name: room, account } => {
+                format!("{} does not want to join #{room}", name(account))
+            }
+            _ => return,
+        };
+        self.notice(Holds::Always, text);
+    }
+
+    /// What a member is called: our name for a contact, else the name that the room's owner uses.
+    pub(super) fn member_name(&self, room: &RoomId, account: &Fingerprint) -> String {
+        if self.contacts.account().is_some_and(|me| me.account == *account) {
+            return "me".to_owned();
+        }
+        if let Some(name) = self.contacts.name(account) {
+            return name.to_string();
+        }
+        let view = self.rooms.view(room);
+        let told = view.and_then(|view| view.members.into_iter().find(|(member, _)| member == account));
+        told.and_then(|(_, name)| name).map_or_else(|| self.contact_name(account), |name| name.to_string())
+    }
+
+    fn member_name_in(&self, room: &penpal_protocol::text::Label, account: &Fingerprint) -> String {
+        self.rooms
+            .by_name(room)
+            .map_or_else(|| self.contact_name(account), |id| self.member_name(&id, account))
+    }
+
+    /// Whether messages can go to an account and come from it.
+    pub(super) fn is_linked(&self, account: &Fingerprint) -> bool {
+        self.contacts.view(account).is_some_and(|view| matches!(view.state, State::Active | State::Gone))
+    }
+
+    /// A person wrote into a room: mail of its members need not be held any longer.
+    pub(super) fn wrote_to(&mut self, accounts: &[Fingerprint]) {
+        for account in accounts {
+            self.contacts.handle_person_wrote(account, &mut contact_step!(self));
+        }
+    }
+}
