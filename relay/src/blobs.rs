@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use penpal_protocol::blob::PART_BYTES;
 use penpal_protocol::ids::BlobId;
+use penpal_transport::Offload;
 use tokio::sync::Semaphore;
 
 use crate::folder::create_private_dir;
@@ -29,13 +30,15 @@ pub(crate) struct Blobs {
     /// Whoever holds a part that goes out in memory holds a permit.
     pub(crate) reading: Semaphore,
     syncs: SharedSync,
+    /// Where parts are read and written.
+    pub(crate) offload: Offload,
 }
 
 impl Blobs {
     /// The blobs in a folder, which is made with the first.
-    pub(crate) fn new(dir: PathBuf) -> Self {
+    pub(crate) fn new(dir: PathBuf, offload: Offload) -> Self {
         let room = || Semaphore::new(MAX_PARTS_IN_MEMORY);
-        Self { dir, writing: room(), reading: room(), syncs: SharedSync::default() }
+        Self { dir, writing: room(), reading: room(), syncs: SharedSync::default(), offload }
     }
 
     fn path(&self, blob: &BlobId) -> PathBuf {
@@ -135,7 +138,7 @@ mod tests {
     #[test]
     fn parts_are_read_as_they_were_written() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::new(dir.path().join("blobs"));
+        let blobs = Blobs::new(dir.path().join("blobs"), Offload::Inline);
         let id = |byte| BlobId::from_bytes([byte; 16]);
         let last = vec![7; 100];
         blobs.write(&id(1), 1, &last).unwrap();

@@ -59,6 +59,7 @@ mod connection;
 mod endpoint;
 mod frame;
 mod key;
+mod offload;
 mod reconnect;
 mod request;
 mod server;
@@ -72,6 +73,7 @@ pub use frame::{
     FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameReader, FrameWriter, ReadError, TooLarge, WriteError,
 };
 pub use key::{KeyError, PeerKey, RelayPin, TransportKey, relay_pin};
+pub use offload::Offload;
 pub use reconnect::{LossKind, Reconnect, ReconnectCommand, ReconnectConfig, ReconnectState};
 pub use request::{RequestError, Responder};
 pub use server::{Accepted, Admission, BindError, Listener, ListenerStats, ServerOptions, ServerSecrets};

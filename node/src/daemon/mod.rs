@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::home::Home;
-use penpal_transport::{Dialer, DialerOptions};
+use penpal_transport::{Dialer, DialerOptions, Offload};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Settings};
@@ -127,7 +127,7 @@ async fn serve(home: &Home, config: Config, clock: Clock, detached: bool) -> Res
         Dialer::bind(DialerOptions::default())
     })
     .asking(dns);
-    let mut transfers = Transfers::new(handle.clone());
+    let mut transfers = Transfers::new(handle.clone(), Offload::Threads);
     watch_machine(links.nudges(), handle.clone());
     stop_on_signal(handle.clone());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -130,7 +130,7 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Makes the machine from the store. A log that ends before the mark in the keys folder was restored from a copy.
     pub(crate) fn new(parts: Parts, inbox: Arc<Inbox>) -> Result<Self, EngineError> {
-        let Parts { config, store, blobs, graph, mark, clock, mut rng } = parts;
+        let Parts { config, store, blobs, offload, graph, mark, clock, mut rng } = parts;
         let started = clock.boot();
         let now = Now { mono: Duration::ZERO, wall_ms: clock.wall_ms() };
         let marked = mark.read()?;
@@ -158,7 +158,7 @@ impl Engine {
             marked_at: now.mono,
             reopen: None,
             erasing: Vec::new(),
-            blobs: Arc::new(Blobs::new(blobs)),
+            blobs: Arc::new(Blobs::new(blobs, offload)),
             metrics: Arc::default(),
         };
         // The new epoch is on disk before anybody hears of it, and before the mark says that nothing was restored.

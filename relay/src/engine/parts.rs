@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use penpal_relay_core::{Config, GraphKey};
 use penpal_store::{LogPosition, Store};
+use penpal_transport::Offload;
 use penpal_transport::clock::Clock;
 use rand_core::CryptoRng;
 
@@ -34,6 +35,8 @@ pub struct Parts {
     pub store: Box<dyn Store>,
     /// Folder of the files of blobs.
     pub blobs: PathBuf,
+    /// Where those files are read and written.
+    pub offload: Offload,
     /// The key under which stored rows join no contact graph.
     pub graph: GraphKey,
     /// How far the log was known to go.

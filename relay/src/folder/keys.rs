@@ -10,6 +10,7 @@ use std::sync::Arc;
 use penpal_protocol::text::base32;
 use penpal_relay_core::{Config, GraphKey};
 use penpal_store::{LogPosition, Store};
+use penpal_transport::Offload;
 use penpal_transport::clock::SystemClock;
 use penpal_transport::{ServerSecrets, TransportKey};
 use serde::{Deserialize, Serialize};
@@ -203,6 +204,7 @@ impl Keys {
             config,
             store,
             blobs,
+            offload: Offload::Threads,
             graph: self.graph,
             mark: Box::new(MarkFile(self.dir.join(LOG_MARK))),
             clock: Arc::new(SystemClock),

@@ -67,8 +67,8 @@ impl Stream {
             }
         };
         let files = Arc::clone(&blobs);
-        let written = tokio::task::spawn_blocking(move || files.write(&blob, part, &frame.payload)).await;
-        let written = written.map_err(|_| EngineGone)?;
+        let written = blobs.offload.run(move || files.write(&blob, part, &frame.payload)).await;
+        let written = written.ok_or(EngineGone)?;
         if let Err(error) = written {
             tracing::warn!(%error, "a part of a blob cannot be written");
             self.say(first.kind, writer, &Answer::refused(RefusalCode::Full)).await;
@@ -100,8 +100,8 @@ impl Stream {
         };
         self.connection.set_send_window(u64::from(BLOB_WINDOW));
         let files = Arc::clone(&blobs);
-        let read = tokio::task::spawn_blocking(move || files.read(&blob, part)).await;
-        match read.map_err(|_| EngineGone)? {
+        let read = blobs.offload.run(move || files.read(&blob, part)).await;
+        match read.ok_or(EngineGone)? {
             Ok(bytes) => {
                 let frame = Frame::new(FrameKind::BlobPart.number(), bytes);
                 if writer.push_frame(&frame).is_ok() {

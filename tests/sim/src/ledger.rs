@@ -39,6 +39,8 @@ pub struct Written {
 pub struct Ledger {
     /// Messages by the mark in their text.
     pub written: BTreeMap<String, Written>,
+    /// Hashes of the files that went with messages, by mark.
+    pub files: BTreeMap<String, String>,
     /// Marks that agents of each node were shown and that the node was told of, in order.
     pub shown: BTreeMap<usize, Vec<String>>,
     /// Pairs, smaller first, of which one removed or blocked the other: mail between them may be refused.

@@ -105,6 +105,19 @@ pub struct Letter {
     pub bytes: usize,
 }
 
+/// A file to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parcel {
+    /// When, in milliseconds since the storm began.
+    pub at_ms: u64,
+    /// Who sends it.
+    pub from: usize,
+    /// To whom.
+    pub to: usize,
+    /// Its length.
+    pub bytes: usize,
+}
+
 /// Everything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -118,6 +131,8 @@ pub struct Plan {
     pub pairs: Vec<(usize, usize)>,
     /// Messages, by time.
     pub letters: Vec<Letter>,
+    /// Files, by time.
+    pub parcels: Vec<Parcel>,
     /// Faults, by time in milliseconds since the storm began.
     pub faults: Vec<(u64, Fault)>,
     /// Rows that wait for one device at most.
@@ -151,7 +166,8 @@ impl Plan {
             .collect();
         faults.sort_by_key(|(at, _)| *at);
         let spool_rows = if dice.chance(150) { dice.between(16, 24) } else { 10_000 };
-        Self { seed, relays, homes, pairs, letters, faults, spool_rows }
+        let parcels = parcels(&mut Dice::new(seed, "parcels"), &pairs);
+        Self { seed, relays, homes, pairs, letters, parcels, faults, spool_rows }
     }
 
     /// The same world with only the faults of these numbers.
@@ -188,6 +204,21 @@ fn letters(dice: &mut Dice, pairs: &[(usize, usize)]) -> Vec<Letter> {
     }
     letters.sort_by_key(|letter| letter.at_ms);
     letters
+}
+
+/// Mostly one small file or none; now and then one of two or three parts.
+fn parcels(dice: &mut Dice, pairs: &[(usize, usize)]) -> Vec<Parcel> {
+    let mut parcels: Vec<Parcel> = (0..dice.index(3))
+        .map(|_| {
+            let (a, b) = pairs[dice.index(pairs.len())];
+            let (from, to) = if dice.chance(500) { (a, b) } else { (b, a) };
+            let bytes =
+                if dice.chance(150) { 1_000_000 + dice.index(1_500_000) } else { dice.index(100_000) };
+            Parcel { at_ms: dice.below(STORM_MS), from, to, bytes }
+        })
+        .collect();
+    parcels.sort_by_key(|parcel| parcel.at_ms);
+    parcels
 }
 
 fn fault(dice: &mut Dice, nodes: usize, relays: usize, pairs: usize) -> Fault {

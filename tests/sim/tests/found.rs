@@ -7,7 +7,7 @@ use penpal_sim::world::{Outcome, run};
 /// Two people with a relay each.
 fn two(letters: Vec<Letter>, faults: Vec<(u64, Fault)>) -> Plan {
     let (homes, pairs) = (vec![0, 1], vec![(0, 1)]);
-    Plan { seed: 1, relays: 2, homes, pairs, letters, faults, spool_rows: 10_000 }
+    Plan { seed: 1, relays: 2, homes, pairs, letters, parcels: Vec::new(), faults, spool_rows: 10_000 }
 }
 
 fn letter(at_ms: u64, from: usize, to: usize) -> Letter {

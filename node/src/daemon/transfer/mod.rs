@@ -19,7 +19,7 @@ use penpal_protocol::blob::PartSet;
 use penpal_protocol::ids::{BlobId, Capability, Hash};
 use penpal_protocol::text::RelayAddress;
 use penpal_transfer::{Command, Direction, Trouble};
-use penpal_transport::TransportKey;
+use penpal_transport::{Offload, TransportKey};
 use tokio::task::AbortHandle;
 
 use super::inputs::EngineHandle;
@@ -113,6 +113,7 @@ pub struct Transfers {
     engine: EngineHandle,
     jobs: BTreeMap<BlobId, Running>,
     next_key: u64,
+    offload: Offload,
 }
 
 #[derive(Debug)]
@@ -130,10 +131,10 @@ impl Drop for Running {
 }
 
 impl Transfers {
-    /// None yet.
+    /// None yet; `offload` says where parts are read, sealed, opened and written.
     #[must_use]
-    pub fn new(engine: EngineHandle) -> Self {
-        Self { engine, jobs: BTreeMap::new(), next_key: 0 }
+    pub fn new(engine: EngineHandle, offload: Offload) -> Self {
+        Self { engine, jobs: BTreeMap::new(), next_key: 0, offload }
     }
 
     /// Does what the engine wants. Connections are made with what links have.
@@ -169,9 +170,9 @@ impl Transfers {
         self.next_key += 1;
         running.tasks.retain(|_, task| !task.is_finished());
         let (job, along) = (Arc::clone(&running.job), Arc::clone(&running.along));
-        let (remote, engine) = (Arc::clone(&running.remote), self.engine.clone());
+        let (remote, engine, offload) = (Arc::clone(&running.remote), self.engine.clone(), self.offload);
         let task = tokio::spawn(async move {
-            let report = perform(command, job, along, &remote).await;
+            let report = perform(command, job, along, &remote, offload).await;
             engine.input(Input::Transfer(report)).await;
         });
         running.tasks.insert(self.next_key, task.abort_handle());
@@ -183,6 +184,7 @@ async fn perform(
     job: Arc<TransferJob>,
     along: Arc<Mutex<Along>>,
     remote: &Remote,
+    offload: Offload,
 ) -> TransferReport {
     let blob = job.blob;
     match (command, job.direction) {
@@ -190,24 +192,25 @@ async fn perform(
             TransferReport::Opened { blob, there: remote.create(&job).await }
         }
         (Command::Open { .. }, Direction::Down) => {
-            TransferReport::Opened { blob, there: in_thread(move || local::open(&job, &along)).await }
+            TransferReport::Opened { blob, there: blocking(offload, move || local::open(&job, &along)).await }
         }
         (Command::Move { part, .. }, Direction::Up) => {
-            TransferReport::Moved { blob, part, outcome: up(job, part, remote).await }
+            TransferReport::Moved { blob, part, outcome: up(job, part, remote, offload).await }
         }
         (Command::Move { part, .. }, Direction::Down) => {
-            TransferReport::Moved { blob, part, outcome: down(job, along, part, remote).await }
+            TransferReport::Moved { blob, part, outcome: down(job, along, part, remote, offload).await }
         }
         (Command::Finish { .. }, Direction::Up) => TransferReport::Finished { blob, outcome: Ok(()) },
-        (Command::Finish { .. }, Direction::Down) => {
-            TransferReport::Finished { blob, outcome: in_thread(move || local::finish(&job, &along)).await }
-        }
+        (Command::Finish { .. }, Direction::Down) => TransferReport::Finished {
+            blob,
+            outcome: blocking(offload, move || local::finish(&job, &along)).await,
+        },
     }
 }
 
-async fn up(job: Arc<TransferJob>, part: u32, remote: &Remote) -> Result<(), Failed> {
+async fn up(job: Arc<TransferJob>, part: u32, remote: &Remote, offload: Offload) -> Result<(), Failed> {
     let blob = job.blob;
-    let sealed = in_thread(move || local::seal(&job, part)).await?;
+    let sealed = blocking(offload, move || local::seal(&job, part)).await?;
     remote.put(&blob, part, sealed).await
 }
 
@@ -216,14 +219,15 @@ async fn down(
     along: Arc<Mutex<Along>>,
     part: u32,
     remote: &Remote,
+    offload: Offload,
 ) -> Result<(), Failed> {
     let sealed = remote.get(&job, part).await?;
-    in_thread(move || local::store(&job, part, &sealed, &along)).await
+    blocking(offload, move || local::store(&job, part, &sealed, &along)).await
 }
 
-async fn in_thread<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
+    offload: Offload,
     work: impl FnOnce() -> Result<T, Failed> + Send + 'static,
 ) -> Result<T, Failed> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(Failed::new(Trouble::Away, "the work was lost")))
+    offload.run(work).await.unwrap_or_else(|| Err(Failed::new(Trouble::Away, "the work was lost")))
 }

@@ -1,10 +1,12 @@
 //! Machines of a world: each has a disk, a clock and an address that outlive its process.
 
 mod clock;
+mod files;
 mod node;
 mod relay;
 
 pub use clock::PartyClock;
+pub use files::{Contents, Files};
 pub use node::{CallError, NodeHost, Snapshot};
 pub use relay::{PORT, RelayHost, RelaySnapshot};
 

@@ -1,6 +1,9 @@
 //! A node's machine: the program's engine and links, stepped in virtual time over a disk in memory.
 
 use std::cell::{Cell, RefCell};
+use std::fs;
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -9,7 +12,10 @@ use std::time::Duration;
 use penpal::config::Config;
 use penpal::daemon::inputs::{EngineHandle, MAX_WAITING_INPUTS};
 use penpal::daemon::link::{KnownKeys, Links};
+use penpal::daemon::transfer::Transfers;
 use penpal::engine::{CallId, Clock, Engine, Input, MAX_INPUTS_A_STEP, Output, Parts, Rng};
+use penpal_local_api::artifact::PutRequest;
+use penpal_local_api::caller::Caller;
 use penpal_local_api::error::ApiError;
 use penpal_local_api::home::Home;
 use penpal_local_api::mail::{InboxRequest, Message};
@@ -19,12 +25,12 @@ use penpal_protocol::hash::labelled16;
 use penpal_seal::{KeyFile, KeyStorage as _, MemoryKeys};
 use penpal_store::disk::{Crash, Fault, MemDisk};
 use penpal_store::{LogStore, MemIndex, Options};
-use penpal_transport::{Dialer, DialerOptions};
+use penpal_transport::{Dialer, DialerOptions, Offload};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::{Doom, PartyClock};
+use super::{Contents, Doom, Files, PartyClock};
 use crate::alarms;
 use crate::dice::{Dice, derive, generator};
 use crate::net::{Machine, Net, Tasks};
@@ -63,6 +69,7 @@ impl std::fmt::Display for CallError {
 pub struct Snapshot {
     disk: MemDisk,
     keys: MemoryKeys,
+    files: Contents,
 }
 
 /// A running process.
@@ -71,6 +78,7 @@ struct Life {
     inputs: Receiver<Input>,
     handle: EngineHandle,
     links: Links,
+    transfers: Transfers,
     tasks: Tasks,
     died: watch::Sender<bool>,
     driver: Option<AbortHandle>,
@@ -91,6 +99,7 @@ pub struct NodeHost {
     trace: Trace,
     dice: RefCell<Dice>,
     disk: RefCell<Snapshot>,
+    files: Files,
     life: RefCell<Option<Life>>,
     lives: Cell<u64>,
     bell: Arc<Notify>,
@@ -120,7 +129,11 @@ impl NodeHost {
         disk: Option<Snapshot>,
     ) -> Rc<Self> {
         let stream = |what: &str| Dice::new(seed, &format!("{what} {}", machine.0));
-        let disk = disk.unwrap_or_else(|| Snapshot { disk: MemDisk::new(), keys: MemoryKeys::default() });
+        let nothing =
+            || Snapshot { disk: MemDisk::new(), keys: MemoryKeys::default(), files: Contents::default() };
+        let disk = disk.unwrap_or_else(nothing);
+        let files = Files::new();
+        files.replace(&disk.files);
         Rc::new(Self {
             machine,
             name: name.to_owned(),
@@ -130,6 +143,7 @@ impl NodeHost {
             trace,
             dice: RefCell::new(stream("pace")),
             disk: RefCell::new(disk),
+            files,
             life: RefCell::new(None),
             lives: Cell::new(0),
             bell: Arc::new(Notify::new()),
@@ -156,7 +170,7 @@ impl NodeHost {
         let life = self.lives.get();
         let named = |what: &str| format!("{what} {} {life}", self.machine.0);
         let files = self.disk.borrow().clone();
-        let engine = match self.open(files, life) {
+        let engine = match self.open(files, self.files.path(), life) {
             Ok(engine) => engine,
             Err(error) => {
                 self.disk.borrow().disk.crash(Crash::Process);
@@ -175,8 +189,19 @@ impl NodeHost {
             Dialer::with_socket(options, net.socket(machine, 0), Arc::clone(&runtime) as Arc<_>)
         });
         let (died, _) = watch::channel(false);
-        let life =
-            Life { engine, inputs, handle, links, tasks, died, driver: None, doom: None, asleep: false };
+        let transfers = Transfers::new(handle.clone(), Offload::Inline);
+        let life = Life {
+            engine,
+            inputs,
+            handle,
+            links,
+            transfers,
+            tasks,
+            died,
+            driver: None,
+            doom: None,
+            asleep: false,
+        };
         *self.life.borrow_mut() = Some(life);
         let driver = spawn_local(Rc::clone(self).drive()).abort_handle();
         if let Some(life) = &mut *self.life.borrow_mut() {
@@ -186,7 +211,7 @@ impl NodeHost {
         Ok(())
     }
 
-    fn open(&self, files: Snapshot, life: u64) -> Result<Engine, String> {
+    fn open(&self, files: Snapshot, folder: &Path, life: u64) -> Result<Engine, String> {
         let named = |what: &str| format!("{what} {} {life}", self.machine.0);
         let [a, b, c, d, e, f, g, h, ..] = derive(self.seed, &named("log"));
         let log_id = Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
@@ -196,7 +221,7 @@ impl NodeHost {
             home: Home::at(format!("/nowhere/{}", self.name)),
             config: Config::default(),
             store: Box::new(store.map_err(|error| error.to_string())?),
-            shelf: penpal::files::shelf::Shelf::of(&Home::at(format!("/nowhere/{}", self.name))),
+            shelf: penpal::files::shelf::Shelf::of(&Home::at(folder)),
             search: None,
             keys: Box::new(files.keys),
             clock: Clock::start_of(Arc::clone(&self.clock) as Arc<_>),
@@ -208,7 +233,9 @@ impl NodeHost {
     /// Everything that this disk holds as received, whether a process runs or not.
     #[must_use]
     pub fn received(&self) -> Vec<Message> {
-        let Ok(mut engine) = self.open(self.snapshot(), 0) else { return Vec::new() };
+        let Ok(mut engine) = self.open(self.copy_of_disk(), Path::new("/nowhere"), 0) else {
+            return Vec::new();
+        };
         let request = InboxRequest { all: true, ..InboxRequest::default() };
         let answer = ask::<Inbox>(&mut engine, Call::Inbox(request));
         answer.map(|inbox| inbox.messages).unwrap_or_default()
@@ -281,12 +308,12 @@ impl NodeHost {
         };
         let disk = self.disk.borrow().disk.clone();
         let alarms = alarms::count();
-        let Life { engine, handle, links, .. } = life;
+        let Life { engine, handle, links, transfers, .. } = life;
         let mut outputs = 0;
         // What is said is said at that moment, and with the power gone nothing is.
         let result = engine.step(batch, &mut |output| {
             if outputs < said_at_most && !disk.is_cut() {
-                apply(handle, links, output);
+                apply(handle, links, transfers, output);
             }
             outputs += 1;
         });
@@ -374,18 +401,24 @@ impl NodeHost {
     /// A copy of the disk as it is.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let Snapshot { disk, keys } = &*self.disk.borrow();
+        Snapshot { files: self.files.contents(), ..self.copy_of_disk() }
+    }
+
+    fn copy_of_disk(&self) -> Snapshot {
+        let Snapshot { disk, keys, .. } = &*self.disk.borrow();
         let disk = disk.fork();
         disk.crash(Crash::Process);
         disk.set_capacity(None);
-        Snapshot { disk, keys: keys.snapshot() }
+        Snapshot { disk, keys: keys.snapshot(), files: Contents::default() }
     }
 
     /// Puts another disk into a machine that does not run.
     pub fn put(&self, snapshot: &Snapshot) {
         let disk = snapshot.disk.fork();
         disk.crash(Crash::Process);
-        *self.disk.borrow_mut() = Snapshot { disk, keys: snapshot.keys.snapshot() };
+        *self.disk.borrow_mut() =
+            Snapshot { disk, keys: snapshot.keys.snapshot(), files: Contents::default() };
+        self.files.replace(&snapshot.files);
     }
 
     /// Loses a key file of a machine that does not run.
@@ -426,6 +459,23 @@ impl NodeHost {
         }
     }
 
+    /// Copies a file into the folder for incoming ones, as a client does before it hands it over.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bring(&self, name: &str, content: &[u8]) -> io::Result<PutRequest> {
+        let folder = Home::at(self.files.path()).incoming();
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), content)?;
+        Ok(PutRequest {
+            caller: Caller::default(),
+            incoming: name.to_owned(),
+            hash: blake3::hash(content).to_hex().to_string(),
+            bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
+            name: name.to_owned(),
+        })
+    }
+
     /// Calls the node as a client does.
     ///
     /// # Errors
@@ -464,15 +514,15 @@ fn ask<M: Method>(engine: &mut Engine, call: Call) -> Option<M::Answer> {
     serde_json::from_slice(&body?).ok()
 }
 
-fn apply(handle: &EngineHandle, links: &mut Links, output: Output) {
+fn apply(handle: &EngineHandle, links: &mut Links, transfers: &mut Transfers, output: Output) {
     match output {
         Output::Answer { call, outcome } => handle.answer(call, outcome),
         Output::OpenLink { link, address, key } => links.open(link, address, key),
         Output::CloseLink(link) => links.close(link),
         Output::Link { link, command } => links.command(link, command),
+        Output::Transfer(order) => transfers.order(order, links),
         // No processes live in these worlds, nobody listens or has a desktop or an agent to wake, and nobody asks a node to end.
-        Output::Transfer(_)
-        | Output::Watch(_)
+        Output::Watch(_)
         | Output::Unwatch(_)
         | Output::Event(_)
         | Output::Notify { .. }

@@ -13,12 +13,12 @@ use penpal_relay::{AdminAnswer, AdminRequest, KeysError, Mark, Parts, Registrati
 use penpal_relay_core::{Config, GraphKey, Limits, Table};
 use penpal_store::disk::{Crash, Fault, MemDisk};
 use penpal_store::{LogPosition, LogStore, MemIndex, Options, QueueId, Store, Usage};
-use penpal_transport::{Listener, ServerOptions, ServerSecrets, TransportKey};
+use penpal_transport::{Listener, Offload, ServerOptions, ServerSecrets, TransportKey};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use super::{Doom, PartyClock};
+use super::{Contents, Doom, Files, PartyClock};
 use crate::alarms;
 use crate::dice::{Dice, derive, generator};
 use crate::net::{Machine, Net, Tasks};
@@ -32,7 +32,7 @@ const SEGMENT_BYTES: u64 = 256 * 1024;
 
 /// A relay's data at one moment, without its keys folder.
 #[derive(Debug, Clone)]
-pub struct RelaySnapshot(MemDisk);
+pub struct RelaySnapshot(MemDisk, Contents);
 
 /// `log.mark` in memory.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +90,7 @@ pub struct RelayHost {
     trace: Trace,
     dice: RefCell<Dice>,
     disk: RefCell<MemDisk>,
+    files: Files,
     mark: MemMark,
     life: RefCell<Option<Life>>,
     lives: Cell<u64>,
@@ -131,6 +132,7 @@ impl RelayHost {
             trace,
             dice: RefCell::new(stream("pace")),
             disk: RefCell::default(),
+            files: Files::new(),
             mark: MemMark::default(),
             life: RefCell::new(None),
             lives: Cell::new(0),
@@ -156,8 +158,8 @@ impl RelayHost {
         let named = |what: &str| derive(self.seed, &format!("{what} {} {life}", self.machine.0));
         let opened = self.open_store(named("log")).and_then(|store| {
             let parts = Parts {
-                // Nothing in these worlds has files.
-                blobs: "/nowhere/blobs".into(),
+                blobs: self.files.path().join("blobs"),
+                offload: Offload::Inline,
                 config: Config {
                     registration: RegistrationPolicy::Invite,
                     limits: self.limits.clone(),
@@ -304,7 +306,7 @@ impl RelayHost {
         let disk = self.disk.borrow().fork();
         disk.crash(Crash::Process);
         disk.set_capacity(None);
-        RelaySnapshot(disk)
+        RelaySnapshot(disk, self.files.contents())
     }
 
     /// Puts other data into a machine that does not run; its keys folder stays.
@@ -312,6 +314,7 @@ impl RelayHost {
         let disk = snapshot.0.fork();
         disk.crash(Crash::Process);
         *self.disk.borrow_mut() = disk;
+        self.files.replace(&snapshot.1);
     }
 
     /// Asks as the operator.
@@ -325,7 +328,9 @@ impl RelayHost {
     /// # Errors
     /// The data cannot be read, which is a failure of the store.
     pub fn spools(&self) -> Result<Vec<Usage>, String> {
-        let RelaySnapshot(copy) = self.snapshot();
+        let copy = self.disk.borrow().fork();
+        copy.crash(Crash::Process);
+        copy.set_capacity(None);
         let store = open(&copy, [0; 32])?;
         let table = penpal_store::Table::new(
             Table::Slot.number(),
@@ -352,7 +357,9 @@ impl RelayHost {
     pub fn disk_has_canary(&self) -> bool {
         let disk = self.disk.borrow();
         let names = penpal_store::disk::Disk::list(&*disk).unwrap_or_default();
+        let blobs = self.files.contents();
         names.iter().filter_map(|name| disk.content(name)).any(|content| contains(&content, &self.canary))
+            || blobs.values().any(|content| contains(content, &self.canary))
     }
 }
 

@@ -1,10 +1,14 @@
 //! The end of a world, held against what people were told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use penpal_local_api::artifact::GetRequest;
+use penpal_local_api::caller::Caller;
 use penpal_local_api::mail::{InboxRequest, Message, OutboxRequest, Stage};
-use penpal_local_api::methods::{Call, Inbox, Outbox};
+use penpal_local_api::methods::{ArtifactGet, Call, Inbox, Outbox};
 use penpal_store::disk::Crash;
+use tokio::time::sleep;
 
 use super::World;
 use super::people::mark_of;
@@ -50,6 +54,8 @@ impl World {
             }
         }
         drop(ledger);
+        // Agents go on meanwhile, so this comes last.
+        found.extend(self.files_of(&ends).await);
         for what in found {
             self.blame(what);
         }
@@ -66,6 +72,52 @@ impl World {
             Some((mark, message.stage))
         });
         Some(End { received, sent: sent.collect() })
+    }
+
+    /// Whoever has a message can have its files, and they are what was sent.
+    async fn files_of(&self, ends: &[End]) -> Vec<String> {
+        let mut found = Vec::new();
+        for (who, end) in ends.iter().enumerate() {
+            for message in &end.received {
+                let Some(mark) = mark_of(&message.body) else { continue };
+                let sent = self.ledger.borrow().files.get(mark).cloned();
+                let from = self.ledger.borrow().written.get(mark).map(|written| written.from);
+                let names: Vec<&str> = message.artifacts.iter().map(|file| file.hash.as_str()).collect();
+                if names != sent.iter().map(String::as_str).collect::<Vec<_>>() {
+                    found.push(format!("p{who} has {mark} with other files than it was sent with"));
+                }
+                let (Some(hash), Some(from)) = (sent, from) else { continue };
+                let outcome = self.fetch(who, &hash).await;
+                let excused = {
+                    let ledger = self.ledger.borrow();
+                    // A file is asked for at one's own relay and at that of a contact; and a relay that was put back may not have it.
+                    ledger.are_parted(who, from) || ledger.relay_restored
+                };
+                match outcome {
+                    Ok(content) if blake3::hash(&content).to_hex().as_str() == hash => {}
+                    Ok(_) => found.push(format!("p{who} has another file with {mark} than was sent")),
+                    Err(_) if excused => {}
+                    Err(why) => found.push(format!("p{who} cannot have the file of {mark}: {why}")),
+                }
+            }
+        }
+        found
+    }
+
+    async fn fetch(&self, who: usize, hash: &str) -> Result<Vec<u8>, String> {
+        let mut why = String::new();
+        for _ in 0..60 {
+            let request = GetRequest { caller: Caller::default(), hash: hash.to_owned(), wait_ms: 10_000 };
+            match self.node(who).call::<ArtifactGet>(Call::ArtifactGet(request)).await {
+                Ok(got) => match got.path {
+                    Some(path) => return std::fs::read(path).map_err(|error| error.to_string()),
+                    None => why = got.waits_for.unwrap_or_default(),
+                },
+                Err(error) => why = error.to_string(),
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        Err(why)
     }
 
     /// Nothing twice, nothing that was not sent, and in order.

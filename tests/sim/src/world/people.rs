@@ -3,16 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use penpal_local_api::artifact::GetRequest;
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::ErrorCode;
-use penpal_local_api::mail::{CommitRequest, Message, SendRequest, TakeRequest};
-use penpal_local_api::methods::{Call, Commit, Send, Take};
+use penpal_local_api::mail::{Attached, CommitRequest, Message, SendRequest, TakeRequest};
+use penpal_local_api::methods::{ArtifactGet, ArtifactPut, Call, Commit, Send, Take};
 use tokio::time::sleep;
 
 use super::World;
 use crate::ledger::{Told, Written};
 use crate::party::CallError;
-use crate::plan::Letter;
+use crate::plan::{Letter, Parcel};
 
 /// The mark by which a message is known again.
 pub(super) fn mark_of(text: &str) -> Option<&str> {
@@ -70,6 +71,24 @@ impl World {
         self.send(letter.from, mark, request).await;
     }
 
+    /// Somebody sends a file of the plan.
+    pub(super) async fn send_file(self: Rc<Self>, parcel: Parcel) {
+        let node = self.node(parcel.from);
+        let name = format!("{}-{}.bin", self.canary, parcel.at_ms);
+        let content = format!("{} {} ", self.canary, parcel.at_ms).into_bytes();
+        let content: Vec<u8> = content.into_iter().cycle().take(parcel.bytes).collect();
+        let Ok(request) = node.bring(&name, &content) else { return };
+        let Ok(put) = node.call::<ArtifactPut>(Call::ArtifactPut(request)).await else { return };
+        let (mark, text) = self.begin(parcel.from, parcel.to, false, 20);
+        self.ledger.borrow_mut().files.insert(mark.clone(), put.hash.clone());
+        let request = SendRequest {
+            to: Some(format!("{}/{}", self.node(parcel.to).name, self.canary)),
+            artifacts: vec![Attached { hash: put.hash, name }],
+            ..plain(text)
+        };
+        self.send(parcel.from, mark, request).await;
+    }
+
     /// An agent that takes its session's mail now and then, and answers some of it.
     pub(super) async fn read(self: Rc<Self>, who: usize) {
         let mut dice = self.dice(&format!("reader {who}"));
@@ -95,6 +114,11 @@ impl World {
                 continue;
             }
             self.shown(who, &taken.messages);
+            for file in taken.messages.iter().flat_map(|message| &message.artifacts) {
+                // It is fetched from now on, whatever happens.
+                let request = GetRequest { caller: Caller::default(), hash: file.hash.clone(), wait_ms: 0 };
+                drop(node.call::<ArtifactGet>(Call::ArtifactGet(request)).await);
+            }
             for message in &taken.messages {
                 if dice.chance(150)
                     && let Some(from) = self.number_of(&message.from)

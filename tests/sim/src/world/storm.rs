@@ -17,7 +17,14 @@ use crate::ledger::Told;
 use crate::net::Weather;
 use crate::note;
 use crate::party::{Doom, NodeHost, crash_of};
-use crate::plan::Fault;
+use crate::plan::{Fault, Letter, Parcel};
+
+/// What happens at a moment of the plan.
+enum Event {
+    Fault(Fault),
+    Letter(Letter),
+    Parcel(Parcel),
+}
 
 impl World {
     pub(super) async fn storm(self: Rc<Self>) {
@@ -27,12 +34,13 @@ impl World {
             spawn_local(Rc::clone(&self).read(who));
         }
         let mut letters = JoinSet::new();
-        let mut events: Vec<(u64, Option<Fault>, Option<usize>)> = Vec::new();
-        events.extend(self.plan.faults.iter().map(|(at, fault)| (*at, Some(*fault), None)));
-        events.extend(self.plan.letters.iter().enumerate().map(|(n, letter)| (letter.at_ms, None, Some(n))));
-        events.sort_by_key(|(at, _, letter)| (*at, *letter));
+        let mut events: Vec<(u64, Event)> = Vec::new();
+        events.extend(self.plan.faults.iter().map(|(at, fault)| (*at, Event::Fault(*fault))));
+        events.extend(self.plan.letters.iter().map(|letter| (letter.at_ms, Event::Letter(*letter))));
+        events.extend(self.plan.parcels.iter().map(|parcel| (parcel.at_ms, Event::Parcel(*parcel))));
+        events.sort_by_key(|(at, _)| *at);
         let mut look = 0;
-        for (at, fault, letter) in events {
+        for (at, event) in events {
             // Spools keep their bounds at all times; these are some of them.
             while look < at {
                 sleep_until(began + Duration::from_millis(look)).await;
@@ -40,14 +48,15 @@ impl World {
                 look += 7_000;
             }
             sleep_until(began + Duration::from_millis(at)).await;
-            if let Some(fault) = fault {
-                note!(self.trace, "fault {fault}");
-                *self.faults.borrow_mut().entry(fault.kind()).or_default() += 1;
-                let task = spawn_local(Rc::clone(&self).strike(fault));
-                self.tasks.borrow_mut().push(task.abort_handle());
-            }
-            if let Some(letter) = letter.map(|number| self.plan.letters[number]) {
-                letters.spawn_local(Rc::clone(&self).write(letter));
+            match event {
+                Event::Fault(fault) => {
+                    note!(self.trace, "fault {fault}");
+                    *self.faults.borrow_mut().entry(fault.kind()).or_default() += 1;
+                    let task = spawn_local(Rc::clone(&self).strike(fault));
+                    self.tasks.borrow_mut().push(task.abort_handle());
+                }
+                Event::Letter(letter) => drop(letters.spawn_local(Rc::clone(&self).write(letter))),
+                Event::Parcel(parcel) => drop(letters.spawn_local(Rc::clone(&self).send_file(parcel))),
             }
         }
         // The longest faults go on for a while.
