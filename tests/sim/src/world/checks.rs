@@ -14,6 +14,9 @@ use super::World;
 use super::people::mark_of;
 use crate::ledger::{Ledger, Told, Written};
 
+/// A message that comes before an earlier one is hidden for two seconds.
+const LONGEST_GAP: Duration = Duration::from_secs(3);
+
 /// What one node has at the end.
 #[derive(Debug, Default)]
 struct End {
@@ -29,12 +32,19 @@ impl World {
         for node in self.nodes.borrow().iter() {
             node.kill(Crash::LoseAll);
         }
-        let mut ends = Vec::new();
-        for who in 0..self.plan.homes.len() {
+        // What everybody says first, then what is there: mail between people who were parted may still be on its way.
+        let people = 0..self.plan.homes.len();
+        let mut said = Vec::new();
+        for who in people.clone() {
             self.wait_until_up(who).await;
-            match self.end_of(who).await {
-                Some(end) => ends.push(end),
-                None => {
+            said.push(self.said_by(who).await);
+        }
+        sleep(LONGEST_GAP).await;
+        let mut ends = Vec::new();
+        for (who, sent) in people.zip(said) {
+            match (sent, self.received_by(who).await) {
+                (Some(sent), Some(received)) => ends.push(End { received, sent }),
+                (None, _) | (_, None) => {
                     self.blame(format!("p{who} cannot say what it has"));
                     return;
                 }
@@ -61,17 +71,16 @@ impl World {
         }
     }
 
-    async fn end_of(&self, who: usize) -> Option<End> {
-        let node = self.node(who);
+    async fn received_by(&self, who: usize) -> Option<Vec<Message>> {
         let request = InboxRequest { all: true, ..InboxRequest::default() };
-        let received = node.call::<Inbox>(Call::Inbox(request)).await.ok()?.messages;
+        Some(self.node(who).call::<Inbox>(Call::Inbox(request)).await.ok()?.messages)
+    }
+
+    async fn said_by(&self, who: usize) -> Option<BTreeMap<String, Stage>> {
         let request = OutboxRequest { all: true, ..OutboxRequest::default() };
-        let sent = node.call::<Outbox>(Call::Outbox(request)).await.ok()?.messages;
-        let sent = sent.into_iter().filter_map(|message| {
-            let mark = mark_of(&message.body)?.to_owned();
-            Some((mark, message.stage))
-        });
-        Some(End { received, sent: sent.collect() })
+        let sent = self.node(who).call::<Outbox>(Call::Outbox(request)).await.ok()?.messages;
+        let marked = sent.into_iter();
+        Some(marked.filter_map(|one| Some((mark_of(&one.body)?.to_owned(), one.stage))).collect())
     }
 
     /// Whoever has a message can have its files, and they are what was sent.
