@@ -33,6 +33,8 @@ impl World {
             node.kill(Crash::LoseAll);
         }
         // What everybody says first, then what is there: mail between people who were parted may still be on its way.
+        // Agents go on writing meanwhile; that is not looked at.
+        let written = self.ledger.borrow().written.clone();
         let people = 0..self.plan.homes.len();
         let mut said = Vec::new();
         for who in people.clone() {
@@ -55,7 +57,7 @@ impl World {
         for (who, end) in ends.iter().enumerate() {
             self.received(&ledger, who, &end.received, &mut found);
         }
-        for (mark, written) in &ledger.written {
+        for (mark, written) in &written {
             let there =
                 ends[written.to].received.iter().any(|message| mark_of(&message.body) == Some(mark.as_str()));
             let stage = ends[written.from].sent.get(mark).copied();
@@ -64,7 +66,6 @@ impl World {
             }
         }
         drop(ledger);
-        // Agents go on meanwhile, so this comes last.
         found.extend(self.files_of(&ends).await);
         for what in found {
             self.blame(what);
