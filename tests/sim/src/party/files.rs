@@ -19,7 +19,7 @@ pub struct Files(Option<TempDir>);
 impl Files {
     /// An empty one.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn make() -> Self {
         let made = tempfile::Builder::new().prefix("penpal-test-world-").tempdir();
         Self(made.inspect_err(|error| tracing::error!(%error, "a world has no folder for files")).ok())
     }

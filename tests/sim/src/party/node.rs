@@ -132,7 +132,7 @@ impl NodeHost {
         let nothing =
             || Snapshot { disk: MemDisk::new(), keys: MemoryKeys::default(), files: Contents::default() };
         let disk = disk.unwrap_or_else(nothing);
-        let files = Files::new();
+        let files = Files::make();
         files.replace(&disk.files);
         Rc::new(Self {
             machine,

@@ -132,7 +132,7 @@ impl RelayHost {
             trace,
             dice: RefCell::new(stream("pace")),
             disk: RefCell::default(),
-            files: Files::new(),
+            files: Files::make(),
             mark: MemMark::default(),
             life: RefCell::new(None),
             lives: Cell::new(0),
