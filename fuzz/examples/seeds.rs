@@ -287,7 +287,7 @@ fn hook() {
 
 /// Targets whose input is steps begin anywhere.
 fn steps() {
-    for target in ["sessions", "contact", "delivery", "relay", "reconnect", "pair"] {
+    for target in ["sessions", "contact", "delivery", "relay", "reconnect", "pair", "room"] {
         let corpus = Corpus::of(target);
         for (number, length) in [64_usize, 256, 512, 1024].into_iter().enumerate() {
             for how in 0..2_u8 {

@@ -26,6 +26,7 @@
 //! | [`contact`] | every `handle_*` and operation of `Contacts`, with a relay whose answers lie |
 //! | [`delivery`] | every `handle_*` and operation of `Delivery`, honest until it heals, or hostile |
 //! | [`relay`] | every `handle_*` of `RelayCore`, under small limits, with a full disk and restarts |
+//! | [`room`] | every input of `Rooms`: entries that are genuine, forged and garbage, and messages from rooms |
 //! | [`reconnect`] | `Reconnect`, and the gate before a relay's handshakes |
 //! | [`pair`] | two nodes that really seal, and a relay in between that means harm |
 //!
@@ -54,6 +55,7 @@ pub mod quote;
 mod recode;
 pub mod reconnect;
 pub mod relay;
+pub mod room;
 pub mod rows;
 pub mod sealed;
 pub mod sessions;
@@ -66,7 +68,7 @@ pub mod text;
 pub type Check = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Check); 21] = [
+pub const TARGETS: [(&str, Check); 22] = [
     ("frames", frames::check),
     ("sealed", sealed::check),
     ("text", text::check),
@@ -88,4 +90,5 @@ pub const TARGETS: [(&str, Check); 21] = [
     ("relay", relay::check),
     ("reconnect", reconnect::check),
     ("pair", pair::check),
+    ("room", room::check),
 ];

@@ -34,6 +34,7 @@ fn quoted(text: &str) {
         origin: Origin::ContactSession { contact: field(), device: field(), trust: QuotedTrust::Invited },
         kind: QuotedKind::Ask,
         id: field(),
+        room: Some(field()),
         reply_to: Some(field()),
         sent_ms: 0,
         subject: Some(field()),

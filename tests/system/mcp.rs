@@ -120,7 +120,17 @@ fn every_agents_version_is_spoken_and_seven_tools_are_shown() {
         names.sort_unstable();
         assert_eq!(
             names,
-            ["get_artifact", "inbox", "put_artifact", "search", "send", "sessions", "set_summary", "wait"]
+            [
+                "get_artifact",
+                "inbox",
+                "put_artifact",
+                "rooms",
+                "search",
+                "send",
+                "sessions",
+                "set_summary",
+                "wait"
+            ]
         );
         for tool in tools.as_array().expect("tools") {
             assert!(tool["outputSchema"]["type"] == "object", "{tool}");
@@ -343,4 +353,62 @@ fn files_pass_by_path_and_never_through_the_model() {
     assert!(again.contains("file-exists") && again.contains("hint: give another path"), "{again}");
     let put = sender.call("put_artifact", json!({ "path": path }), json!({}));
     assert_eq!(put["structuredContent"]["bytes"], 21, "{put}");
+}
+
+#[test]
+fn an_agent_reads_and_writes_in_rooms_and_joins_none() {
+    let pair = Pair::connected();
+    let mut agent = Agent::start(&pair.bob, &pair.folder().join("shop-web"));
+    agent.greet("claude-code", "2.1.329", "2025-11-25");
+    let none = json!({});
+    pair.alice.ok(&["room", "create", "payments"]);
+    pair.alice.ok(&["room", "invite", "payments", "bob"]);
+    wait::until("the invitation", || {
+        let listed = agent.call("rooms", none.clone(), none.clone());
+        listed["structuredContent"]["rooms"][0]["standing"] == "invited"
+    });
+    let join = agent.call("rooms", json!({ "action": "join", "room": "#payments" }), none.clone());
+    let text = join["content"][0]["text"].as_str().expect("text");
+    assert!(
+        join["isError"] == true
+            && text.contains("needs-person")
+            && text.contains("penpal room join '#payments'"),
+        "{join}"
+    );
+    pair.bob.ok(&["room", "join", "payments"]);
+    wait::until("the room", || {
+        let members = agent.call("rooms", json!({ "action": "members", "room": "payments" }), none.clone());
+        members["structuredContent"]["rooms"][0]["members"] == json!(["alice", "me"])
+    });
+    let listed = agent.call("sessions", none.clone(), none.clone());
+    assert_eq!(listed["structuredContent"]["rooms"], json!(["#payments"]), "{listed}");
+    let sent = agent.call(
+        "send",
+        json!({ "to": "#payments", "text": "is the schema final?", "kind": "ask" }),
+        none.clone(),
+    );
+    assert_eq!(sent["isError"], false, "{sent}");
+    wait::until("the ask", || pair.alice.bodies("#payments") == ["is the schema final?"]);
+    let short = pair.alice.json(&["inbox"])["messages"][0]["short"].as_str().expect("an id").to_owned();
+    pair.alice.ok(&["reply", &short, "yes, since monday"]);
+    pair.alice.ok(&["send", "#payments", "a word to everybody"]);
+    // The answer is for the session that asked; the word to everybody is at the desk, and in the history that the agent may read.
+    let read = agent.call("wait", json!({ "seconds": 20 }), none.clone());
+    let text = read["structuredContent"]["messages"].as_str().expect("text").to_owned();
+    assert!(
+        text.contains("| yes, since monday")
+            && text.contains(" in #payments · ")
+            && !text.contains("everybody"),
+        "{text}"
+    );
+    wait::until("the history", || {
+        let read = agent.call("inbox", json!({ "with": "#payments" }), none.clone());
+        let text = read["structuredContent"]["messages"].as_str().unwrap_or_default().to_owned();
+        ["| is the schema final?", "| yes, since monday", "| a word to everybody"]
+            .iter()
+            .all(|line| text.contains(line))
+    });
+    assert_eq!(pair.bob.json(&["inbox", "desk"])["messages"][0]["body"], "a word to everybody");
+    let left = agent.call("rooms", json!({ "action": "leave", "room": "payments" }), none.clone());
+    assert_eq!(left["structuredContent"]["rooms"][0]["standing"], "left", "{left}");
 }

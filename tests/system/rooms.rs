@@ -287,3 +287,54 @@ fn what_blocked_people_say_in_a_room_is_not_shown() {
     assert_eq!(history(carol), ["from carol"]);
     assert_eq!(history(bob), ["from bob"]);
 }
+
+#[test]
+fn members_who_do_not_know_each_other_are_introduced() {
+    let team = Team::of_strangers();
+    let (alice, bob, carol) = (&team.alice, &team.bob, &team.carol);
+    alice.ok(&["room", "create", ADDRESS]);
+    join(alice, bob);
+    alice.ok(&["room", "invite", ADDRESS, "carol"]);
+    wait::until("the invitation", || standing(carol).as_deref() == Some("invited"));
+    let joined = carol.json(&["room", "join", ADDRESS]);
+    let remark = joined["remarks"][0].as_str().expect("what joining means").to_owned();
+    assert!(remark.starts_with("joining makes you a contact of its member: bob"), "{joined}");
+    // Until they are, each is told that the other gets nothing.
+    wait::until("the membership", || members_of(bob).contains("carol"));
+    bob.kill_node();
+    wait::until("both to be contacts", || {
+        bob.contact_state("carol").as_deref() == Some("active")
+            && carol.contact_state("bob").as_deref() == Some("active")
+    });
+    let row = |person: &Person, name: &str| {
+        let list = person.json(&["contact", "list"]);
+        let rows = list["contacts"].as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|row| row["name"] == name).expect("the contact")
+    };
+    for (person, other) in [(bob, "carol"), (carol, "bob")] {
+        let row = row(person, other);
+        assert_eq!(row["introduced_by"], format!("alice in {ADDRESS}"), "{row}");
+        assert_eq!((&row["trust"], &row["held"]), (&Value::from("invited"), &Value::from(false)), "{row}");
+    }
+    let sent = bob.json(&["send", ADDRESS, "to everybody"]);
+    assert_eq!(copies(&sent), ["alice", "carol"].map(str::to_owned).into());
+    wait::until("the message", || has(carol, "to everybody") && has(alice, "to everybody"));
+    carol.ok(&["send", ADDRESS, "and back"]);
+    wait::until("the answer", || has(bob, "and back"));
+}
+
+#[test]
+fn whoever_is_no_contact_gets_nothing_and_the_sender_is_told() {
+    let team = Team::of_contacts();
+    let (alice, bob, carol) = (&team.alice, &team.bob, &team.carol);
+    team.room(&[bob, carol]);
+    bob.ok(&["contact", "remove", "carol"]);
+    let sent = bob.json(&["send", ADDRESS, "from bob"]);
+    assert_eq!(copies(&sent), ["alice".to_owned()].into());
+    assert!(
+        sent["remarks"][0].as_str().is_some_and(|line| line == "not to carol: not your contact yet"),
+        "{sent}"
+    );
+    wait::until("the message", || has(alice, "from bob"));
+    assert_eq!(history(carol), Vec::<String>::new());
+}

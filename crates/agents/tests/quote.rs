@@ -22,6 +22,7 @@ fn ask() -> Quoted {
         },
         kind: QuotedKind::Ask,
         id: "7k3p".to_owned(),
+        room: None,
         reply_to: None,
         sent_ms: NOW_MS - 120_000,
         subject: None,
@@ -53,6 +54,14 @@ Answer with: send(to=\"bob/web\", reply_to=\"7k3p\", …)
 </penpal n=\"f3a9c1\">";
     assert_eq!(render(&[ask()], NONCE, NOW_MS, Shown::Head), expected);
     assert_eq!(render(&[], NONCE, NOW_MS, Shown::Head), "");
+}
+
+#[test]
+fn what_was_said_in_a_room_says_so_and_is_answered_there() {
+    let said = Quoted { room: Some("#payments".to_owned()), ..ask() };
+    let quote = render(&[said], NONCE, NOW_MS, Shown::Head);
+    assert!(quote.contains(" asks in #payments · 7k3p · 2 min ago\n"), "{quote}");
+    assert!(quote.contains("\nAnswer with: send(reply_to=\"7k3p\", …)\n"), "{quote}");
 }
 
 #[test]
@@ -168,6 +177,7 @@ fn cannot_break_out(hostile: &str) {
         },
         kind: QuotedKind::Ask,
         id: hostile.to_owned(),
+        room: Some(hostile.to_owned()),
         reply_to: Some(hostile.to_owned()),
         sent_ms: 0,
         subject: Some(hostile.to_owned()),

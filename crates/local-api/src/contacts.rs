@@ -208,6 +208,9 @@ pub struct ContactRow {
     pub fingerprint: String,
     /// Its relay, when it is another one than ours.
     pub relay: Option<String>,
+    /// Through whom it became a contact, when that was no invite of its own or ours: `alice in #payments`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introduced_by: Option<String>,
     /// Whether its mail is held until a person here writes to it or verifies it.
     pub held: bool,
     /// What a person should know about it.

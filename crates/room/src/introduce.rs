@@ -69,12 +69,12 @@ impl Rooms {
 
     /// The member for whom an invite was made here; only that one may use it.
     #[must_use]
-    pub fn meant_for(&self, invite: &InviteId) -> Option<Fingerprint> {
+    pub fn meant_for(&self, invite: &InviteId) -> Option<(RoomId, Fingerprint)> {
         self.rooms.values().find_map(|room| {
             let made = room.record.introduced.iter().find(|made| made.invite == *invite)?;
             let in_room = room.record.standing == Standing::Member
                 && room.log.membership().is_some_and(|now| now.contains(&made.account));
-            in_room.then_some(made.account)
+            in_room.then_some((room.record.id, made.account))
         })
     }
 

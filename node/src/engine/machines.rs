@@ -19,6 +19,7 @@ use super::artifacts::FIRST_LOOK;
 use super::calls::HookMemory;
 use super::clock::Clock;
 use super::fate::Fate;
+use super::introductions::Introducing;
 use super::links::{Links, PendingRequest};
 use super::meta::Runs;
 use super::notices::Notices;
@@ -130,6 +131,7 @@ pub struct Engine {
     pub(super) delivery: Delivery,
     pub(super) sessions: Sessions,
     pub(super) rooms: Rooms,
+    pub(super) introducing: Introducing,
     pub(super) moving: Moving,
     pub(super) links: Links,
     pub(super) greeting: Greeting,
@@ -231,6 +233,7 @@ impl Engine {
             delivery,
             sessions,
             rooms,
+            introducing: Introducing::default(),
             moving: Moving::default(),
             links: Links::default(),
             greeting,
@@ -276,6 +279,7 @@ impl Engine {
             open_machines(&self.storage, &mut self.vault, self.now, &mut self.rng)?;
         (self.contacts, self.delivery, self.sessions) = (contacts, delivery, sessions);
         self.rooms = open_rooms(&self.storage)?;
+        self.introducing = Introducing::default();
         self.searching.reopened();
         // Every connection begins anew, as after a restart: what was under way on it belongs to a step that never was.
         for link in self.links.close_all() {

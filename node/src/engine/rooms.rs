@@ -51,7 +51,8 @@ impl Engine {
                 let key = MailKey::from_contact(msg_id, from);
                 self.delivery.refuse_from_room(key, reason, &mut delivery_step!(self));
             }
-            Command::Introduce { .. } | Command::Meet { .. } => {}
+            Command::Introduce { room, to } => self.introduce_to(room, to),
+            Command::Meet { room, with, code } => self.meet(&room, with, &code),
             Command::Notice(notice) => self.room_notice(&notice),
         }
     }

@@ -181,6 +181,10 @@ impl Engine {
         if let Notice::Registered { .. } = notice {
             self.hello();
         }
+        if self.introduction_notice(notice) {
+            self.waiting.note(notice);
+            return;
+        }
         if let Some(text) = words(notice) {
             self.notice(holds(notice), text);
         }

@@ -32,6 +32,9 @@ pub(super) const UPLOADS: Table = Table::new(NODE + 4, Life::Short);
 /// Own messages that wait for their files to be at the relay: message → blobs.
 pub(super) const WAITING: Table = Table::new(NODE + 5, Life::Short);
 
+/// Through whom a contact became one: fingerprint → owner and room, in words.
+pub(super) const INTRODUCED: Table = Table::new(NODE + 6, Life::Long);
+
 /// The store's table for one of the room machine.
 pub(super) fn room_table(table: penpal_room::Table) -> Table {
     use penpal_room::Table as T;

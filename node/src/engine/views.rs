@@ -37,6 +37,12 @@ impl Engine {
             }
             (None, false, ..) => None,
         };
+        let introduced_by = self.introduced_by(&view.contact);
+        let through =
+            introduced_by.as_ref().filter(|_| view.state == State::Active && view.trust == Trust::Invited);
+        let notice = notice.or_else(|| {
+            through.map(|through| format!("through {through}: compare safety numbers, penpal contact verify"))
+        });
         api::ContactRow {
             name: view.name.to_string(),
             state: match view.state {
@@ -54,6 +60,7 @@ impl Engine {
             fingerprint: view.contact.to_text(),
             relay: Some(view.relay.to_string()).filter(|_| home != Some(view.relay.pin)),
             held: view.held,
+            introduced_by,
             notice,
             since_ms: view.since_ms,
         }
@@ -285,6 +292,7 @@ impl Engine {
                 mail::Kind::Reply => QuotedKind::Reply,
             },
             id: message.short.clone(),
+            room: message.room.clone(),
             reply_to,
             sent_ms: message.sent_ms,
             subject: message.subject.clone(),

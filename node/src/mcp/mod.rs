@@ -3,6 +3,7 @@
 //! It decides nothing. Every call gathers evidence about its caller and goes to the node; mail that a tool's result shows is committed once
 //! the result's last byte was handed to the agent (`transport`). Only protocol is written to standard output.
 
+mod rooms;
 mod server;
 mod shapes;
 mod transport;

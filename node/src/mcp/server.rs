@@ -29,8 +29,9 @@ use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler, tool, tool_handler, tool_router};
 
 use super::shapes::{
-    GetArgs, GetResult, InboxArgs, InboxResult, PutArgs, PutResult, SearchArgs, SearchResult, SendArgs,
-    SendKind, SendResult, SessionLine, SessionsArgs, SessionsResult, SummaryArgs, SummaryResult, WaitArgs,
+    GetArgs, GetResult, InboxArgs, InboxResult, PutArgs, PutResult, RoomsArgs, RoomsResult, SearchArgs,
+    SearchResult, SendArgs, SendKind, SendResult, SessionLine, SessionsArgs, SessionsResult, SummaryArgs,
+    SummaryResult, WaitArgs,
 };
 use super::transport::Leases;
 use crate::files;
@@ -259,6 +260,22 @@ impl Server {
         Ok(answer(found.map(|found| (found_text(&found), search_result(found)))))
     }
 
+    /// Rooms: named groups of contacts, where what is sent reaches every member. Lists them, shows who is in one, makes or leaves one; joining and inviting are for your user. To read one: `inbox` with it.
+    #[tool(
+        annotations(title = "Rooms", read_only_hint = false, destructive_hint = false, idempotent_hint = false, open_world_hint = false),
+        output_schema = schema_for_output::<RoomsResult>()
+    )]
+    async fn rooms(
+        &self,
+        Parameters(args): Parameters<RoomsArgs>,
+        context: RequestContext<RoleServer>,
+    ) -> ToolResult {
+        let caller = self.caller(&context, args.penpal_session.as_deref());
+        let outcome =
+            self.blocking(move |node| super::rooms::act(node, caller, args.action, args.room)).await;
+        Ok(answer(outcome.map(|result| (super::rooms::text(&result), result))))
+    }
+
     /// Sets one line about what this session is doing; other sessions and contacts see it in their lists.
     #[tool(
         annotations(title = "Describe this session", read_only_hint = false, destructive_hint = false, idempotent_hint = true, open_world_hint = false),
@@ -415,9 +432,12 @@ fn list_sessions(node: &Node, caller: Caller, contact: Option<String>) -> Result
         Err(error) => return Err(error),
     };
     let own = me.as_ref().and_then(|me| me.session.as_ref()).map(|session| session.session.clone());
-    let local = match &contact {
-        Some(_) => Vec::new(),
-        None => node.call::<Sessions>(&SessionsRequest { caller: caller.clone(), all: false })?.sessions,
+    let (local, rooms) = match &contact {
+        Some(_) => (Vec::new(), Vec::new()),
+        None => {
+            let here = node.call::<Sessions>(&SessionsRequest { caller: caller.clone(), all: false })?;
+            (here.sessions, here.rooms)
+        }
     };
     let people = node.call::<ContactList>(&ListRequest { caller: caller.clone() })?.contacts;
     let remote = node.call::<ContactSessions>(&ContactSessionsRequest { caller, name: contact })?.sessions;
@@ -441,6 +461,7 @@ fn list_sessions(node: &Node, caller: Caller, contact: Option<String>) -> Result
             .filter(|one| one.state == ContactState::Active)
             .map(|one| one.name)
             .collect(),
+        rooms: rooms.into_iter().map(|room| room.room).collect(),
         me: own,
     })
 }
@@ -484,6 +505,9 @@ fn sessions_text(result: &SessionsResult) -> String {
     }
     if !result.people.is_empty() {
         text.push_str(&format!("People (their desks): {}\n", result.people.join(", ")));
+    }
+    if !result.rooms.is_empty() {
+        text.push_str(&format!("Rooms: {}\n", result.rooms.join(", ")));
     }
     if result.local.is_empty() && result.contacts.is_empty() && result.people.is_empty() {
         text.push_str("Nobody else is here. Your user can add contacts: penpal contact invite, penpal contact add CODE\n");

@@ -18,7 +18,7 @@ pub(super) struct SessionsArgs {
 /// Arguments of `send`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct SendArgs {
-    /// Address as `sessions` lists it: `name` here, `contact/session`, or `contact` for that person's desk. Optional with reply_to
+    /// Address as `sessions` lists it: `name` here, `contact/session`, `contact` for that person's desk, `#room` for all in it, `#room @contact/session` for one there. Optional with reply_to
     #[serde(default)]
     pub(super) to: Option<String>,
     /// The text, at most 64 KiB
@@ -63,7 +63,7 @@ pub(super) struct InboxArgs {
     pub(super) id: Option<String>,
     /// Mail that was read before, too
     pub(super) all: bool,
-    /// Only mail with this contact or session
+    /// Only mail with this contact or session, or said in this `#room`
     pub(super) with: Option<String>,
     /// Which conversation calls, where only the agent's plugin can say so; models never see it
     #[serde(default)]
@@ -128,6 +128,57 @@ pub(super) struct SearchArgs {
     pub(super) penpal_session: Option<String>,
 }
 
+/// Arguments of `rooms`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RoomsArgs {
+    /// What to do
+    pub(super) action: RoomsAction,
+    /// The room, such as `#payments`; not for `list`
+    pub(super) room: Option<String>,
+    /// Which conversation calls, where only the agent's plugin can say so; models never see it
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(super) penpal_session: Option<String>,
+}
+
+/// What `rooms` does.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RoomsAction {
+    /// Lists rooms and invitations.
+    #[default]
+    List,
+    /// Makes a room that your user owns.
+    Create,
+    /// Joins a room; only your user can.
+    Join,
+    /// Leaves a room for your user.
+    Leave,
+    /// Shows who is in a room.
+    Members,
+}
+
+/// Result of `rooms`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RoomsResult {
+    /// The rooms: all of them, or the one that was named
+    pub(super) rooms: Vec<RoomLine>,
+}
+
+/// One room.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RoomLine {
+    /// What `send` takes as `to`, and `inbox` as `with`
+    pub(super) address: String,
+    /// `member`, `invited`, `joining`, `left`, `removed` or `closed`
+    pub(super) standing: String,
+    /// Who owns it
+    pub(super) owner: String,
+    /// Who is in it
+    pub(super) members: Vec<String>,
+}
+
 /// Result of `search`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct SearchResult {
@@ -163,6 +214,8 @@ pub(super) struct SessionsResult {
     pub(super) contacts: Vec<SessionLine>,
     /// Contacts, each also reachable at their desk by name
     pub(super) people: Vec<String>,
+    /// Rooms that can be written to
+    pub(super) rooms: Vec<String>,
 }
 
 /// One session.

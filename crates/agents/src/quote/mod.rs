@@ -145,6 +145,8 @@ pub struct Quoted {
     pub kind: QuotedKind,
     /// Its short id.
     pub id: String,
+    /// Room it was said in, as `#payments`.
+    pub room: Option<String>,
     /// What it answers, by short id.
     pub reply_to: Option<String>,
     /// When it was sent, Unix milliseconds.

@@ -60,8 +60,10 @@ pub fn render(messages: &[Quoted], nonce: Nonce, now_ms: u64, shown: Shown) -> S
             lines.push(format!("First {} of {total} bytes. All of it: inbox(id=\"{id}\")", text.len()));
         }
         if message.kind == QuotedKind::Ask {
-            let from = name(&message.from);
-            lines.push(format!("Answer with: send(to=\"{from}\", reply_to=\"{id}\", …)"));
+            // An answer to what was said in a room goes there, to whoever asked.
+            let to = message.room.is_none().then(|| format!("to=\"{}\", ", name(&message.from)));
+            let to = to.unwrap_or_default();
+            lines.push(format!("Answer with: send({to}reply_to=\"{id}\", …)"));
         }
     }
     lines.push(format!("</penpal n=\"{nonce}\">"));
@@ -102,6 +104,9 @@ fn attribution(message: &Quoted, now_ms: u64) -> String {
     let _ = write!(line, " ({who}) {verb}");
     if let Some(reply_to) = &message.reply_to {
         let _ = write!(line, " to {}", name(reply_to));
+    }
+    if let Some(room) = &message.room {
+        let _ = write!(line, " in {}", name(room));
     }
     let _ = write!(line, " · {} · {age}", name(&message.id));
     for mark in &message.marks {

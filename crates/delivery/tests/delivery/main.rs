@@ -14,3 +14,4 @@ mod order;
 mod random;
 mod repair;
 mod restores;
+mod rooms;

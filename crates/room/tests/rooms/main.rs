@@ -291,7 +291,7 @@ fn of_two_members_the_one_that_was_there_first_introduces_itself_through_the_own
     world.settle();
     let bob = world.account(BOB);
     assert_eq!(world.machines[CAROL].met, [(bob, "pp1-x".to_owned())]);
-    assert_eq!(world.machines[BOB].rooms.meant_for(&invite), Some(carol));
+    assert_eq!(world.machines[BOB].rooms.meant_for(&invite), Some((id, carol)));
     world.with(ALICE, |rooms, step| rooms.remove(&id, carol, step)).unwrap();
     world.settle();
     assert_eq!(world.machines[BOB].rooms.meant_for(&invite), None);

@@ -22,8 +22,8 @@ pub(crate) enum Args {
     },
     /// Invite a contact into a room of yours
     ///
-    /// They join when they want. Whoever joins reads what is said from then on, nothing from before. Only a person can invite; inside an agent
-    /// this refuses.
+    /// They join when they want. Whoever joins reads what is said from then on, nothing from before, and becomes a contact of every member. Only a
+    /// person can invite; inside an agent this refuses.
     Invite {
         /// The room
         room: String,
@@ -33,7 +33,8 @@ pub(crate) enum Args {
     },
     /// Join a room that a contact invites you into
     ///
-    /// Only a person can join; inside an agent this refuses.
+    /// Joining makes you a contact of its members, and of whoever joins later: your nodes exchange invites by way of the room's owner. Only a person
+    /// can join; inside an agent this refuses.
     Join {
         /// The room
         room: String,

@@ -1,6 +1,7 @@
 //! `room/…`.
 
 use penpal_local_api::SHAPE_VERSION;
+use penpal_local_api::caller::Caller;
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::room::{Member, MemberRequest, NameRequest, Room, RoomRow, Rooms, Standing};
 use penpal_protocol::ids::{Fingerprint, RoomId};
@@ -26,7 +27,7 @@ impl Engine {
     pub(super) fn room_invite(&mut self, request: &MemberRequest) -> Outcome {
         self.needs_account()?;
         // Whoever comes reads what is said there, and becomes a contact of everybody in it.
-        self.person_only(&request.caller)?;
+        self.no_agent(&request.caller)?;
         let id = self.room_named(&request.name)?;
         let (account, name) = self.room_contact(&request.contact)?;
         if !self.is_linked(&account) {
@@ -40,7 +41,7 @@ impl Engine {
     pub(super) fn room_join(&mut self, request: &NameRequest) -> Outcome {
         self.needs_account()?;
         // It decides who may write to this account.
-        self.person_only(&request.caller)?;
+        self.no_agent(&request.caller)?;
         let id = self.room_named(&request.name)?;
         self.rooms.join(&id, &mut room_step!(self)).map_err(|error| room_error(&error))?;
         let remarks = self.meeting(&id);
@@ -74,9 +75,21 @@ impl Engine {
         let unlinked: Vec<String> = unlinked.map(|member| member.name.clone()).collect();
         let mut remarks = Vec::new();
         if !unlinked.is_empty() && view.standing == penpal_room::Standing::Member {
-            remarks.push(format!("not your contacts: {}; nothing goes to them", unlinked.join(", ")));
+            remarks.push(format!("not your contacts yet: {}; nothing goes to them", unlinked.join(", ")));
         }
         self.room_shape(&id, remarks)
+    }
+
+    /// Refuses what an agent asks, by its shell or by its tools.
+    fn no_agent(&self, caller: &Caller) -> Result<(), ApiError> {
+        self.person_only(caller)?;
+        if self.acts_in_agent(caller) {
+            return Err(ApiError::new(
+                ErrorCode::NeedsPerson,
+                "only a person may do this, and an agent asks",
+            ));
+        }
+        Ok(())
     }
 
     /// What joining brings about, for whoever joins.
@@ -89,7 +102,11 @@ impl Engine {
         if strangers.is_empty() {
             return Vec::new();
         }
-        vec![format!("not your contacts: {}; nothing goes to them or comes from them", strangers.join(", "))]
+        let many = if strangers.len() == 1 { "its member" } else { "its members" };
+        vec![format!(
+            "joining makes you a contact of {many}: {}; and of whoever joins later",
+            strangers.join(", ")
+        )]
     }
 
     /// A room by what was typed.

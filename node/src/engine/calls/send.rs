@@ -434,7 +434,7 @@ impl Engine {
     }
 
     /// Whether an agent calls, or something inside one.
-    fn acts_in_agent(&self, caller: &penpal_local_api::caller::Caller) -> bool {
+    pub(super) fn acts_in_agent(&self, caller: &penpal_local_api::caller::Caller) -> bool {
         caller.agent.is_some() || self.is_inside_agent(caller)
     }
 

@@ -9,7 +9,7 @@ use penpal_delivery::{
 };
 use penpal_protocol::cbor::Text;
 use penpal_protocol::ids::{DepositId, Fingerprint, KeyId, MsgId, ShortHash, SpoolEpoch, XWingPublicKey};
-use penpal_protocol::sealed::{Content, Kind, Letter, ManifestRef, OfferedKey};
+use penpal_protocol::sealed::{Content, Kind, Letter, ManifestRef, OfferedKey, RoomRef};
 use penpal_protocol::time::Now;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -52,6 +52,7 @@ pub(crate) struct Send {
     pub(crate) reply_to: Option<MailKey>,
     pub(crate) life_ms: Option<u64>,
     pub(crate) boot: bool,
+    pub(crate) room: Option<RoomRef>,
 }
 
 impl Send {
@@ -63,6 +64,7 @@ impl Send {
             reply_to: None,
             life_ms: None,
             boot: false,
+            room: None,
         }
     }
 
@@ -92,7 +94,7 @@ impl Send {
             subject: None,
             text: Text::new(self.text.clone()).expect("short"),
             reply_to: self.reply_to.map(|key| key.msg_id),
-            room: None,
+            room: self.room.clone(),
             artifacts: None,
             target_device: None,
         }
@@ -132,6 +134,8 @@ pub(crate) struct Node {
     /// Prekeys of peers, as fetched last.
     pub(crate) prekeys: BTreeMap<Peer, KeyId>,
     pub(crate) skew_ms: i64,
+    /// Where letters go.
+    pub(crate) places: Placement,
     pub(crate) run: u64,
     pub(crate) wake_at: Option<std::time::Duration>,
     pub(crate) rng: ChaCha8Rng,
@@ -164,6 +168,7 @@ impl Node {
             contacts: BTreeMap::new(),
             prekeys: BTreeMap::new(),
             skew_ms: 0,
+            places: Placement { mailbox: Mailbox::Desk, held: None, quiet: false },
             run: 0,
             wake_at: None,
             rng: ChaCha8Rng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(u64::try_from(id).unwrap())),
@@ -271,7 +276,7 @@ impl Node {
             Verdict::Foreign
         } else if self.seeds.contains(&envelope.key) {
             let content = envelope.body.parse_content().expect("own content");
-            let placement = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
+            let placement = self.places;
             let body = *envelope.body.clone();
             Verdict::Opened(Box::new(Opened { key: envelope.key, body, content, placement }))
         } else {
