@@ -5,8 +5,8 @@ use penpal_protocol::{
     envelope::Header,
     limits::{MAX_BODY_BYTES, MAX_MANIFEST_BYTES},
     sealed::{
-        Body, Bundle, Content, InviteAccept, InviteRecord, InviteRequest, Kind, Manifest, SealedRequest,
-        Signed,
+        Body, Bundle, Content, InviteAccept, InviteRecord, InviteRequest, Kind, LinkAnswer, LinkRequest,
+        Manifest, OwnState, Rekey, SealedRequest, Signed,
     },
 };
 
@@ -24,7 +24,7 @@ const KINDS: [Kind; 8] = [
 ];
 
 /// Structure that the first byte stands for, as vectors call it; 8 is the header of an envelope, 9 the outer form alone, and
-/// contents follow in the order of their kinds.
+/// contents follow in the order of their kinds; 0xf0 to 0xf3 are what devices of one account say to each other.
 pub const STRUCTURES: [&str; 8] = [
     "body",
     "manifest",
@@ -56,7 +56,20 @@ pub fn check(data: &[u8]) {
         }
         8 => header(bytes),
         9 => drop(cbor::check(bytes)),
+        0xf0 => drop(one_encoding(bytes, LinkRequest::decode, LinkRequest::encode)),
+        0xf1 => drop(one_encoding(bytes, LinkAnswer::decode, LinkAnswer::encode)),
+        0xf2 => drop(one_encoding(bytes, Rekey::decode, Rekey::encode)),
+        0xf3 => own_state(bytes),
         other => content(KINDS[usize::from(other - FIRST_CONTENT) % KINDS.len()], bytes),
+    }
+}
+
+fn own_state(bytes: &[u8]) {
+    let Some(state) = one_encoding(bytes, OwnState::decode, OwnState::encode) else { return };
+    if let Some(sent) = state.sent
+        && sent.kind.is_mail()
+    {
+        content(sent.kind, &sent.content);
     }
 }
 
@@ -73,6 +86,14 @@ fn content(kind: Kind, bytes: &[u8]) {
     let Some(content) = one_encoding(bytes, |bytes| Content::decode(kind, bytes), Content::encode) else {
         return;
     };
+    if let Content::Control(control) = &content {
+        if let Some(own) = &control.own {
+            own_state(own);
+        }
+        if let Some(rekey) = &control.rekey {
+            drop(one_encoding(rekey, Rekey::decode, Rekey::encode));
+        }
+    }
     // A copy for our own devices has content inside; nothing inside it is read with less care.
     if let Content::Sync(copy) = content
         && copy.kind != Kind::Sync

@@ -252,6 +252,10 @@ secret_bytes! {
     HalfSecret, 32;
     /// Shows a relay that an invite's holder may register; derived from the invite's secret.
     RegistrationProof, 32;
+    /// Shows a relay that whoever adds or removes devices holds the account's root; derived from it.
+    AccountProof, 32;
+    /// A pair key, as a device hands it to another.
+    SharedKey, 32;
     /// What an invite code carries and every key of the invite is derived from.
     InviteSecret, 20;
 }
@@ -269,6 +273,14 @@ impl RegistrationProof {
     #[must_use]
     pub fn hash(&self) -> Hash {
         Hash(crate::hash::labelled("reg", &[&self.0]))
+    }
+}
+
+impl AccountProof {
+    /// What the relay stores in its place.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        Hash(crate::hash::labelled("account-proof", &[&self.0]))
     }
 }
 

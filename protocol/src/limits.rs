@@ -113,6 +113,9 @@ pub const MAX_MESSAGE_LIFE_MS: u64 = 30 * DAY_MS;
 /// Life of a spool row at a relay, in milliseconds: one day more than any message.
 pub const SPOOL_ROW_LIFE_MS: u64 = 31 * DAY_MS;
 
+/// Most entries of one kind in what an account's devices tell each other at a time.
+pub const MAX_STATE_ENTRIES: usize = 256;
+
 /// How far a sender's clock may be ahead before its message is held, in milliseconds: 24 hours.
 pub const MAX_CLOCK_AHEAD_MS: u64 = DAY_MS;
 

@@ -80,6 +80,9 @@ structures! {
     BlobPut { blob, part, bytes } then |value, _| value.bytes = value.bytes % 1_048_832 + 1;
     BlobGet { blob, token, part };
     BlobDelete { blob };
+    PutProof { proof_hash };
+    DeviceAdd { key, proof };
+    DeviceRemove { slot, proof };
     Deposit { edge, cap, slot, deposit, ephemeral, envelope };
     DepositAnswer { deposit, outcome };
     HelloAnswer { verdict, epoch, newest, handle, manifest_revision };
@@ -132,11 +135,12 @@ structures! {
     };
     SessionEntry { sid, name, agent, state, since_ms, reach, folder, summary };
     NeedReseal { envelopes };
-    Control { profile_key, manifest, bundle, rekey, accept, goodbye, relay, room } then |value, g| {
-        // Its frozen vectors are older than the last field, which has vectors of its own.
+    Control { profile_key, manifest, bundle, rekey, accept, goodbye, relay, room, own } then |value, g| {
+        // Its frozen vectors are older than the last fields, which have vectors of their own.
         if g.style == Style::Full || g.below(4) != 0 {
             value.room = None;
         }
+        value.own = None;
     };
     RoomNews { room, invitation, wish, entries, have, introductions };
     RoomInvitation { name, members };
@@ -163,6 +167,18 @@ structures! {
     InviteRequest { root, name, manifest, bundles, profile_key, edge, cap, relay, half };
     InviteAccept { manifest, bundles, profile_key, edge, cap, half };
     SealedRequest { request, sig, mac };
+    LinkRequest { device, signing, transport, name, one_time };
+    LinkAnswer { manifest, handle, account, profile_key, edge, cap, pair };
+    Rekey { edge, cap, pair, both };
+    Stamp { counter, device };
+    OwnState { contacts, read, sent };
+    SentCopy { msg_id, conversation, kind, content, to, accounts, sent_ms, expires_ms };
+    ContactEntry { contact, stamp, card };
+    ContactCard {
+        name, handle, verified, blocked, held, manifest, profile_key, relay, link_stamp, edge_out, cap_out, edge_in,
+        cap_in, pair_out, pair_in, transcript,
+    };
+    ReadMark { from, msg_id, answered };
 }
 
 impl Sample for Signed {

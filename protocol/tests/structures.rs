@@ -75,6 +75,7 @@ pub(crate) fn all() -> Vec<Structure> {
         GetContactState "get-contact-state" EdgeCreate "edge-create" EdgeLink "edge-link" EdgeRevoke "edge-revoke"
         InviteCreate "invite-create" InviteFetch "invite-fetch" InviteRedeem "invite-redeem" InviteRevoke "invite-revoke"
         BlobCreate "blob-create" BlobPut "blob-put" BlobGet "blob-get" BlobDelete "blob-delete"
+        PutProof "put-proof" DeviceAdd "device-add" DeviceRemove "device-remove"
     };
     all.extend(frames! { Deposit: Deposit "deposit" });
     all.extend(frames! { DepositAnswer: DepositAnswer "deposit-answer" });
@@ -103,6 +104,10 @@ pub(crate) fn all() -> Vec<Structure> {
         InviteRequest "invite-request" InviteRequest::decode;
         InviteAccept "invite-accept" InviteAccept::decode;
         SealedRequest "sealed-request" SealedRequest::decode;
+        LinkRequest "link-request" LinkRequest::decode;
+        LinkAnswer "link-answer" LinkAnswer::decode;
+        Rekey "rekey" Rekey::decode;
+        OwnState "own-state" OwnState::decode;
         Signed "signed" |bytes| Signed::decode(bytes, MAX_MANIFEST_BYTES.max(MAX_BODY_BYTES));
     });
     all

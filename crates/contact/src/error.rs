@@ -1,6 +1,10 @@
 //! One error type for each operation.
 
-use penpal_protocol::{ids::Fingerprint, limits::MAX_CONTACTS, text::Label};
+use penpal_protocol::{
+    ids::Fingerprint,
+    limits::{MAX_CONTACTS, MAX_DEVICES},
+    text::Label,
+};
 use penpal_seal::{BundleError, ManifestError};
 
 /// No account can be asked for.
@@ -28,6 +32,111 @@ pub enum RegisterError {
     /// The root key is on another device.
     #[error("this machine does not hold the account's root key")]
     NoRoot,
+    /// It is becoming a device of an account.
+    #[error("this machine is becoming a device of another account")]
+    Joining,
+}
+
+/// No code for a device can be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkDeviceError {
+    /// There is no account.
+    #[error("there is no account yet")]
+    NoAccount,
+    /// The root key is on another device.
+    #[error("{} holds the account's root key, and only it adds devices", or_another(primary.as_ref()))]
+    NoRoot {
+        /// Name of that device.
+        primary: Option<Label>,
+    },
+    /// More devices than an account may have.
+    #[error("an account has at most {MAX_DEVICES} devices")]
+    TooMany,
+    /// Our manifest ends too early, and it cannot be renewed before the relay has answered.
+    #[error("the account's manifest must be renewed first; the relay must be reachable for that")]
+    ManifestEnds,
+    /// Our own manifest does not fit.
+    #[error(transparent)]
+    Offer(#[from] penpal_seal::OfferError),
+}
+
+/// This machine cannot become a device with that code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// It is one of an account already.
+    #[error("this machine has the account {handle} already")]
+    Registered {
+        /// Its handle.
+        handle: Label,
+    },
+    /// An account is being made.
+    #[error("the account {handle} is being registered")]
+    Registering {
+        /// Its handle.
+        handle: Label,
+    },
+    /// The code makes contacts.
+    #[error("this code is an invite for a contact")]
+    ForContacts,
+    /// Out of date.
+    #[error("the code has expired")]
+    Expired,
+    /// `desk` and `me` mean something else.
+    #[error("{name} is a reserved word")]
+    Reserved {
+        /// The wanted name.
+        name: Label,
+    },
+}
+
+/// A device of our account cannot be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// There is no account.
+    #[error("there is no account yet")]
+    NoAccount,
+    /// No device has that name.
+    #[error("this account has no device {name}")]
+    Unknown {
+        /// The name.
+        name: Label,
+        /// Those that there are.
+        candidates: Vec<Label>,
+    },
+    /// The root key is on another device.
+    #[error("{} holds the account's root key, and only it changes the list of devices", or_another(primary.as_ref()))]
+    NoRoot {
+        /// Name of that device.
+        primary: Option<Label>,
+    },
+    /// Another device is called that.
+    #[error("{name} is another device's name")]
+    NameTaken {
+        /// The wanted name.
+        name: Label,
+    },
+    /// `desk` and `me` mean something else.
+    #[error("{name} is a reserved word")]
+    Reserved {
+        /// The wanted name.
+        name: Label,
+    },
+    /// It is this one.
+    #[error("{name} is this device")]
+    This {
+        /// Its name.
+        name: Label,
+    },
+    /// The relay has not said yet which list it holds, or is taking one.
+    #[error("the relay must be reachable for that")]
+    NotNow,
+}
+
+fn or_another(primary: Option<&Label>) -> &str {
+    primary.map_or("another device", Label::as_str)
 }
 
 /// No invite can be made.
@@ -87,6 +196,9 @@ pub enum AddError {
     /// We made it ourselves.
     #[error("the code is this account's own")]
     Own,
+    /// It makes a device, not a contact.
+    #[error("this code is for a further device of an account")]
+    ForDevices,
     /// There is no account, and no handle was given for one.
     #[error("there is no account yet, and no handle was given")]
     NoHandle,
@@ -220,6 +332,9 @@ pub enum ControlError {
         /// Who.
         contact: Fingerprint,
     },
+    /// State of an account that cannot be read.
+    #[error(transparent)]
+    State(#[from] penpal_protocol::cbor::CborError),
     /// It does not belong under the key under which it came.
     #[error("control message under another key than its content belongs to")]
     Misplaced,

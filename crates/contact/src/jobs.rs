@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use penpal_protocol::ids::{EdgeId, Fingerprint, InviteId};
+use penpal_protocol::ids::{EdgeId, Fingerprint, InviteId, SlotId};
 
 use crate::command::{At, Token};
 
@@ -14,6 +14,9 @@ const LONGEST_HOME: Duration = Duration::from_secs(5 * 60);
 /// Longest pause otherwise.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
+/// Longest pause before something is looked for again that somebody else leaves.
+const LONGEST_NOT_YET: Duration = Duration::from_secs(10);
+
 /// Why a job is tried again. Each pause in a row is twice as long as the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
@@ -21,6 +24,8 @@ pub(crate) enum Why {
     Unreachable,
     /// It is busy or full: first pause 10 seconds.
     Busy,
+    /// What is looked for is not there yet: first pause half a second.
+    NotYet,
     /// It does not serve us, or answers something that does not fit: first pause one minute.
     Refused,
 }
@@ -30,12 +35,14 @@ impl Why {
         match self {
             Self::Unreachable => Duration::from_secs(2),
             Self::Busy => Duration::from_secs(10),
+            Self::NotYet => Duration::from_millis(500),
             Self::Refused => Duration::from_secs(60),
         }
     }
 
     fn longest_pause(self, relay: &At) -> Duration {
         match (self, relay) {
+            (Self::NotYet, _) => LONGEST_NOT_YET,
             (Self::Unreachable | Self::Busy, At::Home) => LONGEST_HOME,
             (Self::Unreachable | Self::Busy, At::Foreign(_)) | (Self::Refused, _) => LONGEST,
         }
@@ -62,6 +69,24 @@ pub(crate) enum Job {
     /// Links the edge of a contact, by our edge to it.
     LinkEdge(Fingerprint, EdgeId),
     FetchProfile(Fingerprint),
+    /// Leaves the hash of our account's proof.
+    PutProof,
+    /// Leaves the record of a code for a further device.
+    CreateLink(InviteId),
+    /// Makes the machine that used it a device.
+    AddDevice(InviteId),
+    /// Leaves the answer to it.
+    AnswerLink(InviteId),
+    /// Ends a device that was revoked.
+    RemoveDevice(SlotId),
+    /// The record of a code that makes this machine a device.
+    FetchLink(InviteId),
+    /// Hands our request in.
+    JoinLink(InviteId),
+    /// Looks whether the answer is there.
+    AwaitLink(InviteId),
+    /// Says that it came.
+    ConfirmLink(InviteId),
 }
 
 impl Job {
@@ -69,6 +94,7 @@ impl Job {
     fn waits_for(self) -> Option<Self> {
         match self {
             Self::RevokeInvite(id) => Some(Self::CreateInvite(id)),
+            Self::RemoveDevice(_) => Some(Self::PutProof),
             Self::RevokeEdge(edge) => Some(Self::CreateEdge(edge)),
             Self::Register
             | Self::PutManifest
@@ -80,7 +106,15 @@ impl Job {
             | Self::AskRequest(_)
             | Self::CreateEdge(_)
             | Self::LinkEdge(..)
-            | Self::FetchProfile(_) => None,
+            | Self::FetchProfile(_)
+            | Self::PutProof
+            | Self::CreateLink(_)
+            | Self::AddDevice(_)
+            | Self::AnswerLink(_)
+            | Self::FetchLink(_)
+            | Self::JoinLink(_)
+            | Self::AwaitLink(_)
+            | Self::ConfirmLink(_) => None,
         }
     }
 }

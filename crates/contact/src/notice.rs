@@ -5,7 +5,7 @@ use penpal_protocol::{
     text::Label,
     wire::RefusalCode,
 };
-use penpal_seal::{RecordError, SafetyNumber};
+use penpal_seal::{LinkError, RecordError, SafetyNumber};
 
 use crate::record::KeyChange;
 
@@ -181,6 +181,34 @@ pub enum Notice {
         /// Its version.
         version: u64,
     },
+    /// A machine became a device of our account.
+    DeviceAdded {
+        /// Its name.
+        name: Label,
+    },
+    /// A machine used a code and the relay gave it no place.
+    DeviceNotAdded,
+    /// A device of ours was revoked.
+    DeviceRevoked {
+        /// Its name.
+        name: Label,
+    },
+    /// This machine became a device of an account.
+    Joined {
+        /// Its handle.
+        handle: Label,
+    },
+    /// This machine did not become a device.
+    JoinFailed(JoinFailure),
+    /// A contact has devices that it had not before.
+    NewDevices {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+        /// Names of the devices.
+        devices: Vec<Label>,
+    },
     /// Our relay does not serve this account now.
     AccountRefused {
         /// What it said.
@@ -200,6 +228,24 @@ pub enum RegistrationFailure {
     Incompatible,
     /// It was given up here.
     Cancelled,
+}
+
+/// Why this machine is no device of the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinFailure {
+    /// Another machine used the code.
+    Used,
+    /// Expired, taken back, or unknown to that relay.
+    NotFound,
+    /// What the relay served for it is not what the account's device left there.
+    Record(RecordError),
+    /// The answer is not the account's.
+    Answer(LinkError),
+    /// Nobody answered in time.
+    NotAnswered,
+    /// Its secret is not on this machine any more.
+    Lost,
 }
 
 /// Why a code could not be used.

@@ -36,6 +36,15 @@ pub enum Event {
         /// The mailbox.
         mailbox: Mailbox,
     },
+    /// A message of somebody else was read or answered here.
+    Read {
+        /// The message.
+        key: MailKey,
+        /// Where it is.
+        mailbox: Mailbox,
+        /// Whether it was answered.
+        answered: bool,
+    },
     /// The contact's relay takes nothing for it any more: removed there, or the account is gone.
     Gone {
         /// The contact.

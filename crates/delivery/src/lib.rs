@@ -50,7 +50,7 @@ pub use ledger::{Change, LedgerError, Life, ReadFailed, Records, Row, Table};
 pub use machine::{Delivery, OpenError};
 pub use outbox::{
     Accepted, CopyReport, Destination, DismissError, NewMessage, OutboxEntry, RetryError, SendError,
-    StageReport,
+    SentElsewhere, StageReport,
 };
 pub use record::{MailState, Marks, RecordError};
 pub use spool::SpoolRow;

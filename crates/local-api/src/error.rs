@@ -124,6 +124,8 @@ error_codes! {
     RelayAway, "relay-away", 1, "The relay cannot be reached and this cannot be done without it.", "penpal doctor";
     RelayRefused, "relay-refused", 1, "The relay refused.", "penpal doctor";
     RelayVersion, "relay-version", 1, "The relay speaks another version of the protocol.", "update penpal, or ask whoever runs the relay to update it";
+    UnknownDevice, "unknown-device", 1, "The account has no device of that name.", "penpal device list";
+    NotPrimary, "not-primary", 1, "Only the device that holds the account's root key can do this.", "penpal device list; run it on the device that is marked primary";
     SessionBusy, "session-taken", 1, "A live session has that name.", "penpal sessions";
     NotRetryable, "not-retryable", 1, "Only own messages that are still on their way, refused or expired can be sent again.", "penpal trace ID";
     Refused, "refused", 1, "The message was refused.", "penpal trace ID";

@@ -22,6 +22,7 @@ pub mod caller;
 pub mod client;
 pub mod contacts;
 pub mod daemon;
+pub mod devices;
 pub mod error;
 pub mod events;
 pub mod home;

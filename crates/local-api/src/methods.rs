@@ -2,8 +2,8 @@
 
 use crate::method::{Method, MethodSchema};
 use crate::{
-    account as a, artifact as f, contacts as c, daemon as d, hook as h, mail as m, room as r, search as se,
-    sessions as s, status as st, wake as w,
+    account as a, artifact as f, contacts as c, daemon as d, devices as dv, hook as h, mail as m, room as r,
+    search as se, sessions as s, status as st, wake as w,
 };
 
 macro_rules! methods {
@@ -68,6 +68,16 @@ methods! {
     Register "register" 30_000 a::RegisterRequest => a::Account;
     /// The account.
     AccountShow "account/show" 10_000 a::AccountRequest => a::Account;
+    /// Makes a code for a further device.
+    DeviceLink "device/link" 30_000 dv::LinkRequest => dv::LinkCode;
+    /// Makes this machine a device of an account.
+    DeviceJoin "device/join" 60_000 dv::JoinRequest => a::Account;
+    /// Devices of the account.
+    DeviceList "device/list" 10_000 dv::ListRequest => dv::Devices;
+    /// Gives a device another name.
+    DeviceRename "device/rename" 10_000 dv::RenameRequest => dv::Device;
+    /// Cuts a device off.
+    DeviceRevoke "device/revoke" 30_000 dv::RevokeRequest => dv::Revoked;
     /// Makes invites.
     ContactInvite "contact/invite" 30_000 c::InviteRequest => c::Invites;
     /// Invites and where they stand.

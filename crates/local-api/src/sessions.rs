@@ -25,6 +25,9 @@ pub struct Sessions {
     /// Rooms that can be written to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rooms: Vec<crate::room::RoomRow>,
+    /// Sessions on other devices of this account.
+    #[serde(default)]
+    pub others: Vec<crate::contacts::ContactSession>,
 }
 
 /// One session, alone.

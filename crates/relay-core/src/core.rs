@@ -417,6 +417,9 @@ impl RelayCore {
             (Request::EdgeLink(what), _) => self.edge_link(&caller, &what, cx)?,
             (Request::InviteFetch(what), _) => self.invite_fetch(&caller, &what, cx)?,
             (Request::InviteRedeem(what), _) => self.invite_redeem(&caller, &what, cx)?,
+            (Request::DeviceAdd(what), _) => self.device_add(&what, cx)?,
+            (Request::DeviceRemove(what), _) => self.device_remove(&what, cx)?,
+            (Request::PutProof(what), Some(device)) => self.put_proof(device, &what, cx)?,
             (Request::Hello(what), Some(device)) => return self.hello(conn, id, device, &what, cx),
             (Request::Ack(what), Some(device)) => return self.ack(conn, id, device, &what, cx),
             (Request::PutManifest(what), Some(device)) => self.put_manifest(device, what, cx)?,
@@ -440,7 +443,8 @@ impl RelayCore {
                 | Request::InviteRevoke(_)
                 | Request::BlobCreate(_)
                 | Request::BlobPut(_)
-                | Request::BlobDelete(_),
+                | Request::BlobDelete(_)
+                | Request::PutProof(_),
                 None,
             ) => Answer::refused(RefusalCode::NotRegistered),
         };
@@ -454,7 +458,9 @@ impl RelayCore {
             return Some(Answer::refused(RefusalCode::Suspended));
         }
         let (writes, costly) = match request {
-            Request::Register(_) | Request::InviteRedeem(_) => (true, true),
+            Request::Register(_) | Request::InviteRedeem(_) | Request::DeviceAdd(_) => (true, true),
+            // A stolen device must be cut off also while the disk is full.
+            Request::DeviceRemove(_) => (false, true),
             Request::InviteFetch(_) => (false, true),
             // While the disk is full a device must still be able to receive, acknowledge and revoke.
             Request::Hello(_)
@@ -470,6 +476,7 @@ impl RelayCore {
             | Request::EdgeLink(_)
             | Request::BlobCreate(_)
             | Request::BlobPut(_)
+            | Request::PutProof(_)
             | Request::InviteCreate(_) => (true, false),
         };
         if writes && self.is_full(now) {

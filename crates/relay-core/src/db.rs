@@ -12,7 +12,7 @@ use crate::config::Limits;
 use crate::error::{Fault, StartError};
 use crate::marks::Marks;
 use crate::rows::records::{
-    Account, Blob, Bundle, Device, Edge, HandleOwner, Invite, Link, Manifest, Meta, Slot, Token,
+    Account, Blob, Bundle, Device, Edge, HandleOwner, Invite, Link, Manifest, Meta, ProofOwner, Slot, Token,
 };
 use crate::rows::{Cached, Change, Rows, RowsError, Table, keys};
 use crate::secrets::GraphKey;
@@ -37,6 +37,7 @@ pub(crate) struct Db {
     pub(crate) invites: Cached<Invite>,
     pub(crate) tokens: Cached<Token>,
     pub(crate) blobs: Cached<Blob>,
+    pub(crate) proofs: Cached<ProofOwner>,
     /// Bytes of all blobs: as committed, and as this step sees them.
     blob_bytes: (u64, u64),
     pub(crate) spools: Spools,
@@ -84,6 +85,7 @@ impl Db {
             invites: Cached::new(LARGE_ROWS),
             tokens: Cached::new(LARGE_ROWS),
             blobs: Cached::new(LARGE_ROWS),
+            proofs: Cached::new(LARGE_ROWS),
             blob_bytes: (blob_bytes, blob_bytes),
             spools: Spools::new(cached),
             marks: Marks::load(limits.deposit_marks, rows)?,
@@ -245,6 +247,7 @@ impl Db {
         self.invites.commit();
         self.tokens.commit();
         self.blobs.commit();
+        self.proofs.commit();
         self.blob_bytes.0 = self.blob_bytes.1;
         self.spools.commit();
         self.marks.commit();
@@ -263,6 +266,7 @@ impl Db {
         self.invites.abort();
         self.tokens.abort();
         self.blobs.abort();
+        self.proofs.abort();
         self.blob_bytes.1 = self.blob_bytes.0;
         self.spools.abort();
         self.marks.abort();

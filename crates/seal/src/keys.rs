@@ -6,10 +6,12 @@
 use std::fmt;
 
 use ed25519_dalek::SigningKey;
-use penpal_protocol::ids::{Fingerprint, RootPublicKey, SigningPublicKey, TransportPublicKey};
+use penpal_protocol::ids::{AccountProof, Fingerprint, RootPublicKey, SigningPublicKey, TransportPublicKey};
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::{labels::KeyLabel, primitives::derive};
 
 macro_rules! secrets {
     ($($(#[$doc:meta])* $name:ident, $len:literal;)*) => {$(
@@ -139,6 +141,12 @@ impl RootKey {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.public())
+    }
+
+    /// What shows a relay that its holder may add and remove devices of the account; the relay keeps only its hash.
+    #[must_use]
+    pub fn account_proof(&self) -> AccountProof {
+        AccountProof::from_bytes(*derive::<32>(self.expose_seed(), &[], KeyLabel::AccountProof, &[]))
     }
 }
 

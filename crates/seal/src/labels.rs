@@ -45,6 +45,10 @@ labels! {
         Accept = "accept",
         /// Transcript up to the acceptance (T4).
         InviteAccept = "invite-accept",
+        /// Transcript up to a new device's request (T5).
+        LinkRequest = "link-request",
+        /// Transcript up to its answer (T6).
+        LinkAnswer = "link-answer",
         /// Two root keys, as people compare them.
         SafetyNumber = "safety-number",
         /// An entry of a room's membership log, as the next one names it.
@@ -73,6 +77,10 @@ labels! {
         Accept = "accept-signature",
         /// An entry of a room's membership log, by a device of its owner.
         RoomEntry = "room-entry-signature",
+        /// T5, by the new device.
+        LinkRequest = "link-request-signature",
+        /// T6, by the device that holds the root.
+        LinkAnswer = "link-answer-signature",
     }
 }
 
@@ -87,6 +95,10 @@ labels! {
         Request = "B",
         /// T4: the inviting side knows the invite's secret.
         Accept = "A",
+        /// T5: the new device knows the code's secret.
+        LinkRequest = "D",
+        /// T6: the linking device knows the code's secret.
+        LinkAnswer = "L",
     }
 }
 
@@ -113,6 +125,12 @@ labels! {
         Pair = "pair",
         /// Pair key among an account's own devices.
         OwnDevices = "self",
+        /// HPKE: the request and the answer of a new device.
+        Link = "link",
+        /// Secret of the second mailbox, in which the answer lies.
+        LinkMailbox = "link-mailbox",
+        /// Shows a relay that its holder has the account's root.
+        AccountProof = "proof-of-root",
         /// Key of a stored manifest or bundle.
         Profile = "profile",
         /// Key of an artifact's chunks.
@@ -143,6 +161,7 @@ mod tests {
                 b"penpal/v1/cap\0",
                 b"penpal/v1/reg\0",
                 b"penpal/v1/relay-pin\0",
+                b"penpal/v1/account-proof\0",
             ])
             .collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());

@@ -66,9 +66,11 @@ pub use envelope::{
 };
 pub use hybrid::{InvalidKeyError, ReceiveKey, SelfCheckError, XWING_ENCAPSULATION_BYTES, self_check};
 pub use invite::{
-    AcceptError, InviteKeys, NewInvite, Offer, OfferError, RecordError, RequestError, SealRequestError,
-    SealedInviteRequest, SignedAccept, VerifiedAccept, VerifiedRecord, VerifiedRequest, offer, open_record,
-    open_request, seal_request, sign_accept, verify_accept,
+    AcceptError, InviteKeys, LinkError, Linking, NewInvite, Offer, OfferError, RecordError, RequestError,
+    SealRequestError, SealedInviteRequest, SignedAccept, VerifiedAccept, VerifiedLinkAnswer,
+    VerifiedLinkRequest, VerifiedRecord, VerifiedRequest, link_mailbox, offer, open_link_answer,
+    open_link_request, open_record, open_request, seal_link_answer, seal_link_request, seal_request,
+    sign_accept, verify_accept,
 };
 pub use keyfile::{
     IdentityKeys, InviteEntry, KeyFile, KeyFileError, KeyFolder, KeyStorage, MemoryKeys, ReceiveKeys,
@@ -76,7 +78,9 @@ pub use keyfile::{
 };
 pub use keys::{AccountSecret, DeviceSigningKey, HedgeSecret, PairKey, ReceiveSeed, RootKey, TransportSeed};
 pub use pair::{PairHalves, boot_key, own_devices_key};
-pub use penpal_protocol::ids::{Capability, HalfSecret, InviteSecret, ProfileKey, RegistrationProof};
+pub use penpal_protocol::ids::{
+    AccountProof, Capability, HalfSecret, InviteSecret, ProfileKey, RegistrationProof,
+};
 pub use primitives::SignatureError;
 pub use profile::{
     BundleError, Continuity, MAX_BUNDLE_LIFE_MS, MAX_MANIFEST_LIFE_MS, MAX_PREVIOUS_KEY_MS, ManifestError,

@@ -206,6 +206,13 @@ impl Sessions {
         rows
     }
 
+    /// Whether the list of a device still holds, and when it was last heard of (Unix milliseconds); `None` when it never was.
+    #[must_use]
+    pub fn device_seen(&self, account: Fingerprint, device: DeviceId, now: Now) -> Option<(bool, u64)> {
+        let peer = self.peers.get(&(account, device))?;
+        Some((peer.fresh(now.mono), peer.record.heard_ms))
+    }
+
     /// Whether the shell said that a contact is up.
     #[must_use]
     pub fn is_up(&self, account: Fingerprint) -> bool {

@@ -58,6 +58,8 @@ enum Command {
     Account(commands::account::Args),
     #[command(subcommand)]
     Contact(commands::contact::Args),
+    #[command(subcommand)]
+    Device(commands::device::Args),
     Send(commands::send::Args),
     Inbox(commands::inbox::Args),
     Read(commands::read::Args),
@@ -201,6 +203,7 @@ fn run(command: Option<Command>, context: &Context) -> Done {
         Some(Command::Register(args)) => commands::register::run(&args, context),
         Some(Command::Account(args)) => commands::account::run(&args, context),
         Some(Command::Contact(args)) => commands::contact::run(&args, context),
+        Some(Command::Device(args)) => commands::device::run(&args, context),
         Some(Command::Send(args)) => commands::send::run(&args, context),
         Some(Command::Inbox(args)) => commands::inbox::run(&args, context),
         Some(Command::Read(args)) => commands::read::run(&args, context),

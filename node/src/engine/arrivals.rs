@@ -13,6 +13,9 @@ use penpal_sessions::Inbound;
 use super::machines::{Engine, contact_step, delivery_step};
 use super::rooms::WaitsForEntry;
 
+/// Most envelopes that wait for a contact's newer list of devices; each stays in the relay's spool meanwhile.
+const MAX_UNPROVED: usize = 64;
+
 /// A message whose sender is proved.
 struct Proved {
     opener: Opener,
@@ -27,6 +30,8 @@ enum Unopened {
     Foreign,
     /// From this contact, but the key is unknown or opening failed.
     Unreadable { account: penpal_protocol::ids::Fingerprint },
+    /// It opened, and is of a device that a newer list of the contact's devices may name.
+    Stranger { account: penpal_protocol::ids::Fingerprint },
     /// It opened and is not taken.
     Refused { from: Option<Peer>, body: Option<Box<Body>>, reason: &'static str },
 }
@@ -34,6 +39,17 @@ enum Unopened {
 impl Engine {
     /// Takes an envelope from the spool.
     pub(super) fn envelope(&mut self, row: SpoolRow, bytes: &[u8]) {
+        self.take_envelope(row, bytes, false);
+    }
+
+    /// Looks again at what came of devices that were not known, now that the contact's list was asked for.
+    pub(super) fn envelopes_again(&mut self, account: penpal_protocol::ids::Fingerprint) {
+        for (row, bytes) in self.unproved.remove(&account).unwrap_or_default() {
+            self.take_envelope(row, &bytes, true);
+        }
+    }
+
+    fn take_envelope(&mut self, row: SpoolRow, bytes: &[u8], again: bool) {
         let arrived = match Arrived::parse(bytes) {
             Ok(arrived) => arrived,
             Err(error) => {
@@ -61,6 +77,16 @@ impl Engine {
             Ok(proved) => self.judge(proved, &mut waits),
             Err(Unopened::Foreign) => Verdict::Foreign,
             Err(Unopened::Unreadable { account }) => Verdict::Unreadable { account },
+            Err(Unopened::Stranger { account }) => {
+                let waiting = self.unproved.values().map(Vec::len).sum::<usize>();
+                if !again && waiting < MAX_UNPROVED {
+                    self.unproved.entry(account).or_default().push((row, bytes.to_vec()));
+                    self.delivery.defer_row(row, &mut delivery_step!(self));
+                    self.contacts.fetch(&account, &mut contact_step!(self));
+                    return;
+                }
+                refused(None, None, "not-verified", self.now.wall_ms)
+            }
             Err(Unopened::Refused { from, body, reason }) => {
                 refused(from, body.as_deref(), reason, self.now.wall_ms)
             }
@@ -82,7 +108,7 @@ impl Engine {
         let Proved { opener, body, content, .. } = proved;
         let shut = self.contacts.peer(&opener).is_none_or(|peer| peer.shut);
         // The first list of a new contact may overtake the receipt that completes the invite: it proves the same.
-        let is_contact = matches!(opener.via, Via::Link | Via::Accepting);
+        let is_contact = matches!(opener.via, Via::Link | Via::Rekeyed | Via::Accepting);
         if !is_contact || shut {
             tracing::debug!(via = ?opener.via, shut, "an unspooled envelope is dropped");
             return;
@@ -91,6 +117,14 @@ impl Engine {
         self.contacts.handle_message(opener, theirs, ours, &mut contact_step!(self));
         if let Content::Presence(presence) = content {
             let Body { from, from_device, incarnation, .. } = body;
+            // A further device of an account that was up already: the relay says nothing of it.
+            let seen = self.sessions.device_seen(from, from_device, self.now);
+            if seen.is_none_or(|(fresh, _)| !fresh) {
+                self.sessions.handle_contact_up(from, self.now);
+                if self.contacts.bundle(&from, &from_device, self.now.wall_ms).is_none() {
+                    self.contacts.fetch(&from, &mut contact_step!(self));
+                }
+            }
             let outcome = self.sessions.handle_presence(from, from_device, incarnation, presence, self.now);
             tracing::debug!(?outcome, "presence");
         }
@@ -113,7 +147,11 @@ impl Engine {
             nothing("malformed")
         })?;
         let peer = self.contacts.peer(&opener).ok_or(Unopened::Foreign)?;
+        let newer = parsed.claims().manifest.version > peer.manifest.version();
         let verified = parsed.verify(&me, peer.manifest, self.now.wall_ms).map_err(|error| {
+            if newer && matches!(error, penpal_seal::VerifyError::UnknownDevice { .. }) {
+                return Unopened::Stranger { account: opener.contact };
+            }
             tracing::warn!(%error, "a message does not verify");
             tracing::debug!(contact = ?opener.contact, "it came from here");
             nothing("not-verified")
@@ -154,6 +192,11 @@ impl Engine {
                     Ok(Heard::Applied | Heard::Accepted | Heard::Repeated) => {
                         self.mirror_contact(opener.contact);
                         let shut = self.contacts.peer(&opener).is_none_or(|peer| peer.shut);
+                        if let Some(own) =
+                            control.own.as_ref().filter(|_| self.contacts.is_me(&opener.contact))
+                        {
+                            self.hear_of_mail(Peer::new(body.from, body.from_device), own);
+                        }
                         if let Some(news) = control.room.as_ref().filter(|_| !shut)
                             && !self.room_news(&body, news)
                         {

@@ -143,8 +143,14 @@ pub struct Engine {
     pub(super) waking: Waking,
     /// Contacts with a connected device, as the home relay says.
     pub(super) up: BTreeSet<Fingerprint>,
+    /// Edges that are up, of contacts that only another device of ours knows so far.
+    pub(super) early_edges: BTreeSet<EdgeId>,
     /// Presence that waits for a contact's bundle.
     pub(super) unsent_presence: BTreeMap<Fingerprint, Presence>,
+    /// Mail that was read in this step, of which the other devices are to be told.
+    pub(super) unsaid_reads: Vec<penpal_protocol::sealed::ReadMark>,
+    /// Envelopes of devices that a contact's newer list may name, until that was asked for.
+    pub(super) unproved: BTreeMap<Fingerprint, Vec<(penpal_delivery::SpoolRow, Vec<u8>)>>,
     /// Envelopes dropped because nobody known sent them, since the start.
     pub(super) foreign_envelopes: u64,
     /// What the step says once it is durable.
@@ -244,7 +250,10 @@ impl Engine {
             searching,
             waking: Waking::default(),
             up: BTreeSet::new(),
+            early_edges: BTreeSet::new(),
             unsent_presence: BTreeMap::new(),
+            unsaid_reads: Vec::new(),
+            unproved: BTreeMap::new(),
             foreign_envelopes: 0,
             outputs: Vec::new(),
             answers: Vec::new(),
@@ -274,6 +283,8 @@ impl Engine {
         self.erase_seeds.clear();
         self.erase_contents.clear();
         self.seeds_wanted = false;
+        self.unproved.clear();
+        self.unsaid_reads.clear();
         self.outputs.clear();
         let (contacts, delivery, sessions) =
             open_machines(&self.storage, &mut self.vault, self.now, &mut self.rng)?;
@@ -299,7 +310,8 @@ impl Engine {
         self.resume_transfers();
         self.rooms.handle_started(&mut room_step!(self));
         let all: Vec<Fingerprint> = self.contacts.list().into_iter().map(|row| row.contact).collect();
-        for contact in all {
+        let me = self.contacts.account().map(|me| me.account);
+        for contact in all.into_iter().chain(me) {
             self.mirror_contact(contact);
         }
     }

@@ -45,6 +45,7 @@ mod run;
 mod sealing;
 mod search;
 mod settle;
+mod siblings;
 mod storage;
 mod transfers;
 mod views;

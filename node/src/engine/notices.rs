@@ -105,6 +105,7 @@ pub(super) fn holds(notice: &Notice) -> Holds {
         Notice::KeyChanged { contact, .. } => Holds::Changed(*contact),
         Notice::StaleManifest { contact, .. } => Holds::Stale(*contact),
         Notice::AccountRefused { .. } => Holds::UntilGreeted,
+        Notice::NewDevices { contact, .. } => Holds::Contact(*contact),
         _ => Holds::Always,
     }
 }
@@ -172,6 +173,22 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
             format!("{name}'s list of devices is out of date; no new device counts")
         }
         Notice::ForeignManifest { .. } => "your account's key is in use on another machine".to_owned(),
+        Notice::DeviceAdded { name } => {
+            format!(
+                "{name} is a device of your account now; if that is not yours: penpal device revoke {name}"
+            )
+        }
+        Notice::DeviceNotAdded => {
+            "a machine used a code for a device, and the relay gave it no place".to_owned()
+        }
+        Notice::DeviceRevoked { name } => format!("{name} is no device of your account any more"),
+        Notice::NewDevices { name, devices, .. } => {
+            let devices: Vec<&str> = devices.iter().map(penpal_protocol::text::Label::as_str).collect();
+            format!("{name} has a new device: {}", devices.join(", "))
+        }
+        Notice::AccountRefused { code: penpal_protocol::wire::RefusalCode::NotRegistered } => {
+            "the relay does not know this device: it was revoked, or the account is gone".to_owned()
+        }
         Notice::AccountRefused { code } => format!("the relay does not serve this account ({code:?})"),
         _ => return None,
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use penpal_contact::{At, Unreachable};
 use penpal_delivery::SpoolRow;
 use penpal_protocol::cbor::Text;
-use penpal_protocol::ids::DepositId;
+use penpal_protocol::ids::{DepositId, EdgeId};
 use penpal_protocol::wire::{
     Answer, DepositOutcome, Event, Hello, HelloAnswer, RefusalCode, Request, Verdict,
 };
@@ -28,6 +28,9 @@ const MAX_HELLOS: u32 = 8;
 
 /// Rows, and their bytes, that may come before the answer to `Hello`: more than an honest relay's window of 512 rows or 1 MiB.
 const MAX_EARLY: (usize, usize) = (1_024, 4 * 1024 * 1024);
+
+/// Most edges that are up and belong to nobody known here.
+const MAX_EARLY_EDGES: usize = 4 * penpal_protocol::limits::MAX_CONTACTS;
 
 /// How long a relay is not believed again that this database is an older copy: each time costs all receive keys.
 const ROLLED_BACK_PAUSE: Duration = Duration::from_secs(600);
@@ -108,6 +111,9 @@ impl Engine {
                 self.sessions.handle_disconnected(self.now);
                 self.up.clear();
             }
+            // What waits to be looked at again comes again.
+            self.unproved.clear();
+            self.early_edges.clear();
             self.greeting.asked = false;
             self.greeting.greeted = false;
             self.greeting.again_at = None;
@@ -202,7 +208,9 @@ impl Engine {
     fn refused_at_home(&mut self, code: RefusalCode) {
         let text = match code {
             RefusalCode::Suspended => "the operator of the relay suspended this account".to_owned(),
-            RefusalCode::NotRegistered => "the relay does not know this account any more".to_owned(),
+            RefusalCode::NotRegistered => {
+                "the relay does not know this device: it was revoked, or the account is gone".to_owned()
+            }
             other => format!("the relay does not take this node ({other:?})"),
         };
         self.notice(Holds::UntilGreeted, text);
@@ -289,7 +297,10 @@ impl Engine {
             Event::EdgeState(state) => {
                 let contact = self.contacts.contact_of_edge(&state.edge);
                 tracing::debug!(?contact, up = state.up, "an edge");
-                let Some(contact) = contact else { return };
+                let Some(contact) = contact else {
+                    self.edge_of_nobody(state.edge, state.up);
+                    return;
+                };
                 self.delivery.handle_edge(contact, state.up, &mut delivery_step!(self));
                 if state.up {
                     self.up.insert(contact);
@@ -301,6 +312,15 @@ impl Engine {
             }
             Event::Ephemeral(ephemeral) => self.ephemeral(&ephemeral.envelope),
             Event::Cloned => self.cloned(),
+        }
+    }
+
+    /// An edge that another device of ours linked, of which this one has not heard: its contact may follow.
+    fn edge_of_nobody(&mut self, edge: EdgeId, up: bool) {
+        if !up {
+            self.early_edges.remove(&edge);
+        } else if self.early_edges.len() < MAX_EARLY_EDGES {
+            self.early_edges.insert(edge);
         }
     }
 

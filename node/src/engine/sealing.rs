@@ -114,10 +114,8 @@ impl Engine {
             tracing::debug!(?contact, "presence has no way yet");
             return;
         }
-        let devices: Vec<DeviceId> = match self.contacts.manifest(&contact) {
-            Some(manifest) => manifest.manifest().devices.iter().map(|device| device.id).collect(),
-            None => return,
-        };
+        let Some(view) = self.contacts.view(&contact) else { return };
+        let devices: Vec<DeviceId> = view.devices.into_iter().map(|device| device.id).collect();
         for device in devices {
             let Some((key_id, key)) = self.prekey(&contact, &device) else {
                 if self.unsent_presence.insert(contact, presence.clone()).is_none() {
@@ -158,8 +156,8 @@ impl Engine {
     /// A fetch for this contact is over: what waited for it goes out, once.
     pub(super) fn send_unsent_presence(&mut self, contact: Fingerprint) {
         if let Some(presence) = self.unsent_presence.remove(&contact)
-            && self.contacts.manifest(&contact).is_some_and(|manifest| {
-                manifest.manifest().devices.iter().all(|device| self.prekey(&contact, &device.id).is_some())
+            && self.contacts.view(&contact).is_some_and(|view| {
+                view.devices.iter().all(|device| self.prekey(&contact, &device.id).is_some())
             })
         {
             self.announce(contact, &presence);

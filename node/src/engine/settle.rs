@@ -111,6 +111,7 @@ impl Engine {
             busy |= self.answer_waiting();
             busy |= self.settle_wakes();
             busy |= self.settle_transfers();
+            busy |= self.say_reads();
             self.delivery.flush(&mut delivery_step!(self));
             while let Some(command) = self.delivery.poll_command() {
                 self.delivery_command(command);
@@ -166,6 +167,7 @@ impl Engine {
                 self.delivery.handle_prekeys(contact, fresh, &mut delivery_step!(self));
                 self.mirror_contact(contact);
                 self.send_unsent_presence(contact);
+                self.envelopes_again(contact);
             }
             // The key machine publishes one at every connection by itself.
             ContactCommand::BundleWanted => self.delivery.handle_prekey_wanted(&mut delivery_step!(self)),
@@ -178,7 +180,7 @@ impl Engine {
     }
 
     fn contact_notice(&mut self, notice: &Notice) {
-        if let Notice::Registered { .. } = notice {
+        if let Notice::Registered { .. } | Notice::Joined { .. } = notice {
             self.hello();
         }
         if self.introduction_notice(notice) {
@@ -218,6 +220,7 @@ impl Engine {
     /// Tells delivery where a contact stands now.
     pub(super) fn mirror_contact(&mut self, contact: Fingerprint) {
         let Some(row) = self.contacts.view(&contact) else { return };
+        let here = self.contacts.account().map(|me| me.device);
         let opener = penpal_contact::Opener { contact, via: penpal_contact::Via::Link };
         let Some(peer) = self.contacts.peer(&opener) else { return };
         let standing = if peer.shut {
@@ -227,12 +230,21 @@ impl Engine {
         } else {
             Standing::Active
         };
-        let devices = peer.manifest.manifest().devices.iter().map(|device| device.id).collect();
+        let devices = peer.manifest.manifest().devices.iter().map(|device| device.id);
+        let devices = devices.filter(|device| Some(*device) != here).collect();
         let open = self.contacts.route(&contact).is_some_and(|route| route.open);
         let info = ContactInfo { relay: row.relay.pin, standing, open, devices };
+        let edge = self.contacts.route(&contact).map(|route| route.edge);
+        let early = edge.is_some_and(|edge| self.early_edges.remove(&edge));
+        if early {
+            self.up.insert(contact);
+        }
         self.contact_is_there(contact);
         let is_foreign = self.contacts.home_relay().is_none_or(|home| home.pin != row.relay.pin);
         self.delivery.set_contact(contact, info, &mut delivery_step!(self));
+        if early {
+            self.delivery.handle_edge(contact, true, &mut delivery_step!(self));
+        }
         if is_foreign && !self.foreign.contains_key(&row.relay.pin) {
             // A relay of contacts is dialled when there is something to say; until a try fails it counts as reachable.
             self.foreign.insert(row.relay.pin, super::machines::ForeignRelay::default());
@@ -305,6 +317,7 @@ impl Engine {
                     self.contacts.handle_undelivered(&msg_id, &mut contact_step!(self));
                 }
             }
+            DeliveryEvent::Read { key, mailbox, answered } => self.note_read(key, mailbox, answered),
             DeliveryEvent::Gone { .. } | DeliveryEvent::Back { .. } => {}
             DeliveryEvent::IncarnationChanged { peer } => {
                 self.peer_notice(peer, "was restored from a backup or set up anew")

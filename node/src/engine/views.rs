@@ -76,7 +76,21 @@ impl Engine {
             devices: row.devices.into_iter().map(|device| (device.id, device.name)).collect(),
         });
         let rooms = self.rooms.list().into_iter().map(|view| view.name).collect();
-        Directory { contacts: contacts.collect(), rooms, ..Directory::default() }
+        let own_devices = self.contacts.devices().into_iter().filter(|device| !device.here);
+        let own_devices = own_devices.map(|device| (device.id, device.name)).collect();
+        Directory { contacts: contacts.collect(), own_devices, rooms }
+    }
+
+    /// Our own other devices, as a contact.
+    pub(super) fn own_directory(&self) -> Directory {
+        let me = self.contacts.account().map(|me| me.account);
+        let row = me.and_then(|me| self.contacts.view(&me));
+        let contacts = row.into_iter().map(|row| DirectoryContact {
+            account: row.contact,
+            name: row.name,
+            devices: row.devices.into_iter().map(|device| (device.id, device.name)).collect(),
+        });
+        Directory { contacts: contacts.collect(), ..Directory::default() }
     }
 
     /// One local session.

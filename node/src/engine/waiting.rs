@@ -40,6 +40,12 @@ pub(super) enum Wait {
         /// Wait for the other side's decision, too.
         decision: bool,
     },
+    /// A code for a device that the relay must take first.
+    Linked { invite: InviteId, code: String, expires_ms: u64 },
+    /// Becoming a device.
+    Joined,
+    /// The relay must hear of a revoked device.
+    Revoked { name: String },
     /// The relay must hear of a removed contact.
     Removed { contact: Fingerprint, name: String },
 }

@@ -302,7 +302,7 @@ pub struct Control {
     /// Newest signed bundle of the sending device.
     #[n(2)]
     pub bundle: Option<Blob<MAX_BUNDLE_BYTES>>,
-    /// New capability and pair key after a revocation; its content is [`super::InviteAccept`]-like and comes with devices.
+    /// Encoded [`super::Rekey`]: where and under which key the sender takes mail from now on.
     #[n(3)]
     pub rekey: Option<Blob<MAX_BODY_BYTES>>,
     /// Completes an invite.
@@ -317,6 +317,9 @@ pub struct Control {
     /// About a room.
     #[n(7)]
     pub room: Option<RoomNews>,
+    /// Encoded [`super::OwnState`]: only from a device of the same account.
+    #[n(8)]
+    pub own: Option<Blob<MAX_BODY_BYTES>>,
 }
 
 /// The second half of an invite, bound to its transcript.

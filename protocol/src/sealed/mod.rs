@@ -4,6 +4,7 @@
 
 mod body;
 mod content;
+mod device;
 mod invite;
 mod profile;
 mod room;
@@ -13,6 +14,9 @@ pub use body::{Body, BodyError, Kind, ManifestRef, OfferedKey, Order, chain_hash
 pub use content::{
     Accept, ArtifactRef, Content, Control, Letter, NeedReseal, Presence, Reach, Receipt, ReceiptBatch,
     RoomRef, SessionEntry, SessionRef, SessionState, SessionTarget, Stage, SyncCopy,
+};
+pub use device::{
+    ContactCard, ContactEntry, LinkAnswer, LinkRequest, OwnState, ReadMark, Rekey, SentCopy, Stamp,
 };
 pub use invite::{InviteAccept, InviteRecord, InviteRequest, SealedRequest};
 pub use profile::{Bundle, DeviceEntry, Manifest, ManifestVersion, PreviousKey};

@@ -15,6 +15,8 @@ use crate::limits::HOUR_MS;
 
 /// Version of the code's layout, its first byte and the digit of its prefix.
 const VERSION: u8 = 1;
+/// The same layout, for a device of the account instead of a contact.
+const DEVICE_VERSION: u8 = 2;
 const CHECK_BYTES: usize = 4;
 /// Everything but the host.
 const FIXED_BYTES: usize = 1 + 20 + 16 + 16 + 3 + CHECK_BYTES;
@@ -45,6 +47,34 @@ pub struct InviteCode {
     pub relay: RelayAddress,
     /// When it ends, in whole hours since the Unix epoch; below 2²⁴.
     expires_hours: u32,
+    /// What comes of using it.
+    pub purpose: CodePurpose,
+}
+
+/// What comes of using a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CodePurpose {
+    /// `pp1-`: two accounts become contacts.
+    Contact,
+    /// `pp2-`: a machine becomes a device of the account.
+    Device,
+}
+
+impl CodePurpose {
+    const fn version(self) -> u8 {
+        match self {
+            Self::Contact => VERSION,
+            Self::Device => DEVICE_VERSION,
+        }
+    }
+
+    const fn from_version(version: u8) -> Option<Self> {
+        match version {
+            VERSION => Some(Self::Contact),
+            DEVICE_VERSION => Some(Self::Device),
+            _ => None,
+        }
+    }
 }
 
 /// A text holds no usable invite code.
@@ -64,7 +94,9 @@ pub enum InviteCodeError {
     #[error("the invite code is mistyped or incomplete: its check does not fit")]
     Mistyped,
     /// A code of a later version.
-    #[error("the invite code has version {got}, this program reads {VERSION}; a newer penpal is needed")]
+    #[error(
+        "the invite code has version {got}, this program reads {DEVICE_VERSION}; a newer penpal is needed"
+    )]
     Newer {
         /// Version of the code.
         got: u8,
@@ -79,7 +111,14 @@ impl InviteCode {
     #[must_use]
     pub fn new(secret: InviteSecret, inviter: Fingerprint, relay: RelayAddress, expires_ms: u64) -> Self {
         let hours = expires_ms.div_ceil(HOUR_MS).min(0xff_ffff);
-        Self { secret, inviter, relay, expires_hours: u32::try_from(hours).unwrap_or(0xff_ffff) }
+        let expires_hours = u32::try_from(hours).unwrap_or(0xff_ffff);
+        Self { secret, inviter, relay, expires_hours, purpose: CodePurpose::Contact }
+    }
+
+    /// The same for a device of the account.
+    #[must_use]
+    pub fn for_device(self) -> Self {
+        Self { purpose: CodePurpose::Device, ..self }
     }
 
     /// When the invite ends, Unix milliseconds; a whole hour. The relay's own record may end up to an hour earlier.
@@ -93,7 +132,7 @@ impl InviteCode {
     pub fn to_code(&self) -> Zeroizing<String> {
         let host = self.relay.at.to_string();
         let mut bytes = Zeroizing::new(Vec::with_capacity(FIXED_BYTES.saturating_add(host.len())));
-        bytes.push(VERSION);
+        bytes.push(self.purpose.version());
         bytes.extend_from_slice(self.secret.expose());
         bytes.extend_from_slice(self.inviter.as_bytes());
         bytes.extend_from_slice(self.relay.pin.as_bytes());
@@ -104,7 +143,7 @@ impl InviteCode {
         let mut plain = Zeroizing::new(base32::encode(&bytes));
         plain.make_ascii_uppercase();
         let body = Zeroizing::new(grouped(&plain));
-        Zeroizing::new(format!("pp{VERSION}-{}", body.as_str()))
+        Zeroizing::new(format!("pp{}-{}", self.purpose.version(), body.as_str()))
     }
 
     /// The code as a link: `penpal://i/pp1-…`.
@@ -119,9 +158,9 @@ impl InviteCode {
             return None;
         }
         let (&[version], rest) = body.split_first_chunk::<1>()?;
-        if version != VERSION {
+        let Some(purpose) = CodePurpose::from_version(version) else {
             return Some(Err(InviteCodeError::Newer { got: version }));
-        }
+        };
         let (secret, rest) = rest.split_first_chunk::<20>()?;
         let (inviter, rest) = rest.split_first_chunk::<16>()?;
         let (pin, rest) = rest.split_first_chunk::<16>()?;
@@ -135,6 +174,7 @@ impl InviteCode {
             inviter: Fingerprint::from_bytes(*inviter),
             relay: RelayAddress { at, pin: RelayPin::from_bytes(*pin) },
             expires_hours: u32::from_be_bytes([0, high, middle, low]),
+            purpose,
         }))
     }
 }
@@ -210,7 +250,7 @@ impl Candidate {
                 return found;
             }
         }
-        Err(if self.version > VERSION {
+        Err(if self.version > DEVICE_VERSION {
             InviteCodeError::Newer { got: self.version }
         } else {
             InviteCodeError::Mistyped

@@ -12,7 +12,7 @@ pub use address::{Address, AddressError, AddressPart};
 pub use host::{DEFAULT_PORT, Host, HostError, HostPort};
 pub(crate) use id::parse as parse_id;
 pub use id::{IdError, MIN_SHORT_ID, short_id};
-pub use invite_code::{InviteCode, InviteCodeError};
+pub use invite_code::{CodePurpose, InviteCode, InviteCodeError};
 pub use label::{Label, LabelError};
 pub use relay_address::{RelayAddress, RelayAddressError, pin_from_text, pin_to_text};
 

@@ -6,7 +6,7 @@ macro_rules! frame_kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
         /// Number of a frame's structure. Numbers are never reused; `docs/protocol.md` lists the reserved ones.
         ///
-        /// Requests stand below 64, answers from 64, events from 128. Numbers 25–31 are kept for devices and
+        /// Requests stand below 64, answers from 64, events from 128. Numbers 28–31 are kept for recovery and
         /// account deletion, and 83–95 for their answers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum FrameKind {
@@ -76,6 +76,12 @@ frame_kinds! {
     BlobGet = 23,
     /// [`super::BlobDelete`]
     BlobDelete = 24,
+    /// [`super::PutProof`]
+    PutProof = 25,
+    /// [`super::DeviceAdd`]
+    DeviceAdd = 26,
+    /// [`super::DeviceRemove`]
+    DeviceRemove = 27,
     /// Done; nothing to say.
     Done = 64,
     /// [`super::HelloAnswer`]

@@ -24,7 +24,7 @@ pub use answer::{
 pub use event::{Delivery, EdgeState, Ephemeral, Event, Redeemed, Welcome};
 pub use kind::{FrameError, FrameKind};
 pub use request::{
-    Ack, BlobCreate, BlobDelete, BlobGet, BlobPut, Deposit, DepositAnswer, DepositOutcome, EdgeCreate,
-    EdgeLink, EdgeRevoke, GetContactState, Hello, InviteCreate, InviteFetch, InviteRedeem, InviteRevoke,
-    Profile, PutBundle, PutManifest, Register, Request,
+    Ack, BlobCreate, BlobDelete, BlobGet, BlobPut, Deposit, DepositAnswer, DepositOutcome, DeviceAdd,
+    DeviceRemove, EdgeCreate, EdgeLink, EdgeRevoke, GetContactState, Hello, InviteCreate, InviteFetch,
+    InviteRedeem, InviteRevoke, Profile, PutBundle, PutManifest, PutProof, Register, Request,
 };

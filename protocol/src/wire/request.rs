@@ -7,8 +7,8 @@ use crate::blob::{BlobShape, PART_BYTES};
 use crate::cbor::{self, Blob, CborError, List, Text};
 use crate::envelope::MAX_ENVELOPE_BYTES;
 use crate::ids::{
-    BlobId, Capability, DepositId, EdgeId, Hash, Incarnation, InviteId, RegistrationProof, RunId, SlotId,
-    SpoolEpoch,
+    AccountProof, BlobId, Capability, DepositId, EdgeId, Hash, Incarnation, InviteId, RegistrationProof,
+    RunId, SlotId, SpoolEpoch, TransportPublicKey,
 };
 use crate::limits::{MAX_ACK_GAPS, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES, MAX_PROFILE_BLOB_BYTES, MAX_RUNS};
 use crate::text::Label;
@@ -80,7 +80,8 @@ macro_rules! requests {
 
 requests! {
     Hello, Register, Ack, PutManifest, PutBundle, GetContactState, EdgeCreate, EdgeLink, EdgeRevoke,
-    InviteCreate, InviteFetch, InviteRedeem, InviteRevoke, BlobCreate, BlobPut, BlobGet, BlobDelete,
+    InviteCreate, InviteFetch, InviteRedeem, InviteRevoke, BlobCreate, BlobPut, BlobGet, BlobDelete, PutProof,
+    DeviceAdd, DeviceRemove,
 }
 
 /// Starts receiving. Only a registered device may say it.
@@ -322,6 +323,39 @@ pub struct BlobDelete {
     pub blob: BlobId,
 }
 
+/// Leaves the hash of the proof by which devices of this account are added and removed. It is set once.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PutProof {
+    /// Hash of the proof.
+    #[n(0)]
+    pub proof_hash: Hash,
+}
+
+/// Makes a key that of a device of the account whose proof is shown. The same key gets the same slot again.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DeviceAdd {
+    /// Transport key of the device.
+    #[n(0)]
+    pub key: TransportPublicKey,
+    /// The account's proof.
+    #[n(1)]
+    pub proof: AccountProof,
+}
+
+/// Ends a device of the account whose proof is shown: its key, its spool and its bundle go.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DeviceRemove {
+    /// Spool of the device.
+    #[n(0)]
+    pub slot: SlotId,
+    /// The account's proof.
+    #[n(1)]
+    pub proof: AccountProof,
+}
+
 impl Check for Hello {
     fn check(&self) -> Result<(), &'static str> {
         rule(!self.since.contains(&self.run), "the present run is listed as an earlier one")
@@ -372,6 +406,9 @@ impl Check for BlobPut {
 
 impl Check for BlobGet {}
 impl Check for BlobDelete {}
+impl Check for PutProof {}
+impl Check for DeviceAdd {}
+impl Check for DeviceRemove {}
 
 macro_rules! frame_codec {
     ($($name:ident)*) => {$(

@@ -113,6 +113,7 @@ impl Contacts {
             transcript: signed.transcript,
             made: false,
             linked: false,
+            rekeyed: None,
         };
         Ok(Accepting {
             invite,
@@ -155,6 +156,9 @@ impl Contacts {
                 since_ms: now_ms,
                 announced: 0,
                 repin: false,
+                stamp: None,
+                link_stamp: None,
+                rekeying: None,
             };
             self.contacts.insert(contact, row);
         }
@@ -254,6 +258,10 @@ impl Contacts {
         if let Some(before) = before {
             self.retire_edge(before.edge_in, contact, Some(name));
         }
+        if self.tombstones.remove(&contact).is_some() {
+            self.touch(RowKey::Removed(contact));
+        }
+        self.link_changed(contact);
         self.drop_crossing(contact, step);
         self.plan_contact(contact, now_ms);
         self.connected(contact, step);
@@ -261,12 +269,12 @@ impl Contacts {
 
     /// Tells that a contact can be written to, once its edge is linked.
     pub(super) fn connected(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
-        let Some(row) = self.contacts.get(&contact) else { return };
-        if !row.link.as_ref().is_some_and(|link| link.linked) {
-            return;
-        }
-        let name = row.name.clone();
-        if let Some(safety) = self.safety(row.manifest.0.root()) {
+        let mine = self.me() == Some(contact);
+        let Some(row) = self.contacts.get_mut(&contact) else { return };
+        let Some(link) = row.link.as_mut().filter(|link| link.linked) else { return };
+        let again = link.rekeyed.take() == Some(true);
+        let (name, root) = (row.name.clone(), *row.manifest.0.root());
+        if let Some(safety) = self.safety(&root).filter(|_| !mine && !again) {
             tracing::info!("a contact is connected");
             tracing::debug!(?contact, "connected");
             self.notify(Notice::Connected { contact, name, safety });
@@ -276,7 +284,7 @@ impl Contacts {
     }
 
     /// Ends whatever else was under way with an account that has just become a contact: both sides do the same.
-    fn drop_crossing(&mut self, contact: Fingerprint, step: &Step<'_>) {
+    pub(super) fn drop_crossing(&mut self, contact: Fingerprint, step: &Step<'_>) {
         let adding = self.adding.values().filter(|adding| adding.inviter == contact);
         let adding: Vec<_> = adding.map(|adding| adding.id).collect();
         for id in adding {
@@ -334,6 +342,7 @@ impl Contacts {
             transcript: *verified.transcript(),
             made: true,
             linked: false,
+            rekeyed: None,
         };
         let boot = secrets.boot.clone();
         self.join(invite, &verified, step);
@@ -376,6 +385,9 @@ impl Contacts {
                 since_ms: step.now.wall_ms,
                 announced: 0,
                 repin: false,
+                stamp: None,
+                link_stamp: None,
+                rekeying: None,
             };
             self.contacts.insert(contact, row);
         }

@@ -5,7 +5,7 @@ use penpal_protocol::{
     ids::{Capability, EdgeId, HalfSecret, InviteId},
     limits::MAX_CONTACTS,
     sealed::InviteRequest,
-    text::{InviteCode, Label},
+    text::{CodePurpose, InviteCode, Label},
     wire::{InviteAnswer, InviteState as RelayState},
 };
 use penpal_seal::{
@@ -55,6 +55,9 @@ impl Contacts {
         account: Option<NewAccount>,
         step: &mut Step<'_>,
     ) -> Result<InviteId, AddError> {
+        if code.purpose != CodePurpose::Contact {
+            return Err(AddError::ForDevices);
+        }
         let secret = InviteSecret::from_bytes(*code.secret.expose());
         let id = InviteKeys::derive(&secret).id();
         let root = self.keys.root.as_ref().map(penpal_seal::RootKey::fingerprint);

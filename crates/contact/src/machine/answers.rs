@@ -45,6 +45,9 @@ impl Contacts {
     }
 
     fn answered(&mut self, job: Job, answer: &Answer, step: &mut Step<'_>) {
+        if self.join_answered(job, answer, step) {
+            return;
+        }
         let reply = match answer {
             Answer::Refused(refusal) if refusal.code == RefusalCode::No => Reply::No,
             Answer::Refused(refusal) => Reply::Refused(refusal.code),
@@ -74,6 +77,9 @@ impl Contacts {
             Job::RevokeEdge(edge) => self.edge_ended(edge, &reply),
             Job::LinkEdge(contact, edge) => self.edge_linked(contact, edge, &reply, step),
             Job::FetchProfile(contact) => self.profile_answered(contact, &reply, step),
+            Job::PutProof | Job::RemoveDevice(_) => self.device_answered(job, &reply),
+            Job::CreateLink(id) | Job::AddDevice(id) | Job::AnswerLink(id) => self.link_step(job, id, &reply),
+            Job::FetchLink(_) | Job::JoinLink(_) | Job::AwaitLink(_) | Job::ConfirmLink(_) => false,
         };
         if done {
             return;
@@ -88,6 +94,38 @@ impl Contacts {
         tracing::debug!(?job, "it was to this");
         self.fetch_failed(job);
         self.jobs.pause(job, step.now.mono, Why::Refused);
+    }
+
+    fn device_answered(&mut self, job: Job, reply: &Reply<'_>) -> bool {
+        match (job, reply) {
+            // Another proof: made by whoever restored this account, so devices are managed there.
+            (Job::PutProof, Reply::Yes(Answer::Done) | Reply::Refused(RefusalCode::Conflict)) => {
+                self.proof_put()
+            }
+            (Job::RemoveDevice(slot), Reply::Yes(Answer::Done)) => self.device_removed(slot),
+            _ => return false,
+        }
+        self.jobs.done(job);
+        true
+    }
+
+    fn link_step(&mut self, job: Job, id: InviteId, reply: &Reply<'_>) -> bool {
+        match (job, reply) {
+            (Job::CreateLink(_), Reply::Yes(Answer::Done)) => self.link_created(id),
+            (Job::AddDevice(_), Reply::Yes(Answer::Registered(registered))) => {
+                self.device_added(id, registered);
+            }
+            (Job::AnswerLink(_), Reply::Yes(Answer::Done)) => self.link_answered(id),
+            (Job::CreateLink(_), Reply::No | Reply::Refused(RefusalCode::Quota | RefusalCode::Malformed)) => {
+                self.end_link(id);
+                self.notify(Notice::InviteFailed { invite: id, code: RefusalCode::Quota });
+            }
+            (Job::AddDevice(_), Reply::No | Reply::Refused(RefusalCode::Quota | RefusalCode::Malformed))
+            | (Job::AnswerLink(_), Reply::No) => self.device_not_added(id),
+            _ => return false,
+        }
+        self.jobs.done(job);
+        true
     }
 
     fn register_answered(&mut self, reply: &Reply<'_>, step: &mut Step<'_>) -> bool {
@@ -237,7 +275,7 @@ impl Contacts {
         true
     }
 
-    fn edge_made(&mut self, edge: EdgeId, reply: &Reply<'_>, step: &Step<'_>) -> bool {
+    fn edge_made(&mut self, edge: EdgeId, reply: &Reply<'_>, step: &mut Step<'_>) -> bool {
         if !matches!(reply, Reply::Yes(Answer::Done)) {
             return false;
         }
@@ -259,6 +297,15 @@ impl Contacts {
         if let Some(contact) = offered {
             self.touch(RowKey::Contact(contact));
             self.continue_acceptance(contact, step);
+        }
+        self.rekey_made(edge, step);
+        let among_us = self.me().and_then(|me| self.contacts.get_mut(&me).map(|row| (me, row)));
+        if let Some((me, row)) = among_us
+            && let Some(link) = row.link.as_mut().filter(|link| link.edge_in == edge && !link.made)
+        {
+            link.made = true;
+            self.touch(RowKey::Contact(me));
+            self.jobs.want(Job::LinkEdge(me, edge));
         }
         true
     }

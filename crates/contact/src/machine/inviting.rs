@@ -33,6 +33,9 @@ pub struct NewCode {
     pub expires_ms: u64,
 }
 
+/// Shortest rest of our manifest's life with which somebody can be invited, in milliseconds.
+pub(super) const MIN_USABLE_MS: u64 = MIN_INVITE_LIFE_MS;
+
 impl Contacts {
     /// Makes `count` invites that live `life_ms`. With `auto_accept` whoever uses one is accepted at once, with its mail held.
     ///
@@ -121,23 +124,23 @@ impl Contacts {
         until_ms: u64,
         step: &mut Step<'_>,
     ) -> Result<VerifiedManifest, InviteError> {
-        let own = self.own.as_mut().ok_or(InviteError::NoAccount)?;
+        let own = self.own.as_ref().ok_or(InviteError::NoAccount)?;
         let held = &own.manifest.0;
         let now_ms = step.now.wall_ms;
         if held.manifest().expires_ms >= until_ms {
             return Ok(held.clone());
         }
         // Signing needs what the relay holds; without it the present manifest must do, if it lives long enough to be of use.
-        let (Some(revision), Some(root)) = (self.relay_revision, &self.keys.root) else {
+        let (Some(revision), true) = (self.relay_revision, self.root().is_some()) else {
             let usable = held.manifest().expires_ms > now_ms.saturating_add(MIN_INVITE_LIFE_MS);
             return if usable { Ok(held.clone()) } else { Err(InviteError::ManifestEnds) };
         };
         let Some(mut successor) = held.successor(now_ms) else { return Ok(held.clone()) };
         let newest = newest_named(held.version(), revision, own.echoed);
         successor.version = successor.version.max(newest.saturating_add(1));
+        let Some(root) = self.root() else { return Ok(held.clone()) };
         let manifest = VerifiedManifest::sign(root, successor)?;
-        own.manifest = Pinned(manifest.clone());
-        self.touch(RowKey::Own);
+        self.set_manifest(manifest.clone(), step);
         Ok(manifest)
     }
 
@@ -190,7 +193,9 @@ impl Contacts {
     ///
     /// The first request that verifies is taken; the same one again changes nothing; another one is told to people.
     pub fn handle_redeemed(&mut self, invite: &InviteId, sealed: &[u8], step: &mut Step<'_>) {
-        self.take_request(*invite, sealed, step);
+        if !self.link_redeemed(*invite, sealed) {
+            self.take_request(*invite, sealed, step);
+        }
         self.settle(step);
     }
 

@@ -56,7 +56,9 @@ impl Contacts {
 
     /// Every name in use, contacts first.
     fn names(&self) -> impl Iterator<Item = (Fingerprint, &Label)> {
-        let contacts = self.contacts.iter().map(|(contact, row)| (*contact, &row.name));
+        let me = self.me();
+        let contacts = self.contacts.iter().filter(move |(contact, _)| Some(**contact) != me);
+        let contacts = contacts.map(|(contact, row)| (*contact, &row.name));
         let adding = self
             .adding
             .values()
@@ -106,7 +108,7 @@ impl Contacts {
         }
         if let Some(row) = self.contacts.get_mut(&contact) {
             row.name = new.clone();
-            self.touch(RowKey::Contact(contact));
+            self.changed_by_people(contact);
         }
         let adding = self.adding.values_mut().filter(|adding| adding.inviter == contact);
         let mut touched = Vec::new();
@@ -190,7 +192,7 @@ impl Contacts {
     }
 
     fn changed_standing(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
-        self.touch(RowKey::Contact(contact));
+        self.changed_by_people(contact);
         self.queue.push_back(Command::RouteChanged(contact));
         self.tell_profile(contact, step);
         self.settle(step);
@@ -204,6 +206,19 @@ impl Contacts {
     /// [`ContactError::Unknown`].
     pub fn remove(&mut self, name: &Label, step: &mut Step<'_>) -> Result<Removed, ContactError> {
         let contact = self.resolve(name)?;
+        if self.contacts.get(&contact).is_some_and(|row| row.link.is_some()) {
+            self.removed_by_people(contact);
+        }
+        self.end_contact(contact, step);
+        tracing::info!("a contact was removed");
+        tracing::debug!(?contact, "removed");
+        self.settle(step);
+        let at_relay = !self.retired_edges.values().any(|edge| edge.contact == contact);
+        Ok(Removed { contact, at_relay })
+    }
+
+    /// Ends a contact here, with everything that is under way with it.
+    pub(super) fn end_contact(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
         let adding = self.adding.values().filter(|adding| adding.inviter == contact);
         let adding: Vec<_> = adding.map(|adding| adding.id).collect();
         for id in adding {
@@ -216,6 +231,9 @@ impl Contacts {
         }
         self.end_acceptance(contact, InviteEnd::Withdrawn, step);
         if let Some(row) = self.contacts.remove(&contact) {
+            if let Some(rekeying) = row.rekeying {
+                self.retire_edge(rekeying.edge, contact, Some(row.name.clone()));
+            }
             if let Some(link) = row.link {
                 self.jobs.drop_unless_asked(Job::LinkEdge(contact, link.edge_in));
                 self.retire_edge(link.edge_in, contact, Some(row.name));
@@ -226,11 +244,6 @@ impl Contacts {
             self.queue.push_back(Command::ContactEnded(contact));
             self.rotate_profile_key(step);
         }
-        tracing::info!("a contact was removed");
-        tracing::debug!(?contact, "removed");
-        self.settle(step);
-        let at_relay = !self.retired_edges.values().any(|edge| edge.contact == contact);
-        Ok(Removed { contact, at_relay })
     }
 
     /// A contact's relay answered `no` to a deposit on one of its edges.
@@ -261,7 +274,9 @@ impl Contacts {
             row.since_ms = step.now.wall_ms;
             let name = row.name.clone();
             self.touch(RowKey::Contact(contact));
-            self.notify(Notice::Gone { contact, name });
+            if self.me() != Some(contact) {
+                self.notify(Notice::Gone { contact, name });
+            }
             self.queue.push_back(Command::RouteChanged(contact));
         }
         self.plan_contact(contact, step.now.wall_ms);
@@ -279,7 +294,9 @@ impl Contacts {
         if let Some(edge) = unlinked {
             self.jobs.want(Job::LinkEdge(contact, edge));
         }
-        self.notify(Notice::Back { contact, name });
+        if self.me() != Some(contact) {
+            self.notify(Notice::Back { contact, name });
+        }
         self.queue.push_back(Command::RouteChanged(contact));
         self.plan_contact(contact, step.now.wall_ms);
         self.tell_profile(contact, step);
@@ -287,6 +304,10 @@ impl Contacts {
 
     /// Something about a contact's key does not add up: nothing is taken or sent until a person decides.
     pub(super) fn key_changed(&mut self, contact: Fingerprint, why: KeyChange) {
+        if self.me() == Some(contact) {
+            tracing::error!(?why, "our own devices do not agree about the account");
+            return;
+        }
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         if row.trust == Trust::Changed {
             return;
@@ -309,9 +330,30 @@ impl Contacts {
         control: Control,
         step: &Step<'_>,
     ) {
-        let Some(row) = self.contacts.get(&contact) else { return };
-        let devices: Vec<DeviceId> =
-            row.manifest.0.manifest().devices.iter().map(|device| device.id).collect();
+        let devices = self.devices_of(&contact);
+        self.deliver_to(contact, devices, message, control, step);
+    }
+
+    /// Devices of a contact; of our own account those besides this one.
+    pub(super) fn devices_of(&self, contact: &Fingerprint) -> Vec<DeviceId> {
+        if self.me() == Some(*contact) {
+            return self.others();
+        }
+        let Some(row) = self.contacts.get(contact) else { return Vec::new() };
+        row.manifest.0.manifest().devices.iter().map(|device| device.id).collect()
+    }
+
+    pub(super) fn deliver_to(
+        &mut self,
+        contact: Fingerprint,
+        devices: Vec<DeviceId>,
+        message: MsgId,
+        control: Control,
+        step: &Step<'_>,
+    ) {
+        if devices.is_empty() {
+            return;
+        }
         self.queue.push_back(Command::Deliver(Deliver {
             message,
             to: contact,

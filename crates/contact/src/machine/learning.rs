@@ -2,8 +2,8 @@
 
 use penpal_protocol::{
     ids::{DeviceId, Fingerprint},
-    sealed::{Control, ManifestRef},
-    text::RelayAddress,
+    sealed::{Control, ManifestRef, OwnState, Rekey},
+    text::{Label, RelayAddress},
     wire::{ContactState, Profile},
 };
 use penpal_seal::{
@@ -51,6 +51,9 @@ impl Contacts {
         control: &Control,
         step: &mut Step<'_>,
     ) -> Result<Heard, ControlError> {
+        if self.me() == Some(opener.contact) {
+            self.device_heard(device);
+        }
         let heard = self.take_control(opener, device, control, step);
         self.settle(step);
         heard
@@ -66,10 +69,11 @@ impl Contacts {
         match (opener.via, &control.accept) {
             (Via::Boot(invite), Some(accept)) => self.take_acceptance(invite, device, accept, step),
             (Via::BootAgain, Some(_)) => Ok(Heard::Repeated),
-            (Via::Boot(_) | Via::BootAgain, None) | (Via::Link | Via::Accepting | Via::Replaced, Some(_)) => {
+            (Via::Boot(_) | Via::BootAgain, None)
+            | (Via::Link | Via::Rekeyed | Via::Accepting | Via::Replaced, Some(_)) => {
                 Err(ControlError::Misplaced)
             }
-            (Via::Link | Via::Accepting | Via::Replaced, None) => {
+            (Via::Link | Via::Rekeyed | Via::Accepting | Via::Replaced, None) => {
                 self.apply_control(opener.contact, control, step)
             }
         }
@@ -85,6 +89,10 @@ impl Contacts {
         if row.is_shut() {
             return Ok(Heard::Ignored);
         }
+        let mine = self.me() == Some(contact);
+        if control.own.is_some() && !mine {
+            return Err(ControlError::Misplaced);
+        }
         let relay = control.relay.as_ref().map(|relay| relay.as_str().parse::<RelayAddress>()).transpose()?;
         if let Some(manifest) = &control.manifest {
             match self.learn_manifest(contact, manifest, step) {
@@ -95,6 +103,13 @@ impl Contacts {
         }
         if let Some(bundle) = &control.bundle {
             self.learn_bundle(contact, bundle, step)?;
+        }
+        if let Some(own) = &control.own {
+            let state = OwnState::decode(own)?;
+            self.take_state(&state, step);
+        }
+        if let Some(key) = control.profile_key.as_ref().filter(|_| mine) {
+            self.replace_profile_key(key.clone(), step);
         }
         let row = self.contacts.get_mut(&contact).ok_or(ControlError::NoContact { contact })?;
         if let Some(key) = &control.profile_key {
@@ -107,6 +122,10 @@ impl Contacts {
         if control.profile_key.is_some() || control.relay.is_some() {
             self.jobs.want(Job::FetchProfile(contact));
             self.queue.push_back(Command::RouteChanged(contact));
+        }
+        if let Some(rekey) = control.rekey.as_ref().filter(|_| !mine) {
+            let rekey = Rekey::decode(rekey)?;
+            self.take_rekey(contact, &rekey, step);
         }
         if control.goodbye == Some(true) {
             self.gone(contact, step);
@@ -125,8 +144,10 @@ impl Contacts {
         step: &mut Step<'_>,
     ) {
         let contact = opener.contact;
-        if opener.via == Via::Accepting {
-            self.acceptance_confirmed(contact, step);
+        match opener.via {
+            Via::Accepting => self.acceptance_confirmed(contact, step),
+            Via::Rekeyed => self.rekey_confirmed(contact, step),
+            Via::Link | Via::Replaced | Via::Boot(_) | Via::BootAgain => {}
         }
         if !matches!(opener.via, Via::Boot(_) | Via::BootAgain) {
             self.compare_their_manifest(contact, theirs);
@@ -277,11 +298,18 @@ impl Contacts {
         let Some(row) = self.contacts.get_mut(&contact) else { return Ok(()) };
         if let ManifestUpdate::Newer { manifest, .. } = update {
             row.bundles.follow(&manifest, now_ms);
+            let added = added(&row.manifest.0, &manifest);
             row.manifest = Pinned(manifest);
             row.repin = false;
+            let name = row.name.clone();
             self.touch(RowKey::Contact(contact));
             self.queue.push_back(Command::RouteChanged(contact));
             self.plan_contact(contact, now_ms);
+            if self.me() == Some(contact) {
+                self.adopt_manifest(step);
+            } else if !added.is_empty() {
+                self.notify(Notice::NewDevices { contact, name, devices: added });
+            }
         }
         Ok(())
     }
@@ -300,6 +328,12 @@ impl Contacts {
         }
         Ok(())
     }
+}
+
+/// Names of devices that a newer manifest lists and the one before did not.
+fn added(before: &VerifiedManifest, after: &VerifiedManifest) -> Vec<Label> {
+    let devices = after.manifest().devices.iter().filter(|device| before.device(&device.id).is_none());
+    devices.map(|device| device.name.clone()).collect()
 }
 
 /// What about a contact's key does not add up, when a manifest is refused for that.

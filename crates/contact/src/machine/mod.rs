@@ -3,12 +3,17 @@
 mod accepting;
 mod adding;
 mod answers;
+mod devices;
 mod inviting;
+mod joining;
 mod keeping;
 mod learning;
+mod linking;
 mod own;
 mod requests;
 mod restore;
+mod revoking;
+mod state;
 mod timing;
 mod view;
 
@@ -19,7 +24,7 @@ use std::{
 };
 
 use penpal_protocol::{
-    ids::{EdgeId, Fingerprint, InviteId, MsgId},
+    ids::{EdgeId, Fingerprint, InviteId, MsgId, SlotId},
     limits::DAY_MS,
     text::{Label, RelayAddress},
     time::Now,
@@ -35,11 +40,15 @@ use crate::{
     command::{At, Command, RelayCall},
     jobs::{Job, Jobs},
     notice::Notice,
-    record::{self, Adding, Change, Contact, Invite, Own, Registering, RetiredEdge, RowKey},
+    record::{
+        self, Adding, Change, Contact, DeviceLink, Invite, Joining, Own, Registering, RetiredEdge, RowKey,
+        Tombstone,
+    },
 };
 use timing::Checks;
 
 pub use adding::NewAccount;
+pub use devices::OwnDevice;
 pub use inviting::NewCode;
 pub use keeping::Removed;
 pub use learning::Heard;
@@ -129,6 +138,15 @@ pub struct Contacts {
     contacts: BTreeMap<Fingerprint, Contact>,
     retired_edges: BTreeMap<EdgeId, RetiredEdge>,
     retired_invites: BTreeSet<InviteId>,
+    retired_devices: BTreeSet<SlotId>,
+    /// Contacts that were removed, with the change that did it.
+    tombstones: BTreeMap<Fingerprint, Tombstone>,
+    /// Codes for further devices.
+    links: BTreeMap<InviteId, DeviceLink>,
+    /// The use of such a code here.
+    joining: Option<Joining>,
+    /// Contacts of whose change in this step our other devices are to be told.
+    unsaid: BTreeSet<Fingerprint>,
     secrets: BTreeMap<InviteId, Secrets>,
     /// Revision of our manifest that our relay named in this run. Nothing is signed before it is known: this database may be an
     /// old copy.
@@ -161,6 +179,11 @@ impl Contacts {
             contacts: BTreeMap::new(),
             retired_edges: BTreeMap::new(),
             retired_invites: BTreeSet::new(),
+            retired_devices: BTreeSet::new(),
+            tombstones: BTreeMap::new(),
+            links: BTreeMap::new(),
+            joining: None,
+            unsaid: BTreeSet::new(),
             secrets: BTreeMap::new(),
             relay_revision: None,
             conflicts: 0,
@@ -216,7 +239,9 @@ impl Contacts {
     /// Ends every input: brings our profile up to date and sends what is due.
     fn settle(&mut self, step: &mut Step<'_>) {
         self.now = step.now;
+        self.continue_links(step);
         self.maintain_profile(step);
+        self.say_state(step);
         for job in self.jobs.due(step.now.mono) {
             match self.request(job) {
                 Some((relay, request)) => {
@@ -240,6 +265,10 @@ impl Contacts {
             RowKey::Contact(fp) => self.contacts.get(&fp).map(record::encode),
             RowKey::RetiredEdge(edge) => self.retired_edges.get(&edge).map(record::encode),
             RowKey::RetiredInvite(id) => self.retired_invites.get(&id).map(record::encode),
+            RowKey::RetiredDevice(slot) => self.retired_devices.get(&slot).map(record::encode),
+            RowKey::Removed(contact) => self.tombstones.get(&contact).map(record::encode),
+            RowKey::Joining => self.joining.as_ref().map(record::encode),
+            RowKey::Link(id) => self.links.get(&id).map(record::encode),
         };
         Change { table: row.table(), key: row.bytes(), value }
     }

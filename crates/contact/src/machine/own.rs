@@ -70,6 +70,9 @@ impl Contacts {
         if let Some(own) = &self.own {
             return Err(RegisterError::Registered { handle: own.handle.clone() });
         }
+        if self.is_joining() {
+            return Err(RegisterError::Joining);
+        }
         if handle.is_reserved() {
             return Err(RegisterError::Reserved { handle });
         }
@@ -155,6 +158,8 @@ impl Contacts {
             bundle_published: None,
             echoed: 0,
             settled: asked.invite.is_none(),
+            proof_put: None,
+            counter: None,
         });
         self.relay_revision = Some(0);
         self.touch(RowKey::Own);
@@ -228,6 +233,9 @@ impl Contacts {
         if answer.verdict == Verdict::Known {
             self.relay_revision = Some(answer.manifest_revision);
             self.refused = None;
+            if self.root().is_some() && self.own.as_ref().is_some_and(|own| own.proof_put.is_none()) {
+                self.jobs.want(Job::PutProof);
+            }
             let lost = self.own.as_mut().filter(|own| {
                 own.manifest_published.is_some_and(|mark| mark.item > answer.manifest_revision)
             });
@@ -235,6 +243,7 @@ impl Contacts {
                 // The relay went back to an older state of itself: what it took before may be gone.
                 own.manifest_published = None;
                 own.bundle_published = None;
+                own.proof_put = None;
                 self.touch(RowKey::Own);
             }
         } else {
@@ -293,21 +302,38 @@ impl Contacts {
     }
 
     /// Makes a new profile key: somebody who holds the present one is no contact any more.
+    ///
+    /// The device that signs does it for all; the others hear of it as contacts do.
     pub(super) fn rotate_profile_key(&mut self, step: &mut Step<'_>) {
-        let Some(own) = &mut self.own else { return };
+        if self.root().is_none() {
+            return;
+        }
         let fresh = ProfileKey::from_bytes(step.random());
-        let key = std::mem::replace(&mut own.profile_key, fresh);
-        own.previous = Some(PreviousProfile { key, since_ms: step.now.wall_ms });
-        own.generation = own.generation.saturating_add(1);
-        self.touch(RowKey::Own);
+        self.replace_profile_key(fresh, step);
         let contacts: Vec<_> = self.contacts.keys().copied().collect();
         for contact in contacts {
             self.tell_profile(contact, step);
         }
     }
 
+    pub(super) fn replace_profile_key(&mut self, fresh: ProfileKey, step: &Step<'_>) {
+        let Some(own) = &mut self.own else { return };
+        let key = std::mem::replace(&mut own.profile_key, fresh.clone());
+        own.previous = Some(PreviousProfile { key, since_ms: step.now.wall_ms });
+        own.generation = own.generation.saturating_add(1);
+        let me = own.manifest.0.fingerprint();
+        self.touch(RowKey::Own);
+        if let Some(row) = self.contacts.get_mut(&me) {
+            row.profile_key = fresh;
+            self.touch(RowKey::Contact(me));
+        }
+    }
+
     /// Tells a contact our present profile key, when it does not hold it.
     pub(super) fn tell_profile(&mut self, contact: penpal_protocol::ids::Fingerprint, step: &mut Step<'_>) {
+        if self.root().is_none() || (self.me() == Some(contact) && self.others().is_empty()) {
+            return;
+        }
         let Some(own) = &self.own else { return };
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         let generation = own.generation;
@@ -326,10 +352,10 @@ impl Contacts {
 
     /// Signs a newer manifest when the one we have cannot be put or is getting old.
     fn renew_manifest(&mut self, step: &mut Step<'_>) {
-        let (Some(own), Some(revision), Some(root)) = (&mut self.own, self.relay_revision, &self.keys.root)
-        else {
+        if self.root().is_none() {
             return;
-        };
+        }
+        let (Some(own), Some(revision)) = (&mut self.own, self.relay_revision) else { return };
         let now_ms = step.now.wall_ms;
         let renew_ms = own.manifest.0.manifest().issued_ms.saturating_add(RENEW_AFTER_MS);
         let version = own.manifest.0.version();
@@ -341,12 +367,11 @@ impl Contacts {
                 version: manifest.version.max(newest.saturating_add(1)),
                 ..manifest
             });
-            let Some(successor) = successor else { return };
+            let (Some(successor), Some(root)) = (successor, self.root()) else { return };
             match VerifiedManifest::sign(root, successor) {
                 Ok(manifest) => {
                     tracing::info!(version = manifest.version(), "own manifest signed");
-                    own.manifest = Pinned(manifest);
-                    self.touch(RowKey::Own);
+                    self.set_manifest(manifest, step);
                 }
                 Err(error) => tracing::error!(%error, "own manifest cannot be signed"),
             }
@@ -359,6 +384,7 @@ impl Contacts {
     }
 
     fn put_profile(&mut self, step: &mut Step<'_>) {
+        let signs = self.root().is_some();
         let Some(own) = &mut self.own else { return };
         let mut touched = false;
         let mark = own.manifest_mark();
@@ -366,6 +392,7 @@ impl Contacts {
         if let Some(expect) = self.relay_revision.filter(|revision| *revision < mark.item)
             && self.sign_after <= step.now.mono
             && stale
+            && signs
             && own.manifest_put.is_none()
         {
             let signed = own.manifest.0.signed().to_vec();

@@ -17,11 +17,12 @@ use crate::{
 };
 
 impl Contacts {
-    /// Our relay: that of our account, or the one that was asked for one.
+    /// Our relay: that of our account, or the one that was asked for one, or of which this machine becomes a device.
     #[must_use]
     pub fn home_relay(&self) -> Option<&RelayAddress> {
         let registering = self.registering.as_ref().map(|registering| &registering.relay.0);
-        self.own.as_ref().map(|own| &own.relay.0).or(registering)
+        let joining = self.joining.as_ref().map(|joining| &joining.relay.0);
+        self.own.as_ref().map(|own| &own.relay.0).or(registering).or(joining)
     }
 
     /// The request of a job; `None` when state has moved on and nobody needs it.
@@ -77,6 +78,11 @@ impl Contacts {
                 Some((self.at(&row.relay.0), Request::EdgeLink(request)))
             }
             Job::FetchProfile(contact) => self.profile_request(contact),
+            Job::PutProof | Job::RemoveDevice(_) => self.device_request(job),
+            Job::CreateLink(_) | Job::AddDevice(_) | Job::AnswerLink(_) => self.link_request(job),
+            Job::FetchLink(_) | Job::JoinLink(_) | Job::AwaitLink(_) | Job::ConfirmLink(_) => {
+                self.join_request(job)
+            }
         }
     }
 
@@ -101,7 +107,14 @@ impl Contacts {
             prepared.filter_map(|adding| adding.prepared.as_ref()).find(|prepared| prepared.edge == edge);
         let mut offered = self.contacts.values().filter_map(|row| row.accepting.as_ref());
         let offered = || offered.find(|accepting| accepting.link.edge_in == edge && !accepting.link.made);
-        let cap = prepared.map(|prepared| &prepared.cap).or_else(|| Some(&{ offered }()?.link.cap_in))?;
+        let among_us = || {
+            let link = self.contacts.get(&self.me()?)?.link.as_ref();
+            link.filter(|link| link.edge_in == edge && !link.made)
+        };
+        let cap = prepared.map(|prepared| &prepared.cap).or_else(|| Some(&{ offered }()?.link.cap_in));
+        let mut fresh = self.contacts.values().filter_map(|row| row.rekeying.as_ref());
+        let rekeying = || fresh.find(|rekeying| rekeying.edge == edge && !rekeying.made);
+        let cap = cap.or_else(|| Some(&among_us()?.cap_in)).or_else(|| Some(&{ rekeying }()?.cap))?;
         Some((At::Home, Request::EdgeCreate(EdgeCreate { edge, cap_hash: cap.hash() })))
     }
 

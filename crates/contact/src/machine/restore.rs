@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use penpal_protocol::ids::InviteId;
+use penpal_protocol::ids::{InviteId, SlotId};
 use penpal_seal::{IdentityKeys, InviteEntry, boot_key};
 
 use super::{Contacts, Secrets, Step};
@@ -10,7 +10,7 @@ use crate::{
     command::Command,
     jobs::Job,
     notice::{AddFailure, Notice},
-    record::{self, AddStep, InviteEnd, InviteState, RowError, RowKey, Table},
+    record::{self, AddStep, InviteEnd, InviteState, LinkState, RowError, RowKey, Table},
 };
 use penpal_protocol::time::Now;
 
@@ -75,6 +75,29 @@ impl Restoring {
                 }
                 matches
             }
+            RowKey::RetiredDevice(slot) => {
+                let matches = record::decode::<SlotId>(table, value)? == slot;
+                if matches {
+                    machine.retired_devices.insert(slot);
+                }
+                matches
+            }
+            RowKey::Removed(contact) => {
+                machine.tombstones.insert(contact, record::decode(table, value)?);
+                true
+            }
+            RowKey::Joining => {
+                machine.joining = Some(record::decode(table, value)?);
+                true
+            }
+            RowKey::Link(id) => {
+                let link: record::DeviceLink = record::decode(table, value)?;
+                let matches = link.id == id;
+                if matches {
+                    machine.links.insert(id, link);
+                }
+                matches
+            }
             RowKey::RetiredInvite(id) => {
                 let matches = record::decode::<InviteId>(table, value)? == id;
                 if matches {
@@ -107,6 +130,7 @@ impl Restoring {
         }
         machine.resume_invites(step);
         machine.resume_contacts(step);
+        machine.resume_devices(step);
         machine.settle(step);
         machine
     }
@@ -119,7 +143,9 @@ impl Contacts {
             let invite =
                 self.invites.get(id).is_some_and(|row| !matches!(row.state, InviteState::Ended { .. }));
             let adding = self.adding.get(id).is_some_and(|row| row.step != AddStep::Declined);
-            !invite && !adding
+            let device =
+                self.links.contains_key(id) || self.joining.as_ref().is_some_and(|row| row.id == **id);
+            !invite && !adding && !device
         });
         let unused: Vec<_> = unused.copied().collect();
         for id in unused {
@@ -140,6 +166,10 @@ impl Contacts {
         for id in lost {
             self.end_invite(id, InviteEnd::Lost, step);
             self.notify(Notice::InviteLost { invite: id });
+        }
+        let lost = self.links.keys().filter(|id| !self.secrets.contains_key(id));
+        for id in lost.copied().collect::<Vec<_>>() {
+            self.end_link(id);
         }
         let lost = self
             .adding
@@ -182,6 +212,24 @@ impl Contacts {
         }
     }
 
+    fn resume_devices(&mut self, step: &Step<'_>) {
+        self.want_join();
+        for (id, link) in &self.links {
+            match &link.state {
+                LinkState::Creating { .. } => self.jobs.want(Job::CreateLink(*id)),
+                LinkState::Adding { slot: None, .. } => self.jobs.want(Job::AddDevice(*id)),
+                LinkState::Answering { .. } => self.jobs.want(Job::AnswerLink(*id)),
+                LinkState::Open | LinkState::Adding { slot: Some(_), .. } | LinkState::Answered { .. } => {}
+            }
+        }
+        for id in self.links.keys().copied().collect::<Vec<_>>() {
+            self.check_link(id, step.now.wall_ms);
+        }
+        for slot in &self.retired_devices {
+            self.jobs.want(Job::RemoveDevice(*slot));
+        }
+    }
+
     fn resume_contacts(&mut self, step: &mut Step<'_>) {
         for (contact, row) in &self.contacts {
             for link in super::requests::links(row) {
@@ -191,6 +239,9 @@ impl Contacts {
                 if !link.linked {
                     self.jobs.want(Job::LinkEdge(*contact, link.edge_in));
                 }
+            }
+            if let Some(rekeying) = row.rekeying.as_ref().filter(|rekeying| !rekeying.made) {
+                self.jobs.want(Job::CreateEdge(rekeying.edge));
             }
             let stale = row.manifest.0.is_stale(step.now.wall_ms);
             if row.gone_since_ms.is_some() || stale || row.announced > row.manifest.0.version() {

@@ -30,6 +30,7 @@ pub(super) enum Check {
     Invite(InviteId),
     Adding(InviteId),
     Contact(Fingerprint),
+    Link(InviteId),
 }
 
 /// When each is due, Unix milliseconds.
@@ -71,6 +72,7 @@ impl Contacts {
                 Check::Invite(id) => self.check_invite(id, step),
                 Check::Adding(id) => self.check_adding(id, step),
                 Check::Contact(contact) => self.check_contact(contact, step),
+                Check::Link(id) => self.check_link(id, step.now.wall_ms),
             }
         }
     }

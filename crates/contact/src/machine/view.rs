@@ -50,6 +50,8 @@ pub enum Via {
     Link,
     /// The pair key of an acceptance that was not confirmed: this message confirms it.
     Accepting,
+    /// A new pair key in place of one that a revoked device knows: this message confirms it.
+    Rekeyed,
     /// The pair key of a connection that was replaced.
     Replaced,
     /// The boot key of an invite that we use: only an acceptance may come under it.
@@ -200,6 +202,10 @@ impl Contacts {
         let links = rows().filter_map(move |(contact, row)| {
             row.link.as_ref().map(|link| (opener(contact, Via::Link), &link.pair_in.0))
         });
+        let rekeyed = rows().filter_map(move |(contact, row)| {
+            let rekeying = row.rekeying.as_ref().filter(|rekeying| rekeying.made)?;
+            Some((opener(contact, Via::Rekeyed), &rekeying.pair_in.0))
+        });
         let accepting = rows().filter_map(move |(contact, row)| {
             row.accepting
                 .as_ref()
@@ -218,7 +224,7 @@ impl Contacts {
             let key = self.secrets.get(&adding.id).filter(|_| waits)?.boot.as_ref()?;
             Some((opener(&adding.inviter, Via::Boot(adding.id)), key))
         });
-        links.chain(boot).chain(accepting).chain(replaced).chain(again)
+        links.chain(boot).chain(rekeyed).chain(accepting).chain(replaced).chain(again)
     }
 
     /// With what a message that an opener found is judged; `None` when it is known no more.
@@ -304,8 +310,9 @@ impl Contacts {
     /// All contacts and requests, by name.
     #[must_use]
     pub fn list(&self) -> Vec<ContactView> {
-        let mut all: Vec<_> =
-            self.contacts.iter().map(|(contact, row)| self.view_contact(*contact, row)).collect();
+        let me = self.me();
+        let others = self.contacts.iter().filter(|(contact, _)| Some(**contact) != me);
+        let mut all: Vec<_> = others.map(|(contact, row)| self.view_contact(*contact, row)).collect();
         let unknown = |contact: &Fingerprint| !self.contacts.contains_key(contact);
         let mut seen = std::collections::BTreeSet::new();
         for (_, request) in self.requests().filter(|(_, request)| unknown(&request.contact())) {
@@ -359,9 +366,16 @@ impl Contacts {
             confirmed: row.link.as_ref().is_some_and(|link| link.linked),
             asks,
             stale: row.manifest.0.is_stale(self.now.wall_ms),
-            devices: devices(&row.manifest.0),
+            devices: self.devices_seen(contact, row),
             since_ms: row.since_ms,
         }
+    }
+
+    fn devices_seen(&self, contact: Fingerprint, row: &Contact) -> Vec<DeviceView> {
+        let here = self.own.as_ref().map(|own| own.device).filter(|_| self.me() == Some(contact));
+        let mut all = devices(&row.manifest.0);
+        all.retain(|device| Some(device.id) != here);
+        all
     }
 
     fn view_request(&self, request: &Request) -> ContactView {

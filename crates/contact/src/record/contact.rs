@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use penpal_protocol::{
     ids::{Capability, EdgeId, Fingerprint, Hash, InviteId, MsgId, ProfileKey},
-    sealed::Accept,
+    sealed::{Accept, Stamp},
     text::Label,
 };
 
@@ -67,6 +67,33 @@ pub(crate) struct Contact {
     /// A person verified it after its history did not add up: the next manifest of its root is taken as it is.
     #[n(19)]
     pub(crate) repin: bool,
+    /// Which change by people it stands at.
+    #[n(20)]
+    pub(crate) stamp: Option<Stamp>,
+    /// Which change its connection is.
+    #[n(21)]
+    pub(crate) link_stamp: Option<Stamp>,
+    /// A new edge for what it sends, which it has not used yet.
+    #[n(22)]
+    pub(crate) rekeying: Option<Box<Rekeying>>,
+}
+
+/// A new edge of ours, in place of one that a revoked device knows.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Rekeying {
+    #[n(0)]
+    pub(crate) edge: EdgeId,
+    #[n(1)]
+    pub(crate) cap: Capability,
+    #[n(2)]
+    pub(crate) pair_in: StoredPairKey,
+    /// Whether the edge exists, and the contact was told.
+    #[n(3)]
+    pub(crate) made: bool,
+    /// Whether the contact is asked for a new one too.
+    #[n(4)]
+    pub(crate) both: bool,
 }
 
 /// How a contact's key was checked by people.
@@ -126,6 +153,9 @@ pub(crate) struct Link {
     /// Whether the other side's edge is linked to us.
     #[n(8)]
     pub(crate) linked: bool,
+    /// Whether that edge replaces one that was linked: nobody is told of it.
+    #[n(9)]
+    pub(crate) rekeyed: Option<bool>,
 }
 
 /// An acceptance under way.

@@ -3,6 +3,7 @@
 //! A row's value is one version byte and a CBOR map; its key is the id that the row is about.
 
 mod contact;
+mod device;
 mod invite;
 mod own;
 mod stored;
@@ -10,11 +11,12 @@ mod stored;
 use minicbor::{Decode, Encode};
 use penpal_protocol::{
     cbor::{self, CborError},
-    ids::{EdgeId, Fingerprint, InviteId},
+    ids::{EdgeId, Fingerprint, InviteId, SlotId},
 };
 
-pub(crate) use contact::{Accepting, Contact, Link, OldKey, RetiredEdge, Telling};
+pub(crate) use contact::{Accepting, Contact, Link, OldKey, Rekeying, RetiredEdge, Telling};
 pub use contact::{Change as KeyChange, Trust};
+pub(crate) use device::{DeviceLink, JoinRequest, Joining, LinkState, Tombstone};
 pub use invite::InviteEnd;
 pub(crate) use invite::{AddStep, Adding, Invite, InviteState, Prepared, Request};
 pub(crate) use own::{BundlePut, Copies, ManifestPut, Own, OwnBundle, PreviousProfile, Registering};
@@ -29,7 +31,7 @@ const MAX_ROW_BYTES: usize = 256 * 1024;
 /// The tables of this crate. All live as long as the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// Our own account: keys `own` and `registering`.
+    /// Our own account: keys `own`, `registering` and `joining`, and codes for further devices (`l` and invite id).
     Account,
     /// Invites that we made, by invite id.
     Invite,
@@ -37,7 +39,8 @@ pub enum Table {
     Adding,
     /// Contacts, by fingerprint.
     Contact,
-    /// What a relay still has to be told to forget: edges (`e` and edge id) and invites (`i` and invite id).
+    /// What a relay still has to be told to forget: edges (`e` and edge id), invites (`i` and invite id) and devices (`d` and slot);
+    /// and contacts that were removed (`c` and fingerprint).
     Retired,
 }
 
@@ -75,19 +78,26 @@ pub(crate) enum RowKey {
     Contact(Fingerprint),
     RetiredEdge(EdgeId),
     RetiredInvite(InviteId),
+    RetiredDevice(SlotId),
+    Removed(Fingerprint),
+    Joining,
+    Link(InviteId),
 }
 
 const OWN_KEY: &[u8] = b"own";
 const REGISTERING_KEY: &[u8] = b"registering";
+const JOINING_KEY: &[u8] = b"joining";
 
 impl RowKey {
     pub(crate) fn table(self) -> Table {
         match self {
-            Self::Own | Self::Registering => Table::Account,
+            Self::Own | Self::Registering | Self::Joining | Self::Link(_) => Table::Account,
             Self::Invite(_) => Table::Invite,
             Self::Adding(_) => Table::Adding,
             Self::Contact(_) => Table::Contact,
-            Self::RetiredEdge(_) | Self::RetiredInvite(_) => Table::Retired,
+            Self::RetiredEdge(_) | Self::RetiredInvite(_) | Self::RetiredDevice(_) | Self::Removed(_) => {
+                Table::Retired
+            }
         }
     }
 
@@ -99,6 +109,10 @@ impl RowKey {
             Self::Contact(fp) => fp.as_bytes().to_vec(),
             Self::RetiredEdge(edge) => [b"e".as_slice(), edge.as_bytes()].concat(),
             Self::RetiredInvite(id) => [b"i".as_slice(), id.as_bytes()].concat(),
+            Self::RetiredDevice(slot) => [b"d".as_slice(), slot.as_bytes()].concat(),
+            Self::Removed(contact) => [b"c".as_slice(), contact.as_bytes()].concat(),
+            Self::Joining => JOINING_KEY.to_vec(),
+            Self::Link(id) => [b"l".as_slice(), id.as_bytes()].concat(),
         }
     }
 
@@ -106,13 +120,19 @@ impl RowKey {
         match table {
             Table::Account if key == OWN_KEY => Some(Self::Own),
             Table::Account if key == REGISTERING_KEY => Some(Self::Registering),
-            Table::Account => None,
+            Table::Account if key == JOINING_KEY => Some(Self::Joining),
+            Table::Account => match key.split_first()? {
+                (b'l', id) => InviteId::from_slice(id).map(Self::Link),
+                _ => None,
+            },
             Table::Invite => InviteId::from_slice(key).map(Self::Invite),
             Table::Adding => InviteId::from_slice(key).map(Self::Adding),
             Table::Contact => Fingerprint::from_slice(key).map(Self::Contact),
             Table::Retired => match key.split_first()? {
                 (b'e', id) => EdgeId::from_slice(id).map(Self::RetiredEdge),
                 (b'i', id) => InviteId::from_slice(id).map(Self::RetiredInvite),
+                (b'd', slot) => SlotId::from_slice(slot).map(Self::RetiredDevice),
+                (b'c', contact) => Fingerprint::from_slice(contact).map(Self::Removed),
                 _ => None,
             },
         }
@@ -224,6 +244,10 @@ mod tests {
             RowKey::Contact(Fingerprint::from_bytes([2; 16])),
             RowKey::RetiredEdge(EdgeId::from_bytes([3; 16])),
             RowKey::RetiredInvite(InviteId::from_bytes([1; 16])),
+            RowKey::RetiredDevice(SlotId::from_bytes([4; 16])),
+            RowKey::Removed(Fingerprint::from_bytes([2; 16])),
+            RowKey::Joining,
+            RowKey::Link(InviteId::from_bytes([1; 16])),
         ];
         for key in keys {
             assert_eq!(RowKey::parse(key.table(), &key.bytes()), Some(key));

@@ -78,6 +78,12 @@ pub(crate) struct Own {
     /// Whether the account stays. One that was made with an invite goes again unless an invite is redeemed.
     #[n(16)]
     pub(crate) settled: bool,
+    /// Whether the relay holds the hash of the account's proof.
+    #[n(17)]
+    pub(crate) proof_put: Option<bool>,
+    /// Highest counter of a change that this device made or saw.
+    #[n(18)]
+    pub(crate) counter: Option<u64>,
 }
 
 /// A profile key that some contacts may still use.

@@ -8,6 +8,7 @@
 )]
 
 mod crash;
+mod devices;
 mod flows;
 mod happy;
 mod hostile;

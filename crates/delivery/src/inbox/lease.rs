@@ -198,6 +198,9 @@ impl Delivery {
             self.tell_surfaced(&mail, surfacing, step);
         }
         self.events.push_back(Event::Mailbox { mailbox });
+        if key.from.is_some() {
+            self.events.push_back(Event::Read { key, mailbox, answered: false });
+        }
         Ok(())
     }
 

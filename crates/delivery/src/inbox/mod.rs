@@ -8,6 +8,7 @@
 //!
 //! Mail that waits is in memory by a few words each; everything else is read from the records when asked for.
 
+mod elsewhere;
 mod lease;
 mod listing;
 mod moving;

@@ -178,6 +178,7 @@ impl Delivery {
                 copies: copies.collect(),
                 boot: message.boot,
                 dismissed: false,
+                elsewhere: None,
             }),
             received: None,
             subject,
@@ -272,7 +273,11 @@ impl Delivery {
             && !received.marks.answered
         {
             received.marks.answered = true;
+            let mailbox = received.mailbox;
             self.ledger.put(Table::Mail, &key.to_key(), &mail);
+            if key.from.is_some() {
+                self.events.push_back(Event::Read { key, mailbox, answered: true });
+            }
         }
         Some(mail.conversation)
     }

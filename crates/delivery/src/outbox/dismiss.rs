@@ -58,7 +58,8 @@ impl Delivery {
         let now_ms = step.now.wall_ms;
         let failed = copies.iter().any(|copy| copy.stage.is_failure());
         let owed = copies.iter().any(|copy| Self::is_owed(copy.stage));
-        if !failed && !owed {
+        let elsewhere = mail.sent.as_ref().is_some_and(|sent| sent.elsewhere == Some(true));
+        if elsewhere || (!failed && !owed) {
             return Err(RetryError::Done { stage });
         }
         if failed && stage.is_failure() {

@@ -7,6 +7,7 @@ mod accept;
 mod connection;
 mod deposit;
 mod dismiss;
+mod elsewhere;
 mod expiry;
 mod files;
 mod pump;
@@ -31,6 +32,7 @@ use crate::step::Step;
 
 pub use accept::{Accepted, Destination, NewMessage, SendError};
 pub use dismiss::{DismissError, RetryError};
+pub use elsewhere::SentElsewhere;
 pub use report::{CopyReport, OutboxEntry, StageReport};
 pub(crate) use stages::copy_key;
 

@@ -95,6 +95,9 @@ pub(crate) struct SentPart {
     /// The failure was seen and needs no attention.
     #[n(4)]
     pub dismissed: bool,
+    /// Another device of the account sent it: nothing is done for it here.
+    #[n(5)]
+    pub elsewhere: Option<bool>,
 }
 
 /// What concerns a message that arrived here.

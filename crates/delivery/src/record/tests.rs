@@ -50,6 +50,7 @@ fn mail() -> MailRecord {
             copies: vec![PEER],
             boot: false,
             dismissed: false,
+            elsewhere: None,
         }),
         received: Some(ReceivedPart {
             mailbox: Mailbox::Session(SessionId::from_bytes([5; 16])),

@@ -5,6 +5,7 @@ mod ack;
 mod admin;
 mod blob;
 mod deposit;
+mod device;
 mod edge;
 mod hello;
 mod invite;

@@ -145,6 +145,7 @@ impl RelayCore {
             manifest_revision: 0,
             suspended: false,
             provisional,
+            proof_hash: None,
         };
         self.db.accounts.put(id, account, changes);
         self.db.handles.put(what.handle.clone(), HandleOwner { account: id }, changes);

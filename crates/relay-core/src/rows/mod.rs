@@ -54,6 +54,8 @@ pub enum Table {
     OwnedBlob,
     /// Minute of its end, blob id → nothing.
     BlobEnd,
+    /// Hash of an account's proof → account id.
+    Proof,
 }
 
 impl Table {
@@ -77,6 +79,7 @@ impl Table {
         Self::Blob,
         Self::OwnedBlob,
         Self::BlobEnd,
+        Self::Proof,
     ];
 
     /// The table's number in storage.
@@ -101,6 +104,7 @@ impl Table {
             Self::Blob => 16,
             Self::OwnedBlob => 17,
             Self::BlobEnd => 18,
+            Self::Proof => 19,
         }
     }
 
@@ -117,7 +121,8 @@ impl Table {
             | Self::Bundle
             | Self::Edge
             | Self::OwnedEdge
-            | Self::LinkedEdge => true,
+            | Self::LinkedEdge
+            | Self::Proof => true,
             Self::Invite
             | Self::OwnedInvite
             | Self::InviteEnd

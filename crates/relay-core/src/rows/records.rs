@@ -92,6 +92,7 @@ records! {
     Invite in Invite by InviteId, |key| key.as_bytes().to_vec();
     Token in Token by ShortHash, |key| key.as_bytes().to_vec();
     Blob in Blob by BlobId, |key| key.as_bytes().to_vec();
+    ProofOwner in Proof by Hash, |key| key.as_bytes().to_vec();
     MarkBucket in MarkBucket by u64, |key| key.to_be_bytes().to_vec();
 }
 
@@ -126,6 +127,9 @@ pub(crate) struct Account {
     /// Registered with this invite, which is not redeemed yet: the account goes when the invite does.
     #[n(5)]
     pub(crate) provisional: Option<InviteId>,
+    /// Hash of the proof by which its devices are added and removed.
+    #[n(6)]
+    pub(crate) proof_hash: Option<Hash>,
 }
 
 /// A device in its account's row.
@@ -142,6 +146,14 @@ pub(crate) struct AccountDevice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct HandleOwner {
+    #[n(0)]
+    pub(crate) account: AccountId,
+}
+
+/// Whose proof has a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct ProofOwner {
     #[n(0)]
     pub(crate) account: AccountId,
 }

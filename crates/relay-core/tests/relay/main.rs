@@ -12,6 +12,7 @@ mod accounts;
 mod blobs;
 mod delivery;
 mod deposits;
+mod devices;
 mod edges;
 mod expiry;
 mod full_disk;

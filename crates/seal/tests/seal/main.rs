@@ -11,6 +11,7 @@ mod frozen;
 mod invites;
 mod key_files;
 mod known_answers;
+mod links;
 mod people;
 mod profiles;
 mod wycheproof;

@@ -1,5 +1,6 @@
 //! `penpal sessions`
 
+use penpal_local_api::contacts::ContactSession;
 use penpal_local_api::methods::Sessions;
 use penpal_local_api::sessions::{Mode, Reach, SessionRow, SessionState, SessionsRequest};
 
@@ -26,6 +27,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             out.table(["SESSION", "AGENT", "STATE", "REACH", "UNREAD", "FOLDER", "SUMMARY"], rows)?;
             answer.sessions.iter().filter_map(settings).try_for_each(|line| out.line(line))?;
         }
+        if !answer.others.is_empty() {
+            out.line("  on your other devices")?;
+            let rows = answer.others.iter().map(other).collect();
+            out.table(["ADDRESS", "AGENT", "STATE", "REACH", "FOLDER", "SUMMARY"], rows)?;
+        }
         let rooms: Vec<String> = answer.rooms.iter().map(|room| clean(&room.room)).collect();
         if rooms.is_empty() { Ok(()) } else { out.line(format_args!("  rooms: {}", rooms.join(", "))) }
     })?;
@@ -39,6 +45,17 @@ fn row(session: &SessionRow) -> [String; 7] {
         state(session.state, session.since_ms),
         reach(session.reach).to_owned(),
         session.unread.to_string(),
+        text(session.folder.as_deref()),
+        summary(session.summary.as_deref()),
+    ]
+}
+
+fn other(session: &ContactSession) -> [String; 6] {
+    [
+        session.address.clone(),
+        clean(&session.agent),
+        state(session.state, session.since_ms),
+        reach(session.reach).to_owned(),
         text(session.folder.as_deref()),
         summary(session.summary.as_deref()),
     ]

@@ -189,21 +189,7 @@ impl Engine {
         }
         let rows = self.sessions.remote(&self.directory(), self.now).into_iter();
         let wanted = rows.filter(|row| request.name.as_ref().is_none_or(|name| row.contact.as_str() == name));
-        let sessions = wanted.map(|row| ContactSession {
-            online: row.online(),
-            contact: row.contact.to_string(),
-            session: row.name.to_string(),
-            device: row.device,
-            agent: row.agent.to_string(),
-            state: state(row.state),
-            since_ms: row.since_ms,
-            reach: reach(row.reach),
-            folder: row.folder,
-            summary: row.summary,
-            address: row.address,
-            last_seen_ms: row.last_seen_ms,
-        });
-        now(&ContactSessions { v: SHAPE_VERSION, sessions: sessions.collect() })
+        now(&ContactSessions { v: SHAPE_VERSION, sessions: wanted.map(remote_session).collect() })
     }
 
     /// A contact's name; a name that cannot be one is unknown.
@@ -220,6 +206,24 @@ impl Engine {
         let view = self.contacts.view(contact);
         let view = view.ok_or_else(|| ApiError::new(ErrorCode::UnknownContact, "the contact is gone"))?;
         now(&Contact { v: SHAPE_VERSION, contact: self.contact_row(&view) })
+    }
+}
+
+/// A session of a contact, or of another device of ours.
+pub(super) fn remote_session(row: penpal_sessions::RemoteView) -> ContactSession {
+    ContactSession {
+        online: row.online(),
+        contact: row.contact.to_string(),
+        session: row.name.to_string(),
+        device: row.device,
+        agent: row.agent.to_string(),
+        state: state(row.state),
+        since_ms: row.since_ms,
+        reach: reach(row.reach),
+        folder: row.folder,
+        summary: row.summary,
+        address: row.address,
+        last_seen_ms: row.last_seen_ms,
     }
 }
 
@@ -258,6 +262,9 @@ fn add_error(error: &AddError) -> ApiError {
             let message = "there is no account yet, and no handle for one was given";
             return ApiError::new(ErrorCode::NeedsAnswer, message)
                 .hint("penpal contact add CODE --handle NAME");
+        }
+        AddError::ForDevices => {
+            return ApiError::new(ErrorCode::BadCode, error.to_string()).hint("penpal device link CODE");
         }
         AddError::Register(error) => return register_error(error),
         _ => ErrorCode::ContactState,

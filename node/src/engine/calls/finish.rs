@@ -56,6 +56,11 @@ impl Engine {
             Wait::Added { invite, inviter, registers, decision } => {
                 self.look_added(*invite, *inviter, *registers, *decision, late, heard)
             }
+            Wait::Linked { invite, code, expires_ms } => {
+                self.look_linked(*invite, code, *expires_ms, late, heard)
+            }
+            Wait::Joined => self.look_joined(late, heard),
+            Wait::Revoked { name } => self.look_revoked(name, late),
             Wait::Removed { contact, name } => {
                 let ended = heard.iter().any(
                     |notice| matches!(notice, Notice::EdgeEnded { contact: ended, .. } if ended == contact),
@@ -152,7 +157,7 @@ impl Engine {
     }
 
     /// Why the relay could not be asked.
-    fn relay_away(&self) -> ApiError {
+    pub(super) fn relay_away(&self) -> ApiError {
         match &self.waiting.trouble {
             Some(Trouble::WrongPin { text }) => ApiError::new(ErrorCode::WrongPin, text.clone()),
             Some(Trouble::Incompatible { text }) => ApiError::new(ErrorCode::RelayVersion, text.clone()),

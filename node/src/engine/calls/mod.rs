@@ -4,6 +4,7 @@ mod account;
 mod artifact;
 mod caller;
 mod contacts;
+mod devices;
 mod finish;
 mod hook;
 mod mail;
@@ -84,6 +85,11 @@ impl Engine {
             Call::Doctor(_) => self.doctor(),
             Call::Register(request) => self.register(&request),
             Call::AccountShow(_) => self.account_show(),
+            Call::DeviceLink(request) => self.device_link(&request),
+            Call::DeviceJoin(request) => self.device_join(&request),
+            Call::DeviceList(_) => self.device_list(),
+            Call::DeviceRename(request) => self.device_rename(&request),
+            Call::DeviceRevoke(request) => self.device_revoke(&request),
             Call::ContactInvite(request) => self.invite(&request),
             Call::ContactInvites(_) => self.invites(),
             Call::ContactAdd(request) => self.add(&request),

@@ -97,6 +97,8 @@ impl Engine {
             target_device: route.target_device,
         };
         let attached = letter.artifacts.is_some().then(|| letter.clone());
+        let copied = leaves.then(|| letter.clone());
+        let written_to = route.to.clone();
         let message = NewMessage {
             kind,
             content: Content::Letter(Box::new(letter)),
@@ -118,6 +120,9 @@ impl Engine {
             if leaves {
                 self.wait_for_files(sent.msg_id, &letter);
             }
+        }
+        if let Some(letter) = copied {
+            self.say_sent(sent.msg_id, &letter, &written_to, &route.accounts);
         }
         if leaves {
             // Somebody has something to say: as good a reason to dial as any.
@@ -273,7 +278,29 @@ impl Engine {
                 let target = SessionTarget { sid: None, name };
                 (self.devices_of(&account, device)?, Some(target), Some(account))
             }
-            Target::OwnDevice { .. } | Target::Room { .. } => {
+            Target::OwnDevice { device, name } => {
+                let account = self.contacts.account().map(|me| me.account);
+                let Some(account) = account else {
+                    return Err(ApiError::new(ErrorCode::NoAccount, "there is no account yet"));
+                };
+                let rows = self.sessions.remote(&self.own_directory(), self.now);
+                let row = rows.iter().find(|row| row.device_id == device && row.name == name);
+                if row.is_none() && !anyway {
+                    let all = rows.iter().filter(|row| row.device_id == device);
+                    let all: Vec<String> = all.map(|row| row.address.clone()).collect();
+                    if rows.iter().any(|row| row.device_id == device) {
+                        let message = format!("{to}: that device announced no such session");
+                        return Err(ApiError::new(ErrorCode::UnknownAddress, message)
+                            .candidates(all)
+                            .hint("use one of the candidates, or --anyway to send to that name"));
+                    }
+                    remarks.push("name not checked: no list of its sessions has come yet".to_owned());
+                }
+                let target = (!name.is_reserved())
+                    .then(|| SessionTarget { sid: row.map(|row| row.session), name: name.clone() });
+                (self.devices_of(&account, Some(device))?, target, Some(account))
+            }
+            Target::Room { .. } => {
                 return Err(ApiError::new(ErrorCode::UnknownAddress, format!("{to} cannot be reached")));
             }
         };
@@ -333,7 +360,9 @@ impl Engine {
                 let name = self.contact_name(&peer.account);
                 let to =
                     target.as_ref().map_or_else(|| name.clone(), |target| format!("{name}/{}", target.name));
-                let destinations = self.devices_of(&peer.account, Some(peer.device))?;
+                // A desk is on every device of its person, a session on one.
+                let device = (target.is_some() || self.contacts.is_me(&peer.account)).then_some(peer.device);
+                let destinations = self.devices_of(&peer.account, device)?;
                 Ok(Route {
                     destinations,
                     target,

@@ -20,7 +20,9 @@ impl Engine {
         let rows = self.sessions.local();
         let shown = rows.iter().filter(|row| request.all || row.state != SessionState::Ended);
         let sessions = shown.map(|row| self.session_row(row)).collect();
-        now(&Sessions { v: SHAPE_VERSION, sessions, rooms: self.open_rooms() })
+        let others = self.sessions.remote(&self.own_directory(), self.now).into_iter();
+        let others = others.map(super::contacts::remote_session).collect();
+        now(&Sessions { v: SHAPE_VERSION, sessions, rooms: self.open_rooms(), others })
     }
 
     /// Lets a call show that its session lives; who it is does not matter to the answer.

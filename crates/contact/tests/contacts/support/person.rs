@@ -10,8 +10,8 @@ use penpal_contact::{By, Contacts, Heard, Notice, Opener, Step, Table, Via};
 use penpal_protocol::{
     cbor::{Blob, List, Text},
     ids::{
-        ConversationId, DepositId, Fingerprint, Incarnation, InviteId, KeyId, MsgId, ShortHash, TraceId,
-        TransportPublicKey,
+        ConversationId, DepositId, DeviceId, Fingerprint, Incarnation, InviteId, KeyId, MsgId, ShortHash,
+        TraceId, TransportPublicKey,
     },
     limits::DAY_MS,
     sealed::{Body, Bundle, Content, Kind, Letter, Order, Receipt, ReceiptBatch, Stage},
@@ -36,7 +36,12 @@ pub(crate) struct Out {
     pub(crate) kind: Kind,
     pub(crate) content: Vec<u8>,
     pub(crate) expires_ms: u64,
+    /// Devices that have not receipted it; `None`: all that the contact has when it is first tried.
+    pub(crate) devices: Option<Vec<DeviceId>>,
 }
+
+/// A receipt that is owed: to whom, for what, and whether it says delivered.
+pub(crate) type Owed = (Fingerprint, DeviceId, MsgId, bool);
 
 /// What survives a crash.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +51,7 @@ pub(crate) struct Disk {
     pub(crate) secrets: BTreeMap<InviteId, InviteEntry>,
     pub(crate) outbox: BTreeMap<MsgId, Out>,
     pub(crate) seen: BTreeSet<MsgId>,
-    pub(crate) receipts: BTreeSet<(Fingerprint, MsgId, bool)>,
+    pub(crate) receipts: BTreeSet<Owed>,
     pub(crate) mail: Vec<(Fingerprint, String)>,
 }
 
@@ -78,7 +83,7 @@ pub(crate) struct Ready {
 
 pub(crate) enum Sent {
     Message,
-    Receipt((Fingerprint, MsgId, bool)),
+    Receipt(Owed),
 }
 
 impl Person {
@@ -110,7 +115,8 @@ impl Person {
     }
 
     pub(crate) fn fp(&self) -> Fingerprint {
-        self.keys.root.as_ref().unwrap().fingerprint()
+        let own = self.node.account().map(|me| me.account);
+        own.unwrap_or_else(|| self.keys.root.as_ref().unwrap().fingerprint())
     }
 
     /// Starts again from the disk.
@@ -166,7 +172,7 @@ impl Person {
     pub(crate) fn ready(&mut self, step: &mut Step<'_>) -> Option<Ready> {
         let receipts = self.disk.receipts.iter().copied().collect::<Vec<_>>();
         for receipt in receipts {
-            let (to, msg_id, delivered) = receipt;
+            let (to, device, msg_id, delivered) = receipt;
             let stage = if delivered { Stage::Delivered } else { Stage::Refused };
             let receipt_line = Receipt {
                 msg_id,
@@ -177,9 +183,17 @@ impl Person {
                 at_ms: step.now.wall_ms,
             };
             let batch = ReceiptBatch { rseq: 1, list: List::new(vec![receipt_line]).unwrap() };
-            let out = Out { to, by: By::Contact, kind: Kind::Receipts, content: Vec::new(), expires_ms: 0 };
+            let devices = Some(vec![device]);
+            let out = Out {
+                to,
+                by: By::Contact,
+                kind: Kind::Receipts,
+                content: Vec::new(),
+                expires_ms: 0,
+                devices,
+            };
             let id = MsgId::from_bytes(random(step));
-            if let Some((relay, deposit)) = self.seal(id, &out, Some(batch), step) {
+            if let Some((relay, deposit)) = self.seal(id, &out, device, Some(batch), step) {
                 return Some(Ready { relay, deposit, to, what: Sent::Receipt(receipt) });
             }
         }
@@ -190,21 +204,38 @@ impl Person {
             .filter(|(id, _)| self.pauses.get(*id).is_none_or(|at| *at <= step.now.mono));
         let waiting: Vec<_> = waiting.map(|(id, out)| (*id, out.clone())).collect();
         for (id, out) in waiting {
-            if let Some((relay, deposit)) = self.seal(id, &out, None, step) {
-                let tries = self.tries.entry(id).or_default();
-                *tries += 1;
-                self.pauses.insert(id, step.now.mono + (AGAIN * (1 << (*tries).min(8))).min(LONGEST));
+            let devices = out.devices.clone().unwrap_or_else(|| self.devices_of(&out.to));
+            let left = u32::try_from(devices.len().max(1)).unwrap();
+            let tries = *self.tries.entry(id).or_default();
+            let Some(device) = devices.get((tries % left) as usize).copied() else { continue };
+            let sealed = self.seal(id, &out, device, None, step);
+            if sealed.is_some() || left > 1 {
+                // Each device in turn, then a pause.
+                self.tries.insert(id, tries + 1);
+                if (tries + 1) % left == 0 {
+                    let round = ((tries + 1) / left).min(8);
+                    self.pauses.insert(id, step.now.mono + (AGAIN * (1 << round)).min(LONGEST));
+                }
+            }
+            if let Some((relay, deposit)) = sealed {
                 return Some(Ready { relay, deposit, to: out.to, what: Sent::Message });
             }
         }
         None
     }
 
-    /// Seals a message for the first device of a contact, as its route says now.
+    /// Devices that mail for an account goes to.
+    fn devices_of(&self, account: &Fingerprint) -> Vec<DeviceId> {
+        let view = self.node.view(account);
+        view.map(|view| view.devices.iter().map(|device| device.id).collect()).unwrap_or_default()
+    }
+
+    /// Seals a message for a device of a contact, as its route says now.
     fn seal(
         &mut self,
         msg_id: MsgId,
         out: &Out,
+        device: DeviceId,
         receipts: Option<ReceiptBatch>,
         step: &mut Step<'_>,
     ) -> Option<(penpal_contact::At, Deposit)> {
@@ -219,7 +250,7 @@ impl Person {
             return None;
         }
         let manifest = self.node.manifest(&out.to)?;
-        let device = manifest.manifest().devices.first()?;
+        let device = manifest.device(&device)?;
         let bundle = self.node.bundle(&out.to, &device.id, step.now.wall_ms)?;
         let expires_ms =
             if out.expires_ms > step.now.wall_ms { out.expires_ms } else { step.now.wall_ms + DAY_MS };
@@ -281,7 +312,17 @@ impl Person {
     pub(crate) fn take(&mut self, opener: Opener, body: &Body, batch: &mut Disk, step: &mut Step<'_>) {
         let from = opener.contact;
         for receipt in body.receipts.iter().flat_map(|batch| batch.list.iter()) {
-            if batch.outbox.remove(&receipt.msg_id).is_some() {
+            let devices = batch.outbox.get(&receipt.msg_id).map(|out| {
+                let mut left = out.devices.clone().unwrap_or_else(|| self.devices_of(&out.to));
+                left.retain(|device| *device != body.from_device);
+                left
+            });
+            if let Some(left) = devices {
+                if left.is_empty() {
+                    batch.outbox.remove(&receipt.msg_id);
+                } else if let Some(out) = batch.outbox.get_mut(&receipt.msg_id) {
+                    out.devices = Some(left);
+                }
                 if receipt.stage == Stage::Refused {
                     self.node.handle_undelivered(&receipt.msg_id, step);
                 } else {
@@ -294,7 +335,7 @@ impl Person {
             return;
         }
         if batch.seen.contains(&body.msg_id) {
-            batch.receipts.insert((from, body.msg_id, true));
+            batch.receipts.insert((from, body.from_device, body.msg_id, true));
             return;
         }
         let delivered = match body.parse_content().unwrap() {
@@ -315,7 +356,7 @@ impl Person {
         if delivered {
             batch.seen.insert(body.msg_id);
         }
-        batch.receipts.insert((from, body.msg_id, delivered));
+        batch.receipts.insert((from, body.from_device, body.msg_id, delivered));
         self.node.handle_message(opener, &body.manifest, body.peer_manifest.as_ref(), step);
     }
 }

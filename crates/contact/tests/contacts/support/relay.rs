@@ -25,6 +25,9 @@ pub(crate) struct Account {
     pub(crate) revision: u64,
     pub(crate) manifest: Option<Profile>,
     pub(crate) bundle: Option<Profile>,
+    pub(crate) proof: Option<Hash>,
+    /// Devices besides the first: key, spool, bundle.
+    pub(crate) more: Vec<(TransportPublicKey, SlotId, Option<Profile>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -92,6 +95,25 @@ impl Relay {
         }
     }
 
+    /// The first device of the account that a key belongs to.
+    pub(crate) fn owner(&self, key: &TransportPublicKey) -> Option<TransportPublicKey> {
+        let has = |account: &Account| account.more.iter().any(|(device, ..)| device == key);
+        let further = self.accounts.iter().find(|(_, account)| has(account)).map(|(first, _)| *first);
+        further.or_else(|| self.accounts.contains_key(key).then_some(*key))
+    }
+
+    /// The device that a spool belongs to.
+    fn device(&self, owner: &TransportPublicKey, slot: SlotId) -> Option<TransportPublicKey> {
+        let account = self.accounts.get(owner)?;
+        let further = account.more.iter().find(|(_, of, _)| *of == slot).map(|(device, ..)| *device);
+        further.or_else(|| (account.slot == slot).then_some(*owner))
+    }
+
+    fn proved(&mut self, proof: &penpal_protocol::ids::AccountProof) -> Option<&mut Account> {
+        let hash = proof.hash();
+        self.accounts.values_mut().find(|account| account.proof == Some(hash))
+    }
+
     fn id(&mut self) -> [u8; 16] {
         self.made += 1;
         let mut id = [0; 16];
@@ -101,7 +123,7 @@ impl Relay {
 
     pub(crate) fn request(&mut self, caller: Caller, request: Request, now_ms: u64) -> Answer {
         self.seen.extend(request.encode());
-        let account = caller.filter(|key| self.accounts.contains_key(key));
+        let account = caller.and_then(|key| self.owner(&key));
         let of_members = matches!(
             request,
             Request::PutManifest(_)
@@ -134,7 +156,10 @@ impl Relay {
             }
             Request::PutBundle(put) => {
                 let Some(account) = account.and_then(|key| self.accounts.get_mut(&key)) else { return no() };
-                account.bundle = Some(put.profile);
+                match account.more.iter_mut().find(|(device, ..)| Some(*device) == caller) {
+                    Some((_, _, bundle)) => *bundle = Some(put.profile),
+                    None => account.bundle = Some(put.profile),
+                }
                 Answer::Done
             }
             Request::InviteCreate(create) => {
@@ -212,14 +237,38 @@ impl Relay {
                     return no();
                 };
                 let account = &self.accounts[&owner];
-                let bundles = account
-                    .bundle
-                    .iter()
-                    .map(|profile| DeviceBundles { slot: account.slot, profile: profile.clone() });
+                let first = account.bundle.iter().map(|profile| (account.slot, profile));
+                let more =
+                    account.more.iter().filter_map(|(_, slot, bundle)| Some((*slot, bundle.as_ref()?)));
+                let bundles =
+                    first.chain(more).map(|(slot, profile)| DeviceBundles { slot, profile: profile.clone() });
                 Answer::ContactState(ContactState {
                     manifest: account.manifest.clone(),
                     bundles: List::new(bundles.collect()).unwrap(),
                 })
+            }
+            Request::PutProof(put) => {
+                let Some(account) = account.and_then(|key| self.accounts.get_mut(&key)) else { return no() };
+                if account.proof.is_some_and(|held| held != put.proof_hash) {
+                    return Answer::refused(RefusalCode::Conflict);
+                }
+                account.proof = Some(put.proof_hash);
+                Answer::Done
+            }
+            Request::DeviceAdd(add) => {
+                let fresh = SlotId::from_bytes(self.id());
+                let Some(account) = self.proved(&add.proof) else { return no() };
+                let known = account.more.iter().find(|(key, ..)| *key == add.key).map(|(_, slot, _)| *slot);
+                if known.is_none() {
+                    account.more.push((add.key, fresh, None));
+                }
+                let (account, slot, handle) = (account.id, known.unwrap_or(fresh), account.handle.clone());
+                Answer::Registered(Registered { account, slot, handle })
+            }
+            Request::DeviceRemove(remove) => {
+                let Some(account) = self.proved(&remove.proof) else { return no() };
+                account.more.retain(|(_, slot, _)| *slot != remove.slot);
+                Answer::Done
             }
             Request::Hello(_)
             | Request::Ack(_)
@@ -276,6 +325,8 @@ impl Relay {
             revision: 0,
             manifest: None,
             bundle: None,
+            proof: None,
+            more: Vec::new(),
         };
         self.accounts.insert(key, account);
         Answer::Registered(Registered { account: id, slot, handle: register.handle.clone() })
@@ -301,13 +352,11 @@ impl Relay {
 
     pub(crate) fn deposit(&mut self, caller: Caller, deposit: &Deposit) -> DepositOutcome {
         self.seen.extend_from_slice(&deposit.envelope);
-        let by = caller.filter(|key| self.accounts.contains_key(key)).map_or(Link::Foreign, Link::By);
+        let by = caller.and_then(|key| self.owner(&key)).map_or(Link::Foreign, Link::By);
         let edge = self.opened(&deposit.edge, &deposit.cap).filter(|edge| edge.link == by);
         let Some(owner) = edge.map(|edge| edge.owner) else { return DepositOutcome::No };
-        if self.accounts.get(&owner).is_none_or(|account| account.slot != deposit.slot) {
-            return DepositOutcome::No;
-        }
-        self.spools.entry(owner).or_default().push(Row::Envelope(deposit.envelope.to_vec()));
+        let Some(device) = self.device(&owner, deposit.slot) else { return DepositOutcome::No };
+        self.spools.entry(device).or_default().push(Row::Envelope(deposit.envelope.to_vec()));
         DepositOutcome::Accepted
     }
 }

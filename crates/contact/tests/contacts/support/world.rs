@@ -166,6 +166,7 @@ impl World {
                         kind: Kind::Control,
                         content: Content::Control(deliver.control).encode(),
                         expires_ms: deliver.expires_ms,
+                        devices: Some(deliver.devices),
                     };
                     batch.outbox.insert(deliver.message, out);
                 }
@@ -259,7 +260,7 @@ impl World {
             let home = person.node.account().map(|me| me.relay.pin);
             let relay = self.relays.iter().find(|relay| Some(relay.address.pin) == home && !relay.down);
             if let Some(relay) = relay {
-                if !person.hello && relay.accounts.contains_key(&transport) {
+                if !person.hello && relay.owner(&transport).is_some() {
                     events.push(Event::Hello(who));
                 }
                 if relay.spools.get(&transport).is_some_and(|rows| !rows.is_empty()) {
@@ -311,7 +312,7 @@ impl World {
         person.hello = true;
         let pin = person.node.account().unwrap().relay.pin;
         let relay = self.relays.iter().find(|relay| relay.address.pin == pin).unwrap();
-        let account = &relay.accounts[&person.transport()];
+        let account = &relay.accounts[&relay.owner(&person.transport()).unwrap()];
         let answer = HelloAnswer {
             verdict: Verdict::Known,
             epoch: penpal_protocol::ids::SpoolEpoch::from_bytes([1; 8]),
@@ -497,8 +498,14 @@ impl World {
         let name = Label::new(to).unwrap();
         self.act(who, |person, batch, step| {
             let to = person.node.resolve(&name).unwrap();
-            let out =
-                Out { to, by: By::Contact, kind: Kind::Note, content: Person::letter(text), expires_ms: 0 };
+            let out = Out {
+                to,
+                by: By::Contact,
+                kind: Kind::Note,
+                content: Person::letter(text),
+                expires_ms: 0,
+                devices: None,
+            };
             batch.outbox.insert(MsgId::from_bytes(super::person::random(step)), out);
             person.node.handle_person_wrote(&to, step);
         });

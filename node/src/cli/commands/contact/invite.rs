@@ -5,6 +5,7 @@ use std::time::Duration;
 use penpal_local_api::contacts::{InviteRequest, Invites};
 use penpal_local_api::methods::ContactInvite;
 
+use crate::cli::commands::qr;
 use crate::cli::output::{Closed, Output};
 use crate::cli::{Context, Done, caller, parse};
 
@@ -20,12 +21,8 @@ pub(crate) struct Args {
     /// Accept whoever uses it; their mail is held until you write to them or verify them
     #[arg(long)]
     auto_accept: bool,
-    /// Print a QR code even when the terminal looks too narrow
-    #[arg(long, overrides_with = "no_qr")]
-    qr: bool,
-    /// Print no QR code
-    #[arg(long)]
-    no_qr: bool,
+    #[command(flatten)]
+    qr: qr::QrArgs,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
@@ -52,22 +49,5 @@ fn print(out: Output, args: &Args, made: &Invites) -> Result<(), Closed> {
     for invite in &made.invites {
         out.line(format_args!("    penpal contact add {}", invite.code))?;
     }
-    let wanted = args.qr || (out.terminal && !args.no_qr && !many);
-    if !wanted {
-        return Ok(());
-    }
-    let Ok(code) = qrcode::QrCode::new(format!("penpal://i/{}", made.code)) else { return Ok(()) };
-    let fits = terminal_columns().is_some_and(|columns| columns >= code.width().saturating_add(8));
-    if !(fits || args.qr) {
-        return Ok(());
-    }
-    let picture = code.render::<qrcode::render::unicode::Dense1x2>().quiet_zone(true).build();
-    for line in picture.lines() {
-        out.line(format_args!("    {line}"))?;
-    }
-    Ok(())
-}
-
-fn terminal_columns() -> Option<usize> {
-    rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col))
+    qr::print(out, &args.qr, &made.code, !many)
 }

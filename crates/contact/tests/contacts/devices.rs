@@ -1,0 +1,232 @@
+//! Several devices of one account: linked, of one mind, and cut off, whoever dies when.
+
+use std::time::Duration;
+
+use penpal_contact::{DeviceError, JoinFailure, LinkDeviceError, Notice, State};
+use penpal_protocol::text::{InviteCode, Label};
+
+use crate::{
+    happy::label,
+    support::{ALICE, BOB, CAROL, Crash, Faults, World},
+};
+
+/// Carol's machine: another one of Alice's.
+const TOWER: usize = CAROL;
+
+impl World {
+    fn link(&mut self) -> Option<InviteCode> {
+        self.on(ALICE, |node, step| node.link_device(step)).map(|made| made.unwrap().code)
+    }
+
+    fn join(&mut self, code: &InviteCode) {
+        self.on(TOWER, |node, step| drop(node.join_account(code, label("tower"), step)));
+    }
+
+    fn is_device(&self) -> bool {
+        let account = |who: usize| self.people[who].node.account().map(|me| me.account);
+        account(TOWER).is_some() && account(TOWER) == account(ALICE)
+    }
+
+    fn name_of_bob(&self, who: usize) -> Option<Label> {
+        self.view(who, BOB).map(|view| view.name)
+    }
+
+    /// Alice, with Bob as a contact, and a second machine.
+    fn of_two_devices(seed: u64) -> Self {
+        let mut world = Self::new(seed, &[0, 0, 0]);
+        assert!(world.pursue(20));
+        world.settle();
+        let code = world.link().unwrap();
+        world.settle();
+        world.join(&code);
+        world.settle();
+        assert!(world.is_device(), "{:?}", world.people[TOWER].notices);
+        world
+    }
+
+    /// Mail goes to and from both machines.
+    fn check_both_write(&mut self, text: &str) {
+        let bob = self.name_of_bob(TOWER).unwrap();
+        self.send(TOWER, bob.as_str(), &format!("{text} from the tower"));
+        self.send(BOB, "alice", &format!("{text} to both"));
+        self.settle();
+        assert_eq!(self.has_mail(BOB, &format!("{text} from the tower")), 1);
+        for who in [ALICE, TOWER] {
+            assert_eq!(self.has_mail(who, &format!("{text} to both")), 1, "person {who}");
+        }
+    }
+}
+
+#[test]
+fn a_machine_with_the_code_becomes_a_device_with_all_contacts() {
+    let mut world = World::of_two_devices(1);
+    assert_eq!(world.state(TOWER, BOB), Some(State::Active));
+    assert_eq!(world.noticed(ALICE, |n| matches!(n, Notice::DeviceAdded { .. })), 1);
+    assert_eq!(world.noticed(BOB, |n| matches!(n, Notice::NewDevices { .. })), 1);
+    let names: Vec<_> = world.people[TOWER].node.devices().into_iter().map(|device| device.name).collect();
+    assert_eq!(names, [label("desktop"), label("tower")]);
+    assert!(world.people[TOWER].node.list().iter().all(|view| view.name != label("me")));
+    world.check_both_write("one");
+    for person in &world.people {
+        assert!(person.disk.secrets.is_empty(), "secrets are erased");
+        assert!(person.disk.outbox.is_empty(), "{:?}", person.disk.outbox);
+    }
+    assert!(world.relays[0].invites.is_empty(), "both mailboxes are gone");
+}
+
+#[test]
+fn only_the_device_with_the_root_key_changes_the_list() {
+    let mut world = World::of_two_devices(2);
+    let refused = world.on(TOWER, |node, step| node.link_device(step).unwrap_err()).unwrap();
+    assert_eq!(refused, LinkDeviceError::NoRoot { primary: Some(label("desktop")) });
+    let refused = world.on(TOWER, |node, step| node.revoke_device(&label("desktop"), step).unwrap_err());
+    assert!(matches!(refused.unwrap(), DeviceError::NoRoot { .. }));
+    let refused = world.on(ALICE, |node, step| node.revoke_device(&label("desktop"), step).unwrap_err());
+    assert!(matches!(refused.unwrap(), DeviceError::This { .. }));
+    world.on(ALICE, |node, step| node.rename_device(&label("tower"), &label("attic"), step).unwrap());
+    world.settle();
+    for who in [ALICE, TOWER] {
+        let names: Vec<_> = world.people[who].node.devices().into_iter().map(|device| device.name).collect();
+        assert_eq!(names, [label("attic"), label("desktop")], "person {who}");
+    }
+    let bob_sees = world.view(BOB, ALICE).unwrap().devices;
+    assert!(bob_sees.iter().any(|device| device.name == label("attic")), "{bob_sees:?}");
+}
+
+#[test]
+fn a_code_is_used_once_and_in_time() {
+    let mut world = World::new(3, &[0, 0, 0]);
+    assert!(world.pursue(20));
+    let code = world.link().unwrap();
+    world.settle();
+    world.run(Duration::from_secs(20 * 60));
+    world.join(&code);
+    world.settle();
+    assert!(!world.is_device());
+    let late = |n: &Notice| matches!(n, Notice::JoinFailed(JoinFailure::NotFound | JoinFailure::Used));
+    assert_eq!(world.noticed(TOWER, late), 1);
+    // Another code ends the one before.
+    let (first, second) = (world.link().unwrap(), world.link().unwrap());
+    world.settle();
+    world.join(&first);
+    world.run(Duration::from_secs(60));
+    assert!(!world.is_device());
+    world.join(&second);
+    world.run(Duration::from_secs(60));
+    assert!(world.is_device(), "{:?}", world.people[TOWER].notices);
+}
+
+#[test]
+fn linking_is_completed_whoever_dies_at_which_step() {
+    for who in [ALICE, TOWER] {
+        for how in [Crash::BeforeCommit, Crash::AfterCommit] {
+            for at in 0.. {
+                let mut world = World::new(4, &[0, 0, 0]);
+                assert!(world.pursue(20));
+                world.settle();
+                world.plan = Some((who, at, how));
+                let mut code = None;
+                for _ in 0..40 {
+                    if world.is_device() {
+                        break;
+                    }
+                    match &code {
+                        Some(code) => world.join(code),
+                        None => code = world.link(),
+                    }
+                    // A code that died with the step that made it was never shown.
+                    if world.crashes > 0 && who == ALICE && !world.people[ALICE].node.is_linking() {
+                        code = code.filter(|_| world.people[TOWER].node.is_joining());
+                    }
+                    world.run(Duration::from_secs(5));
+                }
+                let happened = world.plan.take().is_none();
+                assert!(
+                    world.is_device(),
+                    "person {who}, step {at}, {how:?}: {:?}",
+                    world.people[TOWER].notices
+                );
+                world.settle();
+                world.check_both_write("after");
+                if !happened {
+                    assert!(at > 5, "{at} steps");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn devices_agree_on_contacts_whatever_comes_first() {
+    for seed in 0..12 {
+        let mut world = World::of_two_devices(100 + seed);
+        world.faults = Faults { lose_answer: 30, lose_request: 30, shuffle: true, ..Faults::default() };
+        // Both decide before either has heard of the other.
+        world.relays[0].down = true;
+        let (here, there) = (world.name_of_bob(ALICE).unwrap(), world.name_of_bob(TOWER).unwrap());
+        world.on(ALICE, |node, step| node.rename(&here, &label("robert"), step).unwrap());
+        world.on(TOWER, |node, step| node.rename(&there, &label("bobby"), step).unwrap());
+        world.on(TOWER, |node, step| node.block(&label("bobby"), step).unwrap());
+        world.relays[0].down = false;
+        world.faults = Faults::default();
+        world.run(Duration::from_secs(2 * 86_400));
+        assert_eq!(world.name_of_bob(ALICE), world.name_of_bob(TOWER), "seed {seed}");
+        assert_eq!(world.state(ALICE, BOB), world.state(TOWER, BOB), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_removed_contact_is_removed_on_both_and_an_older_word_does_not_bring_it_back() {
+    let mut world = World::of_two_devices(6);
+    let bob = world.name_of_bob(TOWER).unwrap();
+    world.on(TOWER, |node, step| node.remove(&bob, step).unwrap());
+    world.settle();
+    assert_eq!((world.state(ALICE, BOB), world.state(TOWER, BOB)), (None, None));
+    world.start(ALICE);
+    world.start(TOWER);
+    world.days(1);
+    assert_eq!((world.state(ALICE, BOB), world.state(TOWER, BOB)), (None, None));
+    // A new agreement on one machine is one on both.
+    world.connect(ALICE, BOB);
+    world.settle();
+    assert_eq!(world.state(TOWER, BOB), Some(State::Active));
+    world.check_both_write("again");
+}
+
+#[test]
+fn a_revoked_device_is_nobody_and_everybody_else_writes_on() {
+    for (at, how) in (0..12).flat_map(|at| [(at, Crash::BeforeCommit), (at, Crash::AfterCommit)]) {
+        let mut world = World::of_two_devices(7);
+        let edges = world.relays[0].edges.clone();
+        world.plan = Some((ALICE, at, how));
+        let mut done = false;
+        for _ in 0..20 {
+            if !done {
+                world.on(ALICE, |node, step| drop(node.revoke_device(&label("tower"), step)));
+                done = world.people[ALICE].node.devices().len() == 1;
+            }
+            world.run(Duration::from_secs(60));
+        }
+        world.plan = None;
+        assert!(done, "step {at}");
+        world.days(2);
+        let relay = &world.relays[0];
+        let tower = world.people[TOWER].transport();
+        assert_eq!(relay.owner(&tower), None, "the relay does not know its key");
+        let bob = world.people[BOB].fp();
+        let old = world.people[TOWER].node.route(&bob).map(|route| route.edge).unwrap();
+        assert!(
+            edges.contains_key(&old) && !relay.edges.contains_key(&old),
+            "the edge that it knows is gone"
+        );
+        assert_eq!(world.view(BOB, ALICE).unwrap().devices.len(), 1);
+        world.send(BOB, "alice", "after");
+        let name = world.name_of_bob(ALICE).unwrap();
+        world.send(ALICE, name.as_str(), "still me");
+        world.settle();
+        assert_eq!((world.has_mail(ALICE, "after"), world.has_mail(TOWER, "after")), (1, 0), "step {at}");
+        assert_eq!(world.has_mail(BOB, "still me"), 1, "step {at}");
+        assert!(world.connected(ALICE, BOB));
+    }
+}
