@@ -135,13 +135,6 @@ structures! {
     };
     SessionEntry { sid, name, agent, state, since_ms, reach, folder, summary };
     NeedReseal { envelopes };
-    Control { profile_key, manifest, bundle, rekey, accept, goodbye, relay, room, own } then |value, g| {
-        // Its frozen vectors are older than the last fields, which have vectors of their own.
-        if g.style == Style::Full || g.below(4) != 0 {
-            value.room = None;
-        }
-        value.own = None;
-    };
     RoomNews { room, invitation, wish, entries, have, introductions };
     RoomInvitation { name, members };
     RoomMember { account, name };
@@ -179,6 +172,30 @@ structures! {
         cap_in, pair_out, pair_in, transcript,
     };
     ReadMark { from, msg_id, answered };
+}
+
+impl Sample for Control {
+    fn sample(g: &mut Generator) -> Self {
+        let mut value = Self {
+            profile_key: Sample::sample(g),
+            manifest: Sample::sample(g),
+            bundle: Sample::sample(g),
+            rekey: Sample::sample(g),
+            accept: Sample::sample(g),
+            goodbye: Sample::sample(g),
+            relay: Sample::sample(g),
+            room: Sample::sample(g),
+            own: None,
+        };
+        // Its frozen vectors are older than the last fields, which have vectors of their own.
+        if g.style == Style::Full || g.below(4) != 0 {
+            value.room = None;
+        }
+        if g.style == Style::Random && g.below(4) == 0 {
+            value.own = Sample::sample(g);
+        }
+        value
+    }
 }
 
 impl Sample for Signed {

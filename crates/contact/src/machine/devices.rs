@@ -242,12 +242,14 @@ impl Contacts {
     /// What is asked of the relay about our devices; `None` when it is not needed any more.
     pub(super) fn device_request(&self, job: Job) -> Option<(At, Request)> {
         let proof = self.root().map(RootKey::account_proof)?;
-        let request = match job {
-            Job::PutProof => Request::PutProof(PutProof { proof_hash: proof.hash() }),
-            Job::RemoveDevice(slot) if self.retired_devices.contains(&slot) => {
-                Request::DeviceRemove(DeviceRemove { slot, proof })
-            }
-            _ => return None,
+        let request = if job == Job::PutProof {
+            Request::PutProof(PutProof { proof_hash: proof.hash() })
+        } else if let Job::RemoveDevice(slot) = job
+            && self.retired_devices.contains(&slot)
+        {
+            Request::DeviceRemove(DeviceRemove { slot, proof })
+        } else {
+            return None;
         };
         Some((At::Home, request))
     }

@@ -136,21 +136,20 @@ impl Contacts {
             let secrets = self.secrets.get(&joining.id)?;
             Some(link_mailbox(&secrets.entry.secret).id())
         };
-        let request = match job {
-            Job::FetchLink(invite) if invite == joining.id => Request::InviteFetch(InviteFetch { invite }),
-            Job::JoinLink(invite) if invite == joining.id => {
-                let request = joining.prepared.as_ref()?.sealed.clone();
-                Request::InviteRedeem(InviteRedeem { invite, request })
-            }
-            Job::AwaitLink(id) if id == joining.id && !joining.done => {
-                Request::InviteFetch(InviteFetch { invite: mailbox()? })
-            }
-            Job::ConfirmLink(id) if id == joining.id => {
-                // Anything does: that it came is all that is said.
-                let request = Blob::new(vec![0; 32]).ok()?;
-                Request::InviteRedeem(InviteRedeem { invite: mailbox()?, request })
-            }
-            _ => return None,
+        let id = joining.id;
+        let request = if job == Job::FetchLink(id) {
+            Request::InviteFetch(InviteFetch { invite: id })
+        } else if job == Job::JoinLink(id) {
+            let request = joining.prepared.as_ref()?.sealed.clone();
+            Request::InviteRedeem(InviteRedeem { invite: id, request })
+        } else if job == Job::AwaitLink(id) && !joining.done {
+            Request::InviteFetch(InviteFetch { invite: mailbox()? })
+        } else if job == Job::ConfirmLink(id) {
+            // Anything does: that it came is all that is said.
+            let request = Blob::new(vec![0; 32]).ok()?;
+            Request::InviteRedeem(InviteRedeem { invite: mailbox()?, request })
+        } else {
+            return None;
         };
         Some((At::Home, request))
     }

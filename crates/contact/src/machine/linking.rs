@@ -342,27 +342,24 @@ impl Contacts {
         let create = |invite, proof_hash, expires_ms, record: &Blob<_>| {
             Request::InviteCreate(InviteCreate { invite, proof_hash, expires_ms, record: record.clone() })
         };
-        let request = match job {
-            Job::CreateLink(id) => {
-                let link = self.links.get(&id)?;
-                let LinkState::Creating { sealed_record } = &link.state else { return None };
-                let proof = self.secrets.get(&id)?.keys.registration().hash();
-                create(id, proof, link.expires_ms, sealed_record)
-            }
-            Job::AddDevice(id) => {
-                let LinkState::Adding { request, slot: None, .. } = &self.links.get(&id)?.state else {
-                    return None;
-                };
-                let proof = self.root().map(RootKey::account_proof)?;
-                Request::DeviceAdd(DeviceAdd { key: request.transport, proof })
-            }
-            Job::AnswerLink(id) => {
-                let link = self.links.get(&id)?;
-                let LinkState::Answering { sealed, .. } = &link.state else { return None };
-                let mailbox = link_mailbox(&self.secrets.get(&id)?.entry.secret);
-                create(mailbox.id(), mailbox.registration().hash(), link.expires_ms, sealed)
-            }
-            _ => return None,
+        let request = if let Job::CreateLink(id) = job {
+            let link = self.links.get(&id)?;
+            let LinkState::Creating { sealed_record } = &link.state else { return None };
+            let proof = self.secrets.get(&id)?.keys.registration().hash();
+            create(id, proof, link.expires_ms, sealed_record)
+        } else if let Job::AddDevice(id) = job {
+            let LinkState::Adding { request, slot: None, .. } = &self.links.get(&id)?.state else {
+                return None;
+            };
+            let proof = self.root().map(RootKey::account_proof)?;
+            Request::DeviceAdd(DeviceAdd { key: request.transport, proof })
+        } else if let Job::AnswerLink(id) = job {
+            let link = self.links.get(&id)?;
+            let LinkState::Answering { sealed, .. } = &link.state else { return None };
+            let mailbox = link_mailbox(&self.secrets.get(&id)?.entry.secret);
+            create(mailbox.id(), mailbox.registration().hash(), link.expires_ms, sealed)
+        } else {
+            return None;
         };
         Some((At::Home, request))
     }

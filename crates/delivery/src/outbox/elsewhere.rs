@@ -80,6 +80,7 @@ impl Delivery {
             from_session: letter.from,
             stored_ms: step.now.wall_ms,
             chain: chain_hash(&sent.msg_id, &sent.content),
+            room: letter.room.map(|room| room.id),
         };
         // The weakest thing that is true: it is durable on that device. What became of it, that one knows.
         let queued = TrailEvent {

@@ -212,7 +212,7 @@ impl Person {
             if sealed.is_some() || left > 1 {
                 // Each device in turn, then a pause.
                 self.tries.insert(id, tries + 1);
-                if (tries + 1) % left == 0 {
+                if (tries + 1).is_multiple_of(left) {
                     let round = ((tries + 1) / left).min(8);
                     self.pauses.insert(id, step.now.mono + (AGAIN * (1 << round)).min(LONGEST));
                 }
