@@ -10,6 +10,7 @@
 //! | [`files`] | files of people, and the shelf of contents |
 //! | [`hook`] | what agents run at every prompt and tool: hooks and status line |
 //! | [`mcp`] | the server that agents start |
+//! | `portable` | an account in one file: `account export`, `account import` |
 //! | `wiring` | agents' files: `init`, `uninstall` |
 //!
 //! See `docs/architecture.md` for how one message passes through.
@@ -30,6 +31,7 @@ mod finding;
 pub mod hook;
 pub mod launch;
 pub mod mcp;
+mod portable;
 mod program;
 mod supervise;
 mod wiring;

@@ -20,6 +20,7 @@ mod mcp;
 mod operator;
 mod persons;
 mod plugin;
+mod portable;
 mod restarts;
 mod rooms;
 mod search;

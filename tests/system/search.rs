@@ -126,3 +126,50 @@ fn what_is_held_from_sight_is_not_found_until_it_is_released() {
     wait::until("the hold to end", || alice.json(&["status"])["held"] == 0);
     assert_eq!(found(&alice, &["hidden"]), ["a hidden word"]);
 }
+
+/// Places of messages in an index.
+fn indexed(person: &Person) -> usize {
+    penpal_search::Index::open(&person.home().join("search.db"))
+        .and_then(|index| index.list(None, 1_000))
+        .map_or(0, |rows| rows.len())
+}
+
+#[test]
+fn what_history_gives_up_leaves_the_index_too() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    std::fs::create_dir_all(me.home()).expect("a home");
+    std::fs::write(me.home().join("config.toml"), "history-days = 1\n").expect("settings");
+    let ahead = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let clock = penpal::engine::Clock::ahead_for_tests(std::sync::Arc::clone(&ahead));
+    let home = penpal_local_api::home::Home::at(me.home().to_path_buf());
+    let socket = home.socket();
+    let node = std::thread::spawn(move || penpal::daemon::run_for_tests(&home, clock));
+    wait::until("the node's socket", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    let pass = |hours: u64| {
+        ahead.fetch_add(hours * 3_600_000, std::sync::atomic::Ordering::Relaxed);
+        me.ok(&["status"]);
+    };
+    me.ok(&["session", "open", "api"]);
+    me.ok(&["session", "open", "web"]);
+    for n in 0..3 {
+        let sent = me.json(&["send", "web", &format!("walrus {n}"), "--as", "api"]);
+        me.ok(&["read", sent["id"].as_str().expect("an id")]);
+    }
+    assert_eq!(found(&me, &["walrus"]).len(), 3);
+    assert_eq!(indexed(&me), 3);
+    // A day later the one that is new stays, and what was read goes: from history, and then from the index.
+    pass(40);
+    me.ok(&["send", "web", "walrus of today", "--as", "api"]);
+    wait::until("history to let go", || {
+        pass(0);
+        found(&me, &["walrus"]) == ["walrus of today"]
+    });
+    wait::until("the index to follow", || {
+        pass(1);
+        indexed(&me) == 1
+    });
+    assert_eq!(found(&me, &["walrus"]), ["walrus of today"], "unread mail stays whatever the limits say");
+    me.ok(&["daemon", "stop"]);
+    node.join().expect("the node's thread").expect("it ends well");
+}

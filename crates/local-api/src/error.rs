@@ -138,6 +138,7 @@ error_codes! {
     BadFile, "bad-file", 1, "The file cannot be read, written or sent.", "check the path";
     FileExists, "file-exists", 1, "There is a file of that name already; nothing was written.", "choose another place with --output, or --force";
     ArtifactDamaged, "artifact-damaged", 1, "The content is not what its hash says; nothing was written.", "ask whoever sent it to send it again";
+    BadExport, "bad-export", 1, "The file is no export of an account, its passphrase is another, or it was cut or altered. Nothing was changed.", "check the passphrase and the file";
     DiskFull, "disk-full", 1, "The disk of the node's home is full. Nothing was lost.", "free some space and try again";
     Busy, "busy", 1, "The node has as much to do as it can take.", "try again in a moment";
     NoNode, "no-node", 3, "The node does not run and could not be started.", "penpal daemon start; penpal doctor";

@@ -135,6 +135,8 @@ labels! {
         Profile = "profile",
         /// Key of an artifact's chunks.
         Artifact = "artifact",
+        /// Key of an export's chunks.
+        Export = "export",
     }
 }
 

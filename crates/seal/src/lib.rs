@@ -16,6 +16,7 @@
 //! | `invite` | the three messages of an invite |
 //! | `room` | entries of a room's membership log |
 //! | `artifact` | contents of artifacts, a part at a time |
+//! | `export` | a stream in one file, sealed under a passphrase |
 //!
 //! ```text
 //! Body ─ seal ─▶ envelope ─ relay ─▶ Arrived ─ find_contact ─▶ FromContact ─ open ─▶ Opened ─ parse ─▶ Parsed ─ verify ─▶ VerifiedMessage
@@ -48,6 +49,7 @@ extern crate self as penpal_seal;
 
 mod artifact;
 mod envelope;
+mod export;
 mod hybrid;
 mod invite;
 mod keyfile;
@@ -64,6 +66,7 @@ pub use envelope::{
     Arrived, FreshBytes, FromContact, OpenError, Opened, Parsed, Recipient, SealError, Sender,
     VerifiedMessage, VerifyError, reseal_hash, seal,
 };
+pub use export::{ExportError, ExportOpener, ExportSealer};
 pub use hybrid::{InvalidKeyError, ReceiveKey, SelfCheckError, XWING_ENCAPSULATION_BYTES, self_check};
 pub use invite::{
     AcceptError, InviteKeys, LinkError, Linking, NewInvite, Offer, OfferError, RecordError, RequestError,

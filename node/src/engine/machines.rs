@@ -269,6 +269,7 @@ impl Engine {
             stopping: false,
         };
         engine.after_opening();
+        engine.take_imported();
         engine.sweep_shelf();
         Ok(engine)
     }

@@ -33,6 +33,7 @@ mod calls;
 mod clock;
 mod events;
 mod fate;
+mod imported;
 mod introductions;
 mod links;
 mod machines;

@@ -71,6 +71,7 @@ impl Engine {
     fn turn(&mut self, inputs: &Receiver<Input>, emit: &mut dyn FnMut(Output)) -> Result<(), Fate> {
         // What opening left to say.
         self.durable_step(Vec::new(), emit)?;
+        self.forget_import();
         let mut tidy = true;
         while !self.stopping {
             let due = self.due_in();

@@ -186,16 +186,22 @@ fn yaml_files_are_yaml() {
             assert!(good, "{name}: {said}");
         }
     }
-    if let Some((true, _)) = checked("docker", &["compose", "version"]) {
+    // The plugin, or the program of before.
+    let compose: [(&str, &[&str]); 2] = [("docker", &["compose"]), ("docker-compose", &[])];
+    let there = |(program, first): &(&str, &[&str])| {
+        checked(program, &[*first, &["version"]].concat()).is_some_and(|(works, _)| works)
+    };
+    if let Some((program, first)) = compose.into_iter().find(there) {
         let path = deploy().join("compose.yaml");
-        let output = Command::new("docker")
-            .args(["compose", "-f", path.to_str().unwrap(), "config", "--quiet"])
+        let output = Command::new(program)
+            .args(first)
+            .args(["-f", path.to_str().unwrap(), "config", "--quiet"])
             .env("PENPAL_RELAY_PUBLIC", "relay.example.com")
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     } else {
-        eprintln!("SKIPPED: docker compose is not here");
+        eprintln!("SKIPPED: neither docker compose nor docker-compose is here");
     }
     assert!(text("cloud-init.yaml").starts_with("#cloud-config\n"));
     let image = text("Dockerfile");

@@ -11,10 +11,27 @@ use crate::cli::{Context, Done, caller, parse};
 pub(crate) enum Args {
     /// Show handle, fingerprint, device and relay
     Show,
+    /// Write keys, contacts, history and files into one file, sealed under a passphrase
+    ///
+    /// The node stands still meanwhile. The passphrase is asked for, or the first line of --passphrase-file; without it nobody opens the
+    /// file, and nobody can make it anew.
+    Export(super::portable::Export),
+    /// Put such a file into a home without an account
+    ///
+    /// All of it is opened and checked before anything is replaced; what the home held is kept in its folder before-import. The node then
+    /// takes fresh keys, and gets again what others sent in the last 48 hours. Never run two copies at once.
+    Import(super::portable::Import),
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
-    let Args::Show = args;
+    match args {
+        Args::Show => show(context),
+        Args::Export(export) => super::portable::export(export, context),
+        Args::Import(import) => super::portable::import(import, context),
+    }
+}
+
+fn show(context: &Context) -> Done {
     let account = context.node().call::<AccountShow>(&AccountRequest { caller: caller::gather() })?;
     let out = context.out;
     out.show(&account, |account| {
@@ -23,7 +40,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         out.line(format_args!("  device       {}", account.device))?;
         out.line(format_args!("  relay        {}", account.relay))?;
         out.line(format_args!("  since        {}", parse::day_and_time(account.created_ms)))?;
-        out.line("  losing this machine loses the account: there is no recovery code yet")
+        out.line("  losing this machine loses the account: penpal account export FILE keeps a copy")
     })?;
     Ok(())
 }

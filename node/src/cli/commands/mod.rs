@@ -16,6 +16,7 @@ pub(crate) mod man;
 pub(crate) mod mcp;
 pub(crate) mod outbox;
 pub(crate) mod overview;
+mod portable;
 pub(crate) mod qr;
 pub(crate) mod read;
 pub(crate) mod register;

@@ -17,10 +17,13 @@ use crate::wiring::{self, State};
 const CONFIRMATION: &str = "delete everything";
 
 /// Everything that penpal keeps in a home.
-const OURS: [&str; 21] = [
+const OURS: [&str; 24] = [
     "data",
     "data.rehearsal",
     "artifacts",
+    "before-import",
+    "import.partial",
+    "imported",
     "search.db",
     "search.db-wal",
     "search.db-shm",

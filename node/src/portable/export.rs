@@ -1,0 +1,85 @@
+//! Writing an export.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::home::Home;
+use penpal_seal::{ExportOpener, ExportSealer};
+
+use super::still::Still;
+use super::{archive, pieces, unreadable, unwritable};
+
+/// What was written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exported {
+    /// Files of the home in it.
+    pub(crate) files: u32,
+    /// Length of the export.
+    pub(crate) bytes: u64,
+}
+
+/// Writes everything of a home's account into a new file, and reads it again. The node stands still meanwhile.
+///
+/// # Errors
+/// [`ErrorCode::FileExists`], [`ErrorCode::DiskFull`], [`ErrorCode::HomeUnusable`]: there is no file then.
+pub(crate) fn export(home: &Home, to: &Path, passphrase: &[u8]) -> Result<Exported, ApiError> {
+    if to.symlink_metadata().is_ok() {
+        let message = format!("{} exists already; nothing was written", to.display());
+        return Err(ApiError::new(ErrorCode::FileExists, message).hint("choose another name"));
+    }
+    let still = Still::begin(home)?;
+    let partial = partial(to);
+    let written = write(home, &partial, passphrase)
+        .and_then(|exported| check(&partial, passphrase).map(|()| exported))
+        .and_then(|exported| place(&partial, to).map(|()| exported));
+    if written.is_err() {
+        // What failed is told; a left-over is replaced by the next try.
+        std::fs::remove_file(&partial).ok();
+    }
+    still.end();
+    written
+}
+
+fn partial(to: &Path) -> PathBuf {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    to.with_file_name(name)
+}
+
+fn write(home: &Home, partial: &Path, passphrase: &[u8]) -> Result<Exported, ApiError> {
+    let failed = |error: std::io::Error| unwritable(partial, &error);
+    let files = pieces::list(home.path()).map_err(|error| unwritable(home.path(), &error))?;
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt)
+        .map_err(|error| ApiError::new(ErrorCode::Internal, format!("no randomness: {error}")))?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial);
+    let mut sealer =
+        ExportSealer::new(BufWriter::new(file.map_err(failed)?), passphrase, salt).map_err(failed)?;
+    let amount = archive::write(&files, &mut sealer).map_err(failed)?;
+    let mut out = sealer.finish().map_err(failed)?;
+    out.flush().map_err(failed)?;
+    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync_all().map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    Ok(Exported { files: amount.files, bytes })
+}
+
+/// Opens all of it again: a file that cannot be opened later would be worse than none.
+fn check(partial: &Path, passphrase: &[u8]) -> Result<(), ApiError> {
+    let file = File::open(partial).map_err(unreadable)?;
+    let mut opener =
+        ExportOpener::new(BufReader::new(file), passphrase).map_err(|error| super::bad(&error))?;
+    let mut piece = vec![0; 64 * 1024];
+    while opener.read(&mut piece).map_err(unreadable)? > 0 {}
+    Ok(())
+}
+
+fn place(partial: &Path, to: &Path) -> Result<(), ApiError> {
+    let failed = |error: std::io::Error| unwritable(to, &error);
+    std::fs::rename(partial, to).map_err(failed)?;
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}

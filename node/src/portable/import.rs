@@ -1,0 +1,137 @@
+//! Putting an export into a home.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::BufReader;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::home::Home;
+use penpal_seal::{ExportOpener, KeyFolder, load_identity};
+use penpal_store::{LogStore, Options, Store};
+
+use super::still::Still;
+use super::{archive, bad, pieces, unreadable, unwritable};
+
+/// Where an export is unpacked and checked.
+const PARTIAL: &str = "import.partial";
+
+/// In it, once everything is checked: from then on it only has to be moved.
+const CHECKED: &str = "checked";
+
+/// Says to the node's next start that its state is an older copy: it takes fresh keys, and whoever wrote lately sends again.
+pub(crate) const MARK: &str = "imported";
+
+/// What was put in place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Imported {
+    /// Files.
+    pub(crate) files: u32,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
+/// Puts an export into a home without an account. What the home held before is kept in a folder beside it.
+///
+/// # Errors
+/// [`ErrorCode::BadExport`], [`ErrorCode::BadFile`]: nothing was changed. [`ErrorCode::DiskFull`], [`ErrorCode::HomeUnusable`].
+pub(crate) fn import(home: &Home, from: &Path, passphrase: &[u8]) -> Result<Imported, ApiError> {
+    let file = File::open(from).map_err(unreadable)?;
+    // A wrong passphrase is told before anything stands still.
+    let mut opener = ExportOpener::new(BufReader::new(file), passphrase).map_err(|error| bad(&error))?;
+    let still = Still::begin(home)?;
+    let partial = home.path().join(PARTIAL);
+    let imported = unpack(&mut opener, &partial).and_then(|imported| {
+        put_in_place(home, &partial)?;
+        Ok(imported)
+    });
+    if imported.is_err() && !partial.join(CHECKED).exists() {
+        // Keys lie in it.
+        fs::remove_dir_all(&partial).ok();
+    }
+    still.end();
+    imported
+}
+
+fn unpack(opener: &mut ExportOpener<BufReader<File>>, partial: &Path) -> Result<Imported, ApiError> {
+    let failed = |error: std::io::Error| unwritable(partial, &error);
+    match fs::remove_dir_all(partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    DirBuilder::new().mode(0o700).create(partial).map_err(failed)?;
+    let amount = archive::extract(opener, partial).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => match error.downcast() {
+            Ok(export) => bad(&export),
+            Err(error) => ApiError::new(ErrorCode::BadExport, error.to_string()),
+        },
+        _ => failed(error),
+    })?;
+    check(partial)?;
+    File::create(partial.join(CHECKED)).and_then(|file| file.sync_all()).map_err(failed)?;
+    File::open(partial).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    Ok(Imported { files: amount.files, bytes: amount.bytes })
+}
+
+/// Reads every byte of the log, and the keys: what cannot be used is told now, not when the node starts.
+fn check(partial: &Path) -> Result<(), ApiError> {
+    let unusable = |what: &str, error: &dyn std::fmt::Display| {
+        ApiError::new(ErrorCode::BadExport, format!("the {what} in the export cannot be used: {error}"))
+    };
+    let keys = KeyFolder::open(partial.join("keys")).map_err(|error| unusable("keys", &error))?;
+    if load_identity(&keys).map_err(|error| unusable("keys", &error))?.is_none() {
+        return Err(unusable("keys", &"there is no identity among them"));
+    }
+    if !partial.join("data/format").exists() {
+        return Err(unusable("history", &"there is none"));
+    }
+    let store = LogStore::open(&partial.join("data"), Options::default());
+    let store = store.map_err(|error| unusable("history", &error))?;
+    let report = store.verify(&mut |_| {}).map_err(|error| unusable("history", &error))?;
+    if let Some(finding) = report.findings.first() {
+        return Err(unusable("history", &format!("{}: {}", finding.place, finding.detail)));
+    }
+    Box::new(store).close().map(drop).map_err(|error| unusable("history", &error))
+}
+
+/// Moves what was checked to its places, and what was there aside. Interrupted, a second import begins anew.
+fn put_in_place(home: &Home, partial: &Path) -> Result<(), ApiError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error: std::io::Error| unwritable(&path, &error)
+    };
+    let aside = aside(home.path());
+    let root = home.path();
+    for name in ["search.db", "search.db-wal", "search.db-shm", "search.db-journal"] {
+        // Made again from the history.
+        match fs::remove_file(root.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(root)(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    // Before anything else: with it, whatever is in place counts as a copy.
+    File::create(root.join(MARK)).and_then(|mark| mark.sync_all()).map_err(failed(root))?;
+    for name in pieces::WHOLES {
+        let (place, piece) = (root.join(name), partial.join(name));
+        if place.symlink_metadata().is_ok() {
+            DirBuilder::new().recursive(true).mode(0o700).create(&aside).map_err(failed(&aside))?;
+            fs::rename(&place, aside.join(name)).map_err(failed(&place))?;
+        }
+        if piece.exists() {
+            fs::rename(&piece, &place).map_err(failed(&place))?;
+        }
+    }
+    File::open(root).and_then(|folder| folder.sync_all()).map_err(failed(root))?;
+    fs::remove_dir_all(partial).map_err(failed(partial))
+}
+
+/// Whether an import ended in the middle: what is in the home is to be replaced.
+pub(crate) fn was_interrupted(home: &Home) -> bool {
+    home.path().join(PARTIAL).join(CHECKED).exists()
+}
+
+/// A folder that does not exist yet.
+fn aside(root: &Path) -> std::path::PathBuf {
+    let name = |n: u32| root.join("before-import").join(n.to_string());
+    (1..=u32::MAX).map(name).find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| name(0))
+}
