@@ -227,10 +227,10 @@ impl<R: Read> ExportOpener<R> {
             at: HEADER_BYTES as u64,
             ended: false,
         };
-        opener.open_next().map_err(|error| match error {
-            ExportError::Altered { .. } => ExportError::Passphrase,
-            other => other,
-        })?;
+        if let Err(error) = opener.open_next() {
+            let forged = matches!(error, ExportError::Altered { .. });
+            return Err(if forged { ExportError::Passphrase } else { error });
+        }
         Ok(opener)
     }
 
@@ -266,9 +266,12 @@ impl<R: Read> ExportOpener<R> {
 impl<R: Read> Read for ExportOpener<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.given >= self.text.len() && !self.ended {
-            self.open_next().map_err(|error| match error {
-                ExportError::Io(error) => error,
-                other => io::Error::new(io::ErrorKind::InvalidData, other),
+            self.open_next().map_err(|error| {
+                if let ExportError::Io(error) = error {
+                    error
+                } else {
+                    io::Error::new(io::ErrorKind::InvalidData, error)
+                }
             })?;
         }
         let left = self.text.get(self.given..).unwrap_or_default();
