@@ -26,6 +26,7 @@ mod rooms;
 mod search;
 mod service;
 mod settings;
+mod threads;
 mod two_relays;
 mod wakes;
 mod wiring;

@@ -279,6 +279,7 @@ impl Delivery {
             publish,
             self.inbox.deadline(),
             self.inbox.next_release_ms().map(until),
+            self.inbox.next_end_ms().map(until),
             self.spool.deadline(),
             self.sweep.deadline(),
         ]
@@ -302,6 +303,7 @@ impl Delivery {
         self.retry_fetches(now);
         self.expire_copies(step);
         self.release_held(step);
+        self.end_unread(step);
         self.inbox.end_leases(now, &mut self.events);
         self.sweep_some(step);
     }

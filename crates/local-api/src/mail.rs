@@ -91,6 +91,42 @@ pub struct Attached {
     pub name: String,
 }
 
+/// Tells all sessions on this machine something.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BroadcastRequest {
+    /// Who tells it.
+    #[serde(default)]
+    pub caller: Caller,
+    /// The text, at most 4 KiB.
+    pub text: String,
+    /// How long it waits for each of them, in milliseconds; an hour when absent, at most a day.
+    #[serde(default)]
+    pub life_ms: Option<u64>,
+}
+
+/// Who will see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Broadcast {
+    /// Shape version.
+    pub v: u32,
+    /// The sessions, each with its message.
+    pub sessions: Vec<BroadcastTo>,
+    /// When it is over for whoever has not seen it, Unix milliseconds.
+    pub ends_ms: u64,
+}
+
+/// One session that is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BroadcastTo {
+    /// Its name.
+    pub session: String,
+    /// The message.
+    pub id: String,
+    /// Its short id here.
+    pub short: String,
+}
+
 /// Waits on for a message that was sent.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -216,6 +252,12 @@ pub struct Message {
     pub device: Option<String>,
     /// The message it answers.
     pub reply_to: Option<String>,
+    /// The same as its short id here, when that message is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
+    /// What it belongs to: the same for a message and the answers to it.
+    #[serde(default)]
+    pub conversation: String,
     /// Room it was said in, as `#name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<String>,
@@ -261,6 +303,9 @@ pub struct ReadRequest {
     pub caller: Caller,
     /// The message.
     pub id: String,
+    /// Also what it answers, and the answers to it.
+    #[serde(default)]
+    pub thread: bool,
 }
 
 /// One message, alone.
@@ -270,6 +315,9 @@ pub struct ReadAnswer {
     pub v: u32,
     /// The message.
     pub message: Message,
+    /// It with what it answers and the answers to it, oldest first, when asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thread: Vec<Message>,
 }
 
 /// Takes unread mail for showing it to a model.
@@ -280,6 +328,8 @@ pub struct TakeRequest {
     pub caller: Caller,
     /// One message by id, also when it was seen before.
     pub id: Option<String>,
+    /// With an id, also what it answers and the answers to it.
+    pub thread: bool,
     /// Also mail that was seen before.
     pub all: bool,
     /// Only mail with this contact or session.

@@ -104,6 +104,8 @@ methods! {
     ContactSessions "contact/sessions" 10_000 c::SessionsRequest => c::ContactSessions;
     /// Sends a note, an ask or a reply.
     Send "send" 15_000 m::SendRequest => m::Sent;
+    /// Tells all sessions on this machine something.
+    Broadcast "broadcast" 10_000 m::BroadcastRequest => m::Broadcast;
     /// Waits for a better stage of an own message.
     SendWait "send/wait" 10_000 m::SendWaitRequest => m::Sent;
     /// Lists mail.

@@ -51,8 +51,11 @@ fn answer_all(person: &Person) {
     };
     let Ok(inbox) = person.node.call::<Inbox>(&request) else { return };
     for message in inbox.messages.iter().filter(|message| message.kind == Kind::Ask) {
-        let read =
-            ReadRequest { caller: penpal_local_api::caller::Caller::default(), id: message.id.clone() };
+        let read = ReadRequest {
+            caller: penpal_local_api::caller::Caller::default(),
+            id: message.id.clone(),
+            thread: false,
+        };
         let Ok(read) = person.node.call::<Read>(&read) else { return };
         let answer = SendRequest {
             caller: penpal_local_api::caller::Caller::default(),

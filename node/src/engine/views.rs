@@ -14,6 +14,9 @@ use penpal_sessions::{Directory, DirectoryContact, LocalView};
 
 use super::machines::{Engine, random};
 
+/// Messages of a thread that are looked at for the one that is answered.
+const MAX_LOOKED_AT: usize = 64;
+
 /// Any failure to read what is on disk.
 pub(super) fn unreadable(error: &QueryError) -> ApiError {
     ApiError::new(ErrorCode::HomeUnusable, format!("messages cannot be read: {error}"))
@@ -223,11 +226,31 @@ impl Engine {
                 .map_or(api::Trust::Local, |peer| contact_trust(peer).unwrap_or(api::Trust::Invited)),
             device: sender.map(|peer| self.device_name(&peer.account, &peer.device)),
             reply_to: view.reply_to.map(|id| id.to_text()),
+            answers: self.answered_short(view),
+            conversation: view.conversation.to_text(),
             room,
             artifacts: letter.map(|letter| artifacts(&letter)).unwrap_or_default(),
             held: view.reason.clone(),
             marks,
         })
+    }
+
+    /// Short id of what a message answers, when that is here.
+    fn answered_short(&self, view: &MailView) -> Option<String> {
+        let answered = view.reply_to?;
+        let short = |key| self.delivery.view(key, &self.storage).ok().flatten().map(|view| view.short);
+        let own = short(super::waiting::own(answered));
+        let theirs = || {
+            let account = view.key.from?;
+            short(penpal_delivery::MailKey::from_contact(answered, account))
+        };
+        // An own answer, or one in a room, answers what somebody else said.
+        let others = || {
+            let thread = penpal_delivery::Selection::Conversation(view.conversation);
+            let thread = self.delivery.list(thread, None, MAX_LOOKED_AT, &self.storage).ok()?;
+            thread.into_iter().find(|one| one.key.msg_id == answered).map(|one| one.short)
+        };
+        own.or_else(theirs).or_else(others)
     }
 
     /// To whom something was said in a room: the room, and the session that it is for.

@@ -158,6 +158,7 @@ impl Server {
         let request = TakeRequest {
             caller: self.caller(&context, args.penpal_session.as_deref()),
             id: args.id,
+            thread: args.thread,
             all: args.all,
             with: args.with,
             mechanism: Some("mcp".to_owned()),

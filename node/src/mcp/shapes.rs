@@ -61,6 +61,8 @@ pub(super) enum SendKind {
 pub(super) struct InboxArgs {
     /// One message by its id, also when it was read before
     pub(super) id: Option<String>,
+    /// With an id: what it answers and the answers to it, too
+    pub(super) thread: bool,
     /// Mail that was read before, too
     pub(super) all: bool,
     /// Only mail with this contact or session, or said in this `#room`

@@ -136,6 +136,7 @@ impl Delivery {
             to_name: letter.and_then(|letter| letter.to.as_ref()).map(|to| to.name.as_str().to_owned()),
             hidden: false,
             quiet: placement.quiet.then_some(true),
+            ends: None,
         };
         if expired {
             received.state = MailState::Expired;

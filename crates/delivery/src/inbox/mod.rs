@@ -9,6 +9,7 @@
 //! Mail that waits is in memory by a few words each; everything else is read from the records when asked for.
 
 mod elsewhere;
+mod ending;
 mod lease;
 mod listing;
 mod moving;
@@ -45,6 +46,8 @@ pub(crate) struct Inbox {
     leases: BTreeMap<LeaseId, Leased>,
     /// Messages from the future, by when they may be shown.
     releases: BTreeSet<(u64, MailKey)>,
+    /// Messages that wait only as long as they live, by when that is over.
+    ends: BTreeSet<(u64, MailKey)>,
 }
 
 /// Mail that waits to be surfaced.
@@ -102,6 +105,9 @@ impl Inbox {
             let ahead = penpal_protocol::limits::MAX_CLOCK_AHEAD_MS;
             self.releases.insert((mail.sent_ms.saturating_sub(ahead), key));
         }
+        if received.ends == Some(true) {
+            self.ends.insert((mail.expires_ms, key));
+        }
         self.by_mailbox.entry(received.mailbox).or_default().insert(mail.ordinal);
         self.by_key.insert(key, mail.ordinal);
         self.entries.insert(mail.ordinal, entry);
@@ -117,6 +123,7 @@ impl Inbox {
             }
         }
         self.releases.retain(|(_, held)| held != key);
+        self.ends.retain(|(_, ending)| ending != key);
         Some(entry)
     }
 
@@ -167,6 +174,10 @@ impl Inbox {
 
     pub(crate) fn next_release_ms(&self) -> Option<u64> {
         self.releases.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn next_end_ms(&self) -> Option<u64> {
+        self.ends.first().map(|(at, _)| *at)
     }
 
     /// Keys of hidden mail of a contact.

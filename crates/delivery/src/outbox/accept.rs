@@ -206,6 +206,7 @@ impl Delivery {
                         to_name: to_name.clone(),
                         hidden: false,
                         quiet: None,
+                        ends: None,
                     });
                 }
             }

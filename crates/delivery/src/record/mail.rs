@@ -126,6 +126,9 @@ pub(crate) struct ReceivedPart {
     /// For somebody else in its room: once it may be shown it is history.
     #[n(8)]
     pub quiet: Option<bool>,
+    /// It waits for its reader only as long as it lives.
+    #[n(9)]
+    pub ends: Option<bool>,
 }
 
 /// Remarks shown with a received message.

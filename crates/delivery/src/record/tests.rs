@@ -62,6 +62,7 @@ fn mail() -> MailRecord {
             to_name: Some("web".to_owned()),
             hidden: false,
             quiet: None,
+            ends: None,
         }),
         subject: Some("subject".to_owned()),
         from_session: Some(session()),

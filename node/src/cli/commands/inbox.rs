@@ -104,6 +104,9 @@ fn row(message: &Message) -> [String; 6] {
     if message.body.lines().nth(1).is_some() || first_line.chars().count() > 60 {
         text.push('…');
     }
+    if let Some(answered) = &message.answers {
+        text.push_str(&format!(" ↳ answer to {answered}"));
+    }
     match message.artifacts.as_slice() {
         [] => {}
         [one] => text.push_str(&format!(" [file: {}]", clean(&one.name))),

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod artifact;
+pub(crate) mod broadcast;
 pub(crate) mod completions;
 pub(crate) mod contact;
 pub(crate) mod daemon;

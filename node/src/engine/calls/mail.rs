@@ -20,6 +20,9 @@ use crate::engine::waiting::Wait;
 /// Messages handed to a model at once, at most.
 const MAX_TAKEN: usize = 20;
 
+/// Messages of one thread that are shown at once, the newest.
+const MAX_THREAD: usize = 200;
+
 /// Rows read at once for a listing.
 const PAGE: usize = 256;
 
@@ -123,7 +126,36 @@ impl Engine {
             }
         }
         let view = self.view_of(key)?;
-        now(&ReadAnswer { v: SHAPE_VERSION, message: self.message(&view)? })
+        let mut thread = Vec::new();
+        if request.thread {
+            for one in self.thread_of(&view, &request.caller)? {
+                thread.push(self.message(&one)?);
+            }
+        }
+        now(&ReadAnswer { v: SHAPE_VERSION, message: self.message(&view)?, thread })
+    }
+
+    /// A message with what it answers and the answers to it, as far as the caller may see them, oldest first.
+    fn thread_of(
+        &mut self,
+        view: &MailView,
+        caller: &penpal_local_api::caller::Caller,
+    ) -> Result<Vec<MailView>, ApiError> {
+        let mut thread = self.page_through(Selection::Conversation(view.conversation), None)?;
+        let first = thread.len().saturating_sub(MAX_THREAD);
+        thread.drain(..first);
+        // Mail from before there were threads is in none.
+        if !thread.iter().any(|one| one.key == view.key) {
+            thread.push(view.clone());
+            thread.sort_by_key(|one| one.ordinal);
+        }
+        let mut seen = Vec::new();
+        for one in thread {
+            if one.key == view.key || self.message_key(&one.key.msg_id.to_text(), caller).is_ok() {
+                seen.push(one);
+            }
+        }
+        Ok(seen)
     }
 
     /// How something is surfaced in a mailbox.
@@ -184,7 +216,14 @@ impl Engine {
         let mut views = lease.messages;
         if shows_old {
             let old = match (&only, with) {
-                (Some(keys), _) => keys.iter().filter_map(|key| self.view_of(*key).ok()).collect(),
+                (Some(keys), _) => {
+                    let views: Vec<MailView> =
+                        keys.iter().filter_map(|key| self.view_of(*key).ok()).collect();
+                    match views.first().cloned() {
+                        Some(view) if request.thread => self.thread_of(&view, &request.caller)?,
+                        _ => views,
+                    }
+                }
                 (None, Some(contact)) => self.page_through(Selection::With(contact), None)?,
                 (None, None) if let Some(room) = room => self.page_through(Selection::Room(room), None)?,
                 (None, None) => {

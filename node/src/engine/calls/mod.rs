@@ -2,6 +2,7 @@
 
 mod account;
 mod artifact;
+mod broadcast;
 mod caller;
 mod contacts;
 mod devices;
@@ -103,6 +104,7 @@ impl Engine {
             Call::ContactList(_) => self.contact_list(),
             Call::ContactSessions(request) => self.contact_sessions(&request),
             Call::Send(request) => self.send(request),
+            Call::Broadcast(request) => self.broadcast(&request),
             Call::SendWait(request) => self.send_wait(request),
             Call::Inbox(request) => self.inbox(request),
             Call::Read(request) => self.read(&request),
