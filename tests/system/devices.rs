@@ -12,6 +12,7 @@ fn link(person: &Person, other: &Person, name: &str) {
     assert!(code.starts_with("pp2-"), "{code}");
     let account = other.json(&["device", "link", &code, "--name", name]);
     assert_eq!((&account["handle"], &account["device"]), (&"alice".into(), &name.into()), "{account}");
+    assert_eq!(account["primary"], false, "{account}");
 }
 
 fn other_machine(pair: &Pair) -> Person {
@@ -209,6 +210,24 @@ fn what_is_read_or_sent_on_one_device_is_so_on_the_other() {
     pair.alice.ok(&["status"]);
     assert_eq!(pair.alice.json(&["outbox"])["messages"].as_array().map(Vec::len), Some(0));
     assert_eq!(pair.bob.bodies("web"), ["a well considered answer"]);
+}
+
+#[test]
+fn a_room_is_joined_on_each_machine() {
+    let (pair, other) = with_two_devices();
+    pair.bob.ok(&["room", "create", "plans"]);
+    pair.bob.ok(&["room", "invite", "#plans", "alice"]);
+    for person in [&pair.alice, &other] {
+        wait::until("the invitation", || person.run(&["room", "join", "#plans"]).status == 0);
+        wait::until("to be in it", || person.run(&["room", "members", "#plans"]).out.contains("bob, owner"));
+    }
+    wait::until("mail on both machines", || {
+        pair.bob.run(&["send", "#plans", "hello room", "--as", "web"]);
+        [&pair.alice, &other].iter().all(|person| {
+            let list = person.json(&["inbox", "--all"]);
+            list["messages"].as_array().is_some_and(|rows| rows.iter().any(|row| row["body"] == "hello room"))
+        })
+    });
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub struct Account {
     pub device: String,
     /// Relay address with pin.
     pub relay: String,
+    /// Whether this machine holds the account's root key: losing it loses the right to change the list of devices, and without another
+    /// device the account.
+    #[serde(default)]
+    pub primary: bool,
     /// Newest version of the manifest.
     pub manifest_version: u64,
     /// When the account was made here, Unix milliseconds.

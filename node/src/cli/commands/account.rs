@@ -40,7 +40,11 @@ fn show(context: &Context) -> Done {
         out.line(format_args!("  device       {}", account.device))?;
         out.line(format_args!("  relay        {}", account.relay))?;
         out.line(format_args!("  since        {}", parse::day_and_time(account.created_ms)))?;
-        out.line("  losing this machine loses the account: penpal account export FILE keeps a copy")
+        out.line(if account.primary {
+            "  losing this machine loses the account: penpal account export FILE keeps a copy"
+        } else {
+            "  the account's root key is on another device: penpal device list"
+        })
     })?;
     Ok(())
 }
@@ -58,5 +62,5 @@ pub(super) fn print_made(out: Output, account: &Account) -> Result<(), Closed> {
         account.handle,
         account.device
     ))?;
-    out.line("    losing this machine loses the account")
+    if account.primary { out.line("    losing this machine loses the account") } else { Ok(()) }
 }

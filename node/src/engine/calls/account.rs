@@ -59,6 +59,7 @@ impl Engine {
             fingerprint: me.account.to_text(),
             device: me.device_name.to_string(),
             relay: me.relay.to_string(),
+            primary: self.contacts.devices().iter().any(|device| device.here && device.primary),
             manifest_version: me.manifest.version,
             created_ms: created_ms.unwrap_or_default(),
         })
