@@ -111,6 +111,8 @@ struct World {
     made: Vec<(ShortHash, u64)>,
     id: RoomId,
     signer: &'static Person,
+    /// Inputs so far: each has randomness of its own.
+    turn: u64,
 }
 
 /// Steps, again and again; the first byte says who owns the room.
@@ -124,6 +126,7 @@ pub fn check(data: &[u8]) {
         made: vec![(ShortHash::from_bytes([0; 16]), 0)],
         id: RoomId::from_bytes([1; 16]),
         signer: if ours { &BOB } else { &ALICE },
+        turn: 0,
     };
     if ours {
         let name = Label::new("payments").expect("a name");
@@ -148,7 +151,8 @@ fn me() -> Me {
 
 impl World {
     fn with<T>(&mut self, input: impl FnOnce(&mut Rooms, &mut Step<'_>) -> T) -> T {
-        let mut randomness = rng(self.now.wall_ms);
+        self.turn += 1;
+        let mut randomness = rng(self.turn);
         let mut step = Step {
             now: self.now,
             rng: &mut randomness,
