@@ -70,6 +70,7 @@ fn start(home: &Home, settings: &Settings, clock: Clock, detached: bool) -> Resu
     crate::launch::prepare_home(home)?;
     let config = Config::load(home, settings).map_err(|error| error.api())?;
     let lock = lock(home)?;
+    crate::portable::finish_interrupted(home)?;
     if detached {
         // Fails only for a process that leads a group already: then it has what it needs.
         let own_session = rustix::process::setsid();

@@ -94,6 +94,10 @@ impl Engine {
         let arrival = Arrival { row: Some(row), enc, envelope, verdict };
         let outcome = self.delivery.handle_arrival(arrival, &mut delivery_step!(self));
         tracing::debug!(?outcome, "an envelope was taken");
+        // In the step that stores it: mail that waits for an earlier one is shown without another word after a restart.
+        if let Outcome::Stored { key } = outcome {
+            self.note_stored(key);
+        }
         if let (Some(waits), Outcome::Stored { .. }) = (waits, outcome) {
             self.wait_for_entry(&waits);
         }

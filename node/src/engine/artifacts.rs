@@ -128,6 +128,14 @@ impl Engine {
         }
     }
 
+    /// As [`Self::note_arrived`], of mail that was just stored and is not hidden.
+    pub(super) fn note_stored(&mut self, mail: MailKey) {
+        let view = self.delivery.view(mail, &self.storage).ok().flatten();
+        if view.is_some_and(|view| !view.hidden) {
+            self.note_arrived(mail);
+        }
+    }
+
     /// As [`Self::note_references`], of mail that came.
     pub(super) fn note_arrived(&mut self, mail: MailKey) {
         let Ok(Some(view)) = self.delivery.view(mail, &self.storage) else { return };

@@ -32,6 +32,9 @@ impl Engine {
 
     /// That is durable now. A mark that stays does it once more at the next start.
     pub(super) fn forget_import(&self) {
+        if self.contacts.account().is_none() {
+            return;
+        }
         match std::fs::remove_file(self.home.path().join(MARK)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::warn!(%error, "the mark of an import stays");

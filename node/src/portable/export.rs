@@ -27,8 +27,7 @@ pub(crate) struct Exported {
 /// [`ErrorCode::FileExists`], [`ErrorCode::DiskFull`], [`ErrorCode::HomeUnusable`]: there is no file then.
 pub(crate) fn export(home: &Home, to: &Path, passphrase: &[u8]) -> Result<Exported, ApiError> {
     if to.symlink_metadata().is_ok() {
-        let message = format!("{} exists already; nothing was written", to.display());
-        return Err(ApiError::new(ErrorCode::FileExists, message).hint("choose another name"));
+        return Err(exists(to));
     }
     let still = Still::begin(home)?;
     let partial = partial(to);
@@ -43,6 +42,11 @@ pub(crate) fn export(home: &Home, to: &Path, passphrase: &[u8]) -> Result<Export
     written
 }
 
+fn exists(to: &Path) -> ApiError {
+    let message = format!("{} exists already; nothing was written", to.display());
+    ApiError::new(ErrorCode::FileExists, message).hint("choose another name")
+}
+
 fn partial(to: &Path) -> PathBuf {
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
@@ -55,7 +59,12 @@ fn write(home: &Home, partial: &Path, passphrase: &[u8]) -> Result<Exported, Api
     let mut salt = [0; 16];
     getrandom::fill(&mut salt)
         .map_err(|error| ApiError::new(ErrorCode::Internal, format!("no randomness: {error}")))?;
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial);
+    // Somebody else's file or link of that name is never written to.
+    match std::fs::remove_file(partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(partial);
     let mut sealer =
         ExportSealer::new(BufWriter::new(file.map_err(failed)?), passphrase, salt).map_err(failed)?;
     let amount = archive::write(&files, &mut sealer).map_err(failed)?;
@@ -79,7 +88,12 @@ fn check(partial: &Path, passphrase: &[u8]) -> Result<(), ApiError> {
 
 fn place(partial: &Path, to: &Path) -> Result<(), ApiError> {
     let failed = |error: std::io::Error| unwritable(to, &error);
-    std::fs::rename(partial, to).map_err(failed)?;
+    // A link takes no other file's place. Not every file system has them.
+    match std::fs::hard_link(partial, to) {
+        Ok(()) => std::fs::remove_file(partial).map_err(failed)?,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(exists(to)),
+        Err(_) => std::fs::rename(partial, to).map_err(failed)?,
+    }
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }

@@ -1,7 +1,7 @@
 //! Putting an export into a home.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::BufReader;
+use std::io::{self, BufReader, Write as _};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -54,22 +54,22 @@ pub(crate) fn import(home: &Home, from: &Path, passphrase: &[u8]) -> Result<Impo
 }
 
 fn unpack(opener: &mut ExportOpener<BufReader<File>>, partial: &Path) -> Result<Imported, ApiError> {
-    let failed = |error: std::io::Error| unwritable(partial, &error);
+    let failed = |error: io::Error| unwritable(partial, &error);
     match fs::remove_dir_all(partial) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Ok(()) | Err(_) => {}
     }
     DirBuilder::new().mode(0o700).create(partial).map_err(failed)?;
     let amount = archive::extract(opener, partial).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => match error.downcast() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => match error.downcast() {
             Ok(export) => bad(&export),
             Err(error) => ApiError::new(ErrorCode::BadExport, error.to_string()),
         },
         _ => failed(error),
     })?;
     check(partial)?;
-    File::create(partial.join(CHECKED)).and_then(|file| file.sync_all()).map_err(failed)?;
-    File::open(partial).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    sync_folders(partial).map_err(failed)?;
+    write_checked(partial).map_err(failed)?;
     Ok(Imported { files: amount.files, bytes: amount.bytes })
 }
 
@@ -94,18 +94,40 @@ fn check(partial: &Path) -> Result<(), ApiError> {
     Box::new(store).close().map(drop).map_err(|error| unusable("history", &error))
 }
 
-/// Moves what was checked to its places, and what was there aside. Interrupted, a second import begins anew.
+fn sync_folders(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_folders(&entry.path())?;
+        }
+    }
+    File::open(folder)?.sync_all()
+}
+
+/// Names what there is to move, so that moving can be gone on with from wherever it ended.
+fn write_checked(partial: &Path) -> io::Result<()> {
+    let there = pieces::WHOLES.into_iter().filter(|name| partial.join(name).exists());
+    let mut file = File::create(partial.join(CHECKED))?;
+    file.write_all(there.collect::<Vec<_>>().join("\n").as_bytes())?;
+    file.sync_all()?;
+    File::open(partial)?.sync_all()
+}
+
+/// Moves what was checked to its places, and what was there aside. Interrupted, it is gone on with by the next start of the node, or
+/// begun anew by another import.
 fn put_in_place(home: &Home, partial: &Path) -> Result<(), ApiError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |error: std::io::Error| unwritable(&path, &error)
+        move |error: io::Error| unwritable(&path, &error)
     };
+    let list = partial.join(CHECKED);
+    let list = fs::read_to_string(&list).map_err(failed(&list))?;
     let aside = aside(home.path());
     let root = home.path();
     for name in ["search.db", "search.db-wal", "search.db-shm", "search.db-journal"] {
         // Made again from the history.
         match fs::remove_file(root.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(root)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(root)(error)),
             Ok(()) | Err(_) => {}
         }
     }
@@ -113,6 +135,10 @@ fn put_in_place(home: &Home, partial: &Path) -> Result<(), ApiError> {
     File::create(root.join(MARK)).and_then(|mark| mark.sync_all()).map_err(failed(root))?;
     for name in pieces::WHOLES {
         let (place, piece) = (root.join(name), partial.join(name));
+        if list.lines().any(|listed| listed == name) && !piece.exists() {
+            // Moved before an interruption.
+            continue;
+        }
         if place.symlink_metadata().is_ok() {
             DirBuilder::new().recursive(true).mode(0o700).create(&aside).map_err(failed(&aside))?;
             fs::rename(&place, aside.join(name)).map_err(failed(&place))?;
@@ -122,7 +148,22 @@ fn put_in_place(home: &Home, partial: &Path) -> Result<(), ApiError> {
         }
     }
     File::open(root).and_then(|folder| folder.sync_all()).map_err(failed(root))?;
+    // First of all: what is in place now is a home like any other, which no later import may take for half of one.
+    fs::remove_file(partial.join(CHECKED)).map_err(failed(partial))?;
+    File::open(partial).and_then(|folder| folder.sync_all()).map_err(failed(partial))?;
     fs::remove_dir_all(partial).map_err(failed(partial))
+}
+
+/// Ends an import that was interrupted while things were moved: for whoever holds the node's lock and is about to open the home.
+///
+/// # Errors
+/// [`ErrorCode::DiskFull`], [`ErrorCode::HomeUnusable`]: the home is half the old one and must not be used.
+pub(crate) fn finish_interrupted(home: &Home) -> Result<(), ApiError> {
+    if was_interrupted(home) {
+        tracing::warn!("an import was interrupted: what it had checked is put in place");
+        put_in_place(home, &home.path().join(PARTIAL))?;
+    }
+    Ok(())
 }
 
 /// Whether an import ended in the middle: what is in the home is to be replaced.
@@ -134,4 +175,52 @@ pub(crate) fn was_interrupted(home: &Home) -> bool {
 fn aside(root: &Path) -> std::path::PathBuf {
     let name = |n: u32| root.join("before-import").join(n.to_string());
     (1..=u32::MAX).map(name).find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| name(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(path: &Path, file: &str) {
+        fs::create_dir_all(path).unwrap();
+        fs::write(path.join(file), file).unwrap();
+    }
+
+    /// The export has no artifacts, the home had some. Interrupted after so many names, and between the two moves of the next.
+    #[test]
+    fn moving_goes_on_from_wherever_it_ended() {
+        for (names, half) in (0..pieces::WHOLES.len()).flat_map(|names| [(names, false), (names, true)]) {
+            let root = tempfile::tempdir().unwrap();
+            let (home, partial) = (Home::at(root.path()), root.path().join(PARTIAL));
+            for name in ["artifacts", "data", "keys"] {
+                folder_with(&root.path().join(name), "old");
+            }
+            for name in ["relay-keys", "data", "keys"] {
+                folder_with(&partial.join(name), "new");
+            }
+            write_checked(&partial).unwrap();
+            let aside = root.path().join("before-import/1");
+            fs::create_dir_all(&aside).unwrap();
+            for (n, name) in pieces::WHOLES.into_iter().take(names + usize::from(half)).enumerate() {
+                let (place, piece) = (root.path().join(name), partial.join(name));
+                if place.exists() {
+                    fs::rename(&place, aside.join(name)).unwrap();
+                }
+                if piece.exists() && n < names {
+                    fs::rename(&piece, &place).unwrap();
+                }
+            }
+            finish_interrupted(&home).unwrap();
+            for name in ["relay-keys", "data", "keys"] {
+                assert!(root.path().join(name).join("new").exists(), "{name} after {names}, {half}");
+            }
+            assert!(!root.path().join("artifacts").exists() && !partial.exists() && !was_interrupted(&home));
+            let kept = |name: &str| {
+                let places = ["before-import/1", "before-import/2"];
+                places.iter().any(|place| root.path().join(place).join(name).join("old").exists())
+            };
+            assert!(["artifacts", "data", "keys"].into_iter().all(kept), "after {names}, {half}");
+            finish_interrupted(&home).unwrap();
+        }
+    }
 }

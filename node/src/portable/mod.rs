@@ -17,7 +17,7 @@ use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_seal::ExportError;
 
 pub(crate) use export::export;
-pub(crate) use import::{MARK, import, was_interrupted};
+pub(crate) use import::{MARK, finish_interrupted, import, was_interrupted};
 
 /// Shortest passphrase, in bytes: the file leaves the machine, and whoever has it may guess for years.
 pub(crate) const MIN_PASSPHRASE_BYTES: usize = 12;
