@@ -74,7 +74,7 @@ impl Contacts {
                 Err(ControlError::Misplaced)
             }
             (Via::Link | Via::Rekeyed | Via::Accepting | Via::Replaced, None) => {
-                self.apply_control(opener.contact, control, step)
+                self.apply_control(opener.contact, device, control, step)
             }
         }
     }
@@ -82,6 +82,7 @@ impl Contacts {
     fn apply_control(
         &mut self,
         contact: Fingerprint,
+        device: &DeviceId,
         control: &Control,
         step: &mut Step<'_>,
     ) -> Result<Heard, ControlError> {
@@ -106,7 +107,7 @@ impl Contacts {
         }
         if let Some(own) = &control.own {
             let state = OwnState::decode(own)?;
-            self.take_state(&state, step);
+            self.take_state(device, &state, step);
         }
         if let Some(key) = control.profile_key.as_ref().filter(|_| mine) {
             self.replace_profile_key(key.clone(), step);
@@ -183,8 +184,9 @@ impl Contacts {
         ours: Option<&ManifestRef>,
         step: &mut Step<'_>,
     ) {
+        let signs = self.root().is_some();
         let Some(own) = &mut self.own else { return };
-        let mine = own.manifest.0.reference();
+        let (me, mine) = (own.manifest.0.fingerprint(), own.manifest.0.reference());
         let named = ours.map_or(0, |ours| ours.version);
         if let Some(ours) = ours {
             let ahead = named > mine.version && named <= mine.version.saturating_add(MAX_VERSION_JUMP);
@@ -192,7 +194,12 @@ impl Contacts {
             if (ahead && own.echoed < named) || other {
                 own.echoed = own.echoed.max(named);
                 self.touch(RowKey::Own);
-                self.notify(Notice::ForeignManifest { contact, version: named });
+                if signs || other {
+                    self.notify(Notice::ForeignManifest { contact, version: named });
+                } else {
+                    // The primary signs, and the contact may have heard of it first.
+                    self.jobs.want(Job::FetchProfile(me));
+                }
                 return;
             }
         }

@@ -26,6 +26,8 @@ use crate::{
 
 /// Life of a code for a device, in milliseconds: long enough to walk to the other machine.
 const CODE_LIFE_MS: u64 = 15 * 60 * 1000;
+/// How long after the code's end a machine may wait to be listed, in milliseconds.
+const ADDING_LIFE_MS: u64 = DAY_MS;
 /// How long an answer waits at the relay, in milliseconds.
 const ANSWER_LIFE_MS: u64 = DAY_MS;
 
@@ -135,8 +137,20 @@ impl Contacts {
                     self.check_at(Check::Link(id), link.expires_ms);
                 }
             }
-            // Whoever used it is being made a device: that ends by itself.
-            LinkState::Adding { .. } | LinkState::Answering { .. } => {}
+            LinkState::Adding { slot, .. } => {
+                let (slot, end_ms) = (*slot, link.expires_ms.saturating_add(ADDING_LIFE_MS));
+                if end_ms > now_ms {
+                    self.check_at(Check::Link(id), end_ms);
+                    return;
+                }
+                // It was never listed: its place at the relay goes again.
+                if let Some(slot) = slot {
+                    self.retire_device(slot);
+                }
+                self.device_not_added(id);
+            }
+            // The answer goes to the relay as soon as that can be reached.
+            LinkState::Answering { .. } => {}
         }
     }
 
@@ -175,7 +189,9 @@ impl Contacts {
             transcript: *verified.transcript(),
             slot: None,
         };
+        let end_ms = link.expires_ms.saturating_add(ADDING_LIFE_MS);
         self.touch(RowKey::Link(id));
+        self.check_at(Check::Link(id), end_ms);
         self.jobs.drop_unless_asked(Job::CreateLink(id));
         self.jobs.want(Job::AddDevice(id));
     }
@@ -200,11 +216,15 @@ impl Contacts {
 
     /// The relay made a spool for a new device.
     pub(super) fn device_added(&mut self, id: InviteId, registered: &Registered) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if let LinkState::Adding { slot, .. } = &mut link.state {
-            *slot = Some(registered.slot);
-            self.touch(RowKey::Link(id));
+        let (Some(own), Some(link)) = (&self.own, self.links.get_mut(&id)) else { return };
+        let LinkState::Adding { slot: slot @ None, .. } = &mut link.state else { return };
+        // The key of a machine that is a device already gets that one's spool: a list with both could not be signed.
+        let listed = own.manifest.0.manifest().devices.iter().any(|device| device.slot == registered.slot);
+        if listed || registered.account != own.account {
+            return self.device_not_added(id);
         }
+        *slot = Some(registered.slot);
+        self.touch(RowKey::Link(id));
     }
 
     /// The relay gives this machine no further device.

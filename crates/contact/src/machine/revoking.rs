@@ -5,7 +5,7 @@
 
 use penpal_protocol::{
     cbor::{Blob, List},
-    ids::{Capability, EdgeId, Fingerprint, SharedKey},
+    ids::{Capability, EdgeId, Fingerprint, SharedKey, SlotId},
     limits::DAY_MS,
     sealed::{Control, Rekey},
     text::Label,
@@ -57,9 +57,7 @@ impl Contacts {
         });
         signed.ok_or(DeviceError::NotNow)?;
         tracing::warn!("a device was revoked");
-        self.retired_devices.insert(slot);
-        self.touch(RowKey::RetiredDevice(slot));
-        self.jobs.want(Job::RemoveDevice(slot));
+        self.retire_device(slot);
         self.rotate_profile_key(step);
         let contacts: Vec<_> = self.contacts.keys().copied().collect();
         for contact in contacts {
@@ -67,6 +65,13 @@ impl Contacts {
         }
         self.notify(Notice::DeviceRevoked { name: name.clone() });
         Ok(())
+    }
+
+    /// Lets the relay end a device of ours.
+    pub(super) fn retire_device(&mut self, slot: SlotId) {
+        self.retired_devices.insert(slot);
+        self.touch(RowKey::RetiredDevice(slot));
+        self.jobs.want(Job::RemoveDevice(slot));
     }
 
     /// Whether the relay still has to be told of a revoked device.

@@ -6,13 +6,13 @@
 use penpal_protocol::{
     cbor::{Blob, List, Text},
     ids::{DeviceId, Fingerprint, SharedKey},
-    limits::{DAY_MS, MAX_STATE_ENTRIES},
+    limits::{DAY_MS, MAX_CONTACTS, MAX_STATE_ENTRIES},
     sealed::{ContactCard, ContactEntry, Control, OwnState, Stamp},
     text::RelayAddress,
 };
 use penpal_seal::{PairKey, VerifiedManifest};
 
-use super::{Contacts, Step};
+use super::{Contacts, Step, learning::MAX_VERSION_JUMP};
 use crate::{
     command::Command,
     record::{
@@ -25,6 +25,11 @@ use crate::{
 const MAX_STATE_BYTES: usize = 60 * 1024;
 /// How long envelopes under a pair key that was replaced are recognised, in milliseconds: as long as a spool keeps them.
 const OLD_KEY_MS: u64 = 31 * DAY_MS;
+/// How far a counter that a linked device names may be ahead of the primary's before it is taken for a lie: far above what linked devices
+/// take of each other, so that what they came to is not refused by the primary. Counters never run out at this pace.
+const MAX_COUNTER_JUMP: u64 = 1 << 40;
+/// Most removals that are remembered; the oldest ones go.
+const MAX_TOMBSTONES: usize = 2 * MAX_CONTACTS;
 /// Before any change.
 const NEVER: Stamp = Stamp { counter: 0, device: DeviceId::from_bytes([0; 16]) };
 
@@ -62,9 +67,20 @@ impl Contacts {
     /// A contact was removed here.
     pub(super) fn removed_by_people(&mut self, contact: Fingerprint) {
         let stamp = self.next_stamp();
-        self.tombstones.insert(contact, Tombstone { stamp });
-        self.touch(RowKey::Removed(contact));
+        self.bury(contact, Tombstone { stamp });
         self.unsaid.insert(contact);
+    }
+
+    fn bury(&mut self, contact: Fingerprint, tombstone: Tombstone) {
+        self.tombstones.insert(contact, tombstone);
+        self.touch(RowKey::Removed(contact));
+        if self.tombstones.len() > MAX_TOMBSTONES
+            && let Some((oldest, _)) = self.tombstones.iter().min_by_key(|(_, held)| held.stamp)
+        {
+            let oldest = *oldest;
+            self.tombstones.remove(&oldest);
+            self.touch(RowKey::Removed(oldest));
+        }
     }
 
     /// Tells our other devices what changed in this step.
@@ -169,20 +185,41 @@ impl Contacts {
         Some(ContactEntry { contact, stamp: row.stamp.unwrap_or(NEVER), card: Some(card) })
     }
 
-    /// Takes what another device of ours says of contacts.
-    pub(super) fn take_state(&mut self, state: &OwnState, step: &mut Step<'_>) {
+    /// Takes what another device of ours, `from`, says of contacts. What it cannot have seen is left out.
+    pub(super) fn take_state(&mut self, from: &DeviceId, state: &OwnState, step: &mut Step<'_>) {
         for entry in state.contacts.iter().flat_map(|entries| entries.iter()) {
             let (contact, stamp) = (entry.contact, entry.stamp);
             if self.me() == Some(contact) {
                 continue;
             }
-            let stamps = [stamp.counter, entry.card.as_ref().map_or(0, |card| card.link_stamp.counter)];
-            self.saw_counter(stamps.into_iter().max().unwrap_or_default());
+            let link_stamp = entry.card.as_ref().map_or(NEVER, |card| card.link_stamp);
+            if ![stamp, link_stamp].iter().all(|stamp| self.is_credible(from, stamp)) {
+                tracing::warn!("a device of this account names a change that cannot be");
+                continue;
+            }
+            self.saw_counter(stamp.counter.max(link_stamp.counter));
             match &entry.card {
                 Some(card) => self.take_card(contact, stamp, card, step),
                 None => self.take_removal(contact, stamp, step),
             }
         }
+    }
+
+    /// Whether a stamp can be: of a device that is or was ours, and not so far ahead that counters would run out. The primary is
+    /// believed, so that whatever it took in good faith reaches all.
+    fn is_credible(&self, from: &DeviceId, stamp: &Stamp) -> bool {
+        let Some(own) = &self.own else { return false };
+        let manifest = &own.manifest.0;
+        let known = manifest.device(&stamp.device).is_some() || manifest.is_revoked(&stamp.device);
+        let held = own.counter.unwrap_or_default();
+        let most = if manifest.device(from).is_some_and(|device| device.primary == Some(true)) {
+            u64::MAX / 2
+        } else if self.root().is_some() {
+            held.saturating_add(MAX_COUNTER_JUMP)
+        } else {
+            held.saturating_add(MAX_VERSION_JUMP)
+        };
+        (known && stamp.counter <= most) || *stamp == NEVER
     }
 
     fn saw_counter(&mut self, counter: u64) {
@@ -198,12 +235,15 @@ impl Contacts {
         if self.tombstones.get(&contact).is_some_and(|held| held.stamp >= stamp) {
             return;
         }
+        let known = self.contacts.contains_key(&contact) || self.tombstones.contains_key(&contact);
+        if !known && self.tombstones.len() >= MAX_TOMBSTONES {
+            return;
+        }
         // One that was connected anew since is another agreement.
         if self.contacts.get(&contact).is_some_and(|row| row.stamp.max(row.link_stamp) > Some(stamp)) {
             return;
         }
-        self.tombstones.insert(contact, Tombstone { stamp });
-        self.touch(RowKey::Removed(contact));
+        self.bury(contact, Tombstone { stamp });
         self.end_contact(contact, step);
     }
 
@@ -212,12 +252,12 @@ impl Contacts {
         if self.tombstones.get(&contact).is_some_and(|held| held.stamp >= newest) {
             return;
         }
-        if self.tombstones.remove(&contact).is_some() {
-            self.touch(RowKey::Removed(contact));
-        }
         if !self.contacts.contains_key(&contact) && self.new_from_card(contact, card, step).is_none() {
             tracing::warn!("what another device says of a contact cannot be used");
             return;
+        }
+        if self.tombstones.remove(&contact).is_some() {
+            self.touch(RowKey::Removed(contact));
         }
         self.judge_card(contact, stamp, card, step);
         self.touch(RowKey::Contact(contact));
@@ -227,6 +267,9 @@ impl Contacts {
 
     /// A contact that this device did not know.
     fn new_from_card(&mut self, contact: Fingerprint, card: &ContactCard, step: &mut Step<'_>) -> Option<()> {
+        if self.contacts.len() >= MAX_CONTACTS {
+            return None;
+        }
         let manifest = VerifiedManifest::restore(&card.manifest, &contact).ok()?;
         let relay: RelayAddress = card.relay.as_str().parse().ok()?;
         let name = self.name_for(contact, &card.name);
@@ -274,13 +317,11 @@ impl Contacts {
             }
             (row.blocked, row.held) = (card.blocked, card.held);
             row.trust = match (row.trust, card.verified) {
-                (_, true) => Trust::Verified,
-                (Trust::Changed, false) => Trust::Changed,
+                // What did not add up here was not looked at there: only a person at this device ends it.
+                (Trust::Changed, _) => Trust::Changed,
+                (Trust::Invited | Trust::Verified, true) => Trust::Verified,
                 (Trust::Invited | Trust::Verified, false) => Trust::Invited,
             };
-            if row.trust == Trust::Verified {
-                row.changed = None;
-            }
         }
         if row.link_stamp.is_none_or(|held| held < card.link_stamp) {
             row.link_stamp = Some(card.link_stamp);

@@ -2,8 +2,17 @@
 
 use std::time::Duration;
 
-use penpal_contact::{DeviceError, JoinFailure, LinkDeviceError, Notice, State};
-use penpal_protocol::text::{InviteCode, Label};
+use penpal_contact::{
+    DeviceError, Heard, JoinFailure, KeyChange, LinkDeviceError, Notice, Opener, State, Trust, Via,
+};
+use penpal_protocol::{
+    cbor::{Blob, List},
+    ids::{DeviceId, Fingerprint, ShortHash, SlotId},
+    limits::MAX_CONTACTS,
+    sealed::{ContactEntry, Control, ManifestRef, OwnState, Stamp},
+    text::{InviteCode, Label},
+    wire::{Answer, Request},
+};
 
 use crate::{
     happy::label,
@@ -57,6 +66,28 @@ impl World {
         world.calm();
         assert!(world.is_device(), "{:?}", world.people[TOWER].notices);
         world
+    }
+
+    /// What a device says of contacts reaches another one of the same account.
+    fn say(&mut self, from: usize, to: usize, entries: Vec<ContactEntry>) {
+        let state = OwnState { contacts: Some(List::new(entries).unwrap()), read: None, sent: None };
+        let control = Control { own: Some(Blob::new(state.encode()).unwrap()), ..Control::default() };
+        let (me, device) = (self.people[ALICE].fp(), self.device(from));
+        let opener = Opener { contact: me, via: Via::Link };
+        let heard = self.on(to, |node, step| node.handle_control(opener, &device, &control, step).unwrap());
+        assert_eq!(heard, Some(Heard::Applied));
+    }
+
+    fn device(&self, who: usize) -> DeviceId {
+        self.people[who].node.account().unwrap().device
+    }
+
+    /// Bob's message shows a person another history of his key, or names a manifest of the person's account.
+    fn bob_names(&mut self, who: usize, his: Option<ManifestRef>, ours: Option<ManifestRef>) {
+        let bob = self.people[BOB].fp();
+        let held = self.people[who].node.manifest(&bob).unwrap().reference();
+        let opener = Opener { contact: bob, via: Via::Link };
+        self.on(who, |node, step| node.handle_message(opener, &his.unwrap_or(held), ours.as_ref(), step));
     }
 
     /// Mail goes to and from both machines.
@@ -246,4 +277,144 @@ fn a_revoked_device_is_nobody_and_everybody_else_writes_on() {
         assert_eq!(world.has_mail(BOB, "still me"), 1, "step {at}");
         assert!(world.connected(ALICE, BOB));
     }
+}
+
+#[test]
+fn what_does_not_add_up_here_is_not_settled_by_a_rename_elsewhere() {
+    let mut world = World::of_two_devices(8);
+    let bob = world.people[BOB].fp();
+    let held = world.people[ALICE].node.manifest(&bob).unwrap().reference();
+    let safety = world.view(TOWER, BOB).unwrap().safety.unwrap();
+    let name = world.name_of_bob(TOWER).unwrap();
+    world.on(TOWER, |node, step| node.verify(&name, &safety, step).unwrap());
+    world.calm();
+    world.bob_names(ALICE, Some(ManifestRef { hash: ShortHash::from_bytes([9; 16]), ..held }), None);
+    let forked = |n: &Notice| matches!(n, Notice::KeyChanged { why: KeyChange::Fork, .. });
+    assert_eq!(world.noticed(ALICE, forked), 1);
+    world.on(TOWER, |node, step| node.rename(&name, &label("robert"), step).unwrap());
+    world.calm();
+    let view = world.view(ALICE, BOB).unwrap();
+    assert_eq!((view.name, view.trust, view.state), (label("robert"), Trust::Changed, State::Blocked));
+    assert_eq!(view.changed, Some(KeyChange::Fork));
+    world.on(ALICE, |node, step| node.verify(&label("robert"), &safety, step).unwrap());
+    assert_eq!(world.view(ALICE, BOB).unwrap().trust, Trust::Verified);
+}
+
+#[test]
+fn no_device_ends_what_devices_tell_each_other() {
+    let mut world = World::of_two_devices(9);
+    let bob = world.people[BOB].fp();
+    let removal =
+        |contact, counter, device| ContactEntry { contact, stamp: Stamp { counter, device }, card: None };
+    let tower = world.device(TOWER);
+    let nobody = DeviceId::from_bytes([0xff; 16]);
+    for (counter, device) in [(u64::MAX, tower), (u64::MAX / 2, tower), (900, nobody)] {
+        world.say(TOWER, ALICE, vec![removal(bob, counter, device)]);
+        assert_eq!(world.state(ALICE, BOB), Some(State::Active), "{counter} of {device:?}");
+    }
+    // As far ahead as linked devices let each other go, on one of them only.
+    let stranger = Fingerprint::from_bytes([7; 16]);
+    world.say(TOWER, ALICE, vec![removal(stranger, 1 << 20, tower)]);
+    world.say(ALICE, TOWER, vec![removal(stranger, 1 << 21, tower)]);
+    for (who, name) in [(ALICE, "robert"), (TOWER, "bobby"), (ALICE, "rob")] {
+        let held = world.name_of_bob(who).unwrap();
+        world.on(who, |node, step| node.rename(&held, &label(name), step).unwrap());
+        world.calm();
+        let names = [ALICE, TOWER].map(|who| world.name_of_bob(who));
+        assert_eq!(names, [Some(label(name)), Some(label(name))]);
+    }
+    // Removals are remembered up to a bound.
+    for part in 0..20_u8 {
+        let entry = |n: u8| {
+            let mut contact = [part; 16];
+            contact[1] = n;
+            removal(Fingerprint::from_bytes(contact), 10, tower)
+        };
+        world.say(TOWER, ALICE, (0..=255).map(entry).collect());
+    }
+    let removed =
+        world.people[ALICE].disk.rows.keys().filter(|(_, key)| key.first() == Some(&b'c') && key.len() == 17);
+    assert_eq!(removed.count(), 2 * MAX_CONTACTS);
+    let name = world.name_of_bob(ALICE).unwrap();
+    world.on(ALICE, |node, step| node.remove(&name, step).unwrap());
+    world.calm();
+    assert_eq!((world.state(ALICE, BOB), world.state(TOWER, BOB)), (None, None));
+}
+
+thread_local! {
+    static SLOT: std::cell::Cell<Option<SlotId>> = const { std::cell::Cell::new(None) };
+}
+
+#[test]
+fn a_machine_that_gets_the_place_of_another_is_not_added_and_the_next_one_is() {
+    let mut world = World::new(10, &[0, 0, 0]);
+    assert!(world.pursue(20));
+    world.settle();
+    SLOT.set(Some(world.people[ALICE].node.account().unwrap().slot));
+    world.tamper = Some(|request, mut answer| {
+        if let (Request::DeviceAdd(_), Answer::Registered(registered)) = (request, &mut answer) {
+            registered.slot = SLOT.get().unwrap();
+        }
+        answer
+    });
+    let code = world.link().unwrap();
+    world.run(Duration::from_secs(10));
+    world.join(&code);
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.noticed(ALICE, |n| matches!(n, Notice::DeviceNotAdded)), 1);
+    assert!(!world.is_device() && !world.people[ALICE].node.is_linking());
+    assert_eq!(world.people[ALICE].node.devices().len(), 1);
+    world.tamper = None;
+    world.on(TOWER, |node, step| node.cancel_joining(step));
+    let code = world.link().unwrap();
+    world.run(Duration::from_secs(10));
+    world.join(&code);
+    world.calm();
+    assert!(world.is_device(), "{:?}", world.people[TOWER].notices);
+}
+
+#[test]
+fn a_machine_that_the_relay_gives_no_place_is_given_up_after_a_day() {
+    let mut world = World::new(11, &[0, 0, 0]);
+    assert!(world.pursue(20));
+    world.settle();
+    world.tamper = Some(|request, answer| match request {
+        Request::DeviceAdd(_) => Answer::refused(penpal_protocol::wire::RefusalCode::Busy),
+        _ => answer,
+    });
+    let code = world.link().unwrap();
+    world.run(Duration::from_secs(10));
+    world.join(&code);
+    world.run(Duration::from_secs(60 * 60));
+    assert!(world.people[ALICE].node.is_linking());
+    world.start(ALICE);
+    world.days(2);
+    assert!(!world.people[ALICE].node.is_linking());
+    assert_eq!(world.noticed(ALICE, |n| matches!(n, Notice::DeviceNotAdded)), 1);
+}
+
+#[test]
+fn what_the_primary_signed_since_is_no_alarm_at_a_linked_device() {
+    let mut world = World::of_two_devices(12);
+    let newer = |who: usize, by: u64, world: &World| {
+        let mine = world.people[who].node.own_manifest().unwrap().reference();
+        ManifestRef {
+            version: mine.version + by,
+            hash: if by == 0 { ShortHash::from_bytes([3; 16]) } else { mine.hash },
+        }
+    };
+    let alarms = |world: &World, who| world.noticed(who, |n| matches!(n, Notice::ForeignManifest { .. }));
+    let asked = world.requests.len();
+    let named = newer(TOWER, 1, &world);
+    world.bob_names(TOWER, None, Some(named));
+    assert_eq!(alarms(&world, TOWER), 0);
+    let fetches =
+        |(who, request): &(usize, Request)| *who == TOWER && matches!(request, Request::GetContactState(_));
+    assert!(world.requests[asked..].iter().any(fetches), "it asks what there is");
+    // Two lists of one version are one too many, and the primary knows what it signed.
+    let named = newer(TOWER, 0, &world);
+    world.bob_names(TOWER, None, Some(named));
+    let named = newer(ALICE, 1, &world);
+    world.bob_names(ALICE, None, Some(named));
+    assert_eq!((alarms(&world, TOWER), alarms(&world, ALICE)), (1, 1));
 }
