@@ -241,7 +241,7 @@ fn what_cannot_be_done_in_a_room_is_said() {
     assert_eq!(refused(bob, &["room", "invite", ROOM, "alice"]), "room-state");
     assert_eq!(refused(bob, &["room", "remove", ROOM, "alice"]), "room-state");
     assert_eq!(refused(bob, &["room", "close", ROOM]), "room-state");
-    // Inside an agent nobody is invited, and nothing joined.
+    // Inside an agent nobody is invited or removed, and nothing joined or closed.
     alice.ok(&["room", "invite", ROOM, "carol"]);
     wait::until("the invitation", || standing(carol).as_deref() == Some("invited"));
     let status = carol.json(&["status"]);
@@ -249,9 +249,12 @@ fn what_cannot_be_done_in_a_room_is_said() {
         status["invitations"][0].as_str().is_some_and(|line| line.starts_with("alice invites you into #")),
         "{status}"
     );
-    for (person, args) in
-        [(carol, vec!["room", "join", ROOM]), (alice, vec!["room", "invite", ROOM, "carol"])]
-    {
+    for (person, args) in [
+        (carol, vec!["room", "join", ROOM]),
+        (alice, vec!["room", "invite", ROOM, "carol"]),
+        (alice, vec!["room", "remove", ROOM, "bob"]),
+        (alice, vec!["room", "close", ROOM]),
+    ] {
         let mut command = person.command(&args);
         command.arg("--json").env("CLAUDECODE", "1").env("CLAUDE_CODE_ENTRYPOINT", "cli");
         let said: penpal_tests::Said = command.output().expect("penpal runs").into();
@@ -337,4 +340,10 @@ fn whoever_is_no_contact_gets_nothing_and_the_sender_is_told() {
     );
     wait::until("the message", || has(alice, "from bob"));
     assert_eq!(history(carol), Vec::<String>::new());
+    // Nor does his node, which looks for members at each start, invite again whom he removed.
+    let invites = bob.json(&["contact", "invites"])["invites"].clone();
+    bob.kill_node();
+    assert_eq!(members_of(bob).len(), 3);
+    assert_eq!(bob.json(&["contact", "invites"])["invites"], invites);
+    assert_eq!(bob.contact_state("carol"), None);
 }

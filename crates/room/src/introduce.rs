@@ -89,7 +89,10 @@ impl Rooms {
         let Some(room) = self.rooms.get(id) else { return };
         let Some(now) = room.log.membership() else { return };
         let both = now.contains(&introduction.from) && now.contains(&introduction.to);
-        if !both || room.record.standing != Standing::Member {
+        if !both
+            || !now.came_before(&introduction.from, &introduction.to)
+            || room.record.standing != Standing::Member
+        {
             return;
         }
         if room.record.owner == me.account && from == introduction.from && introduction.to != me.account {

@@ -197,6 +197,10 @@ impl Rooms {
         let room = self.rooms.get_mut(id).ok_or(RoomError::Unknown)?;
         let name = room.record.name.clone();
         let head = room.log.head();
+        // A log begins with its creation, and only once.
+        if head.is_none() != change.created.is_some() {
+            return Err(RoomError::Unknown);
+        }
         let before = Before::of(&room.log);
         let entry = RoomEntry {
             room: *id,
@@ -245,9 +249,11 @@ impl Rooms {
         let now = match was {
             Standing::Left => Standing::Left,
             _ if after.closed => Standing::Closed,
-            Standing::Joining | Standing::Removed | Standing::Member | Standing::Closed if in_it => {
-                Standing::Member
-            }
+            Standing::Joining | Standing::Member if in_it => Standing::Member,
+            // Nobody is put back: only when what ended it counts no more was there no end.
+            Standing::Removed if in_it && before.end_is_void(&me.account, &room.log) => Standing::Member,
+            Standing::Closed if after.owner == me.account => Standing::Member,
+            Standing::Removed | Standing::Closed if in_it => Standing::Invited,
             Standing::Member => Standing::Removed,
             Standing::Invited | Standing::Joining | Standing::Removed | Standing::Closed => was,
         };
@@ -260,7 +266,10 @@ impl Rooms {
                 Standing::Closed if was == Standing::Member && after.owner != me.account => {
                     notices.push(Notice::Closed { name: name.clone() });
                 }
-                Standing::Closed | Standing::Invited | Standing::Joining | Standing::Left => {}
+                Standing::Invited => {
+                    notices.push(Notice::Invited { room: *id, name: name.clone(), by: after.owner });
+                }
+                Standing::Closed | Standing::Joining | Standing::Left => {}
             }
         } else if let (Standing::Member, Some(earlier)) = (now, &before.membership) {
             let (old, new): (BTreeSet<_>, BTreeSet<_>) =
@@ -351,6 +360,18 @@ impl Rooms {
 pub(crate) struct Before {
     pub(crate) membership: Option<Membership>,
     pub(crate) chain: Vec<(ShortHash, DeviceId)>,
+}
+
+impl Before {
+    /// Whether the entry that took an account out counts no more.
+    fn end_is_void(&self, account: &Fingerprint, log: &Log) -> bool {
+        let gone = |name: &ShortHash| {
+            let change = log.get(name).map(|signed| &signed.entry().change);
+            change.is_some_and(|change| change.removed == Some(*account) || change.left == Some(*account))
+        };
+        let end = self.chain.iter().rev().map(|(name, _)| name).find(|name| gone(name));
+        end.is_some_and(|end| !log.chain().iter().any(|signed| signed.name() == *end))
+    }
 }
 
 impl Before {

@@ -86,6 +86,10 @@ impl Rooms {
             entries.iter().map(|bytes| SignedRoomEntry::read(bytes)).collect();
         let entries = entries?;
         let Some(first) = entries.first() else { return Ok(()) };
+        // Nothing of another room may even make a place for this one.
+        if entries.iter().any(|signed| signed.entry().room != *id) {
+            return Err(NewsError::Misfit);
+        }
         let owner = self.rooms.get(id).map_or(first.entry().owner, |room| room.record.owner);
         if from != owner && owner != me.account {
             return Err(NewsError::NotOwner);
@@ -93,6 +97,20 @@ impl Rooms {
         self.vouched(id, owner, &entries, step)?;
         if !self.rooms.contains_key(id) {
             // The owner says that this account is in a room that nobody here joined: it is an invitation like any other.
+            if from != owner {
+                // A room that this account forgot is not brought back by what somebody kept of it.
+                return Err(NewsError::NotOwner);
+            }
+            let follows = |pair: &[SignedRoomEntry]| match pair {
+                [before, after] => {
+                    after.entry().prev == before.name()
+                        && before.entry().epoch.checked_add(1) == Some(after.entry().epoch)
+                }
+                _ => false,
+            };
+            if !entries.windows(2).all(follows) {
+                return Err(NewsError::Misfit);
+            }
             let Some(called) = first.entry().change.created.clone() else {
                 // It overtook the beginning, or that is lost.
                 let nothing = RoomHead { epoch: 0, entry: ShortHash::from_bytes([0; 16]) };
@@ -102,7 +120,7 @@ impl Rooms {
             self.make_place().map_err(|_| NewsError::TooMany)?;
             let name = self.free_name(&called, id);
             if owner == me.account {
-                // A room of ours that another of our devices made, or that this one forgot.
+                // A room of ours that another of our devices made.
                 self.put(new_record(*id, name, owner, Standing::Member, step.now.wall_ms));
             } else {
                 self.put(new_record(*id, name.clone(), owner, Standing::Invited, step.now.wall_ms));

@@ -18,22 +18,32 @@ pub struct Restoring {
 }
 
 impl Restoring {
-    /// Takes one row.
+    /// Takes one row. What contacts can say again, an entry or that a message waits, is left out when it cannot be read: it shall keep no node from starting.
     ///
     /// # Errors
-    /// [`RowError`].
+    /// [`RowError`]: a room that cannot be read.
     pub fn row(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), RowError> {
         match table {
             Table::Room => {
                 let room: RoomRecord = record::decode(value)?;
                 self.rooms.insert(room.id, room);
             }
-            Table::Entry => {
-                let signed = SignedRoomEntry::read(record::plain(value)?)?;
-                self.entries.insert((record::room_of(key)?, signed.entry().epoch, signed.name()), signed);
+            Table::Entry | Table::Held => {
+                if let Err(error) = self.told(table, key, value) {
+                    tracing::warn!(%error, "what was said of a room cannot be read and is left out");
+                }
             }
-            Table::Held => self.held.push(record::decode(value)?),
         }
+        Ok(())
+    }
+
+    fn told(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), RowError> {
+        if table == Table::Held {
+            self.held.push(record::decode(value)?);
+            return Ok(());
+        }
+        let signed = SignedRoomEntry::read(record::plain(value)?)?;
+        self.entries.insert((record::room_of(key)?, signed.entry().epoch, signed.name()), signed);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use penpal_contact::{Notice, State};
+use penpal_contact::Notice;
 use penpal_protocol::ids::{Fingerprint, InviteId, RoomId};
 use penpal_protocol::limits::DEFAULT_INVITE_LIFE_MS;
 use penpal_protocol::text::{InviteCode, Label};
@@ -21,8 +21,9 @@ impl Engine {
     pub(super) fn introduce_to(&mut self, room: RoomId, members: Vec<Fingerprint>) {
         for member in members {
             let under_way = self.introducing.0.values().any(|(_, one)| one.to == member);
-            // Whoever was blocked, declined or asked already is a matter for people.
-            if under_way || self.contacts.view(&member).is_some() {
+            // Whoever was blocked, removed or declined, or asked already, is a matter for people.
+            let known = self.contacts.view(&member).is_some() || self.contacts.was_put_aside(&member);
+            if under_way || known {
                 continue;
             }
             let made = self.contacts.invite(1, DEFAULT_INVITE_LIFE_MS, false, &mut contact_step!(self));
@@ -43,10 +44,9 @@ impl Engine {
         }
     }
 
-    /// Uses the code of a member, unless it is a contact.
+    /// Uses the code of a member, unless it is known here or people put it aside.
     pub(super) fn meet(&mut self, room: &RoomId, with: Fingerprint, code: &str) {
-        let state = self.contacts.view(&with).map(|view| view.state);
-        if matches!(state, Some(State::Active | State::Blocked | State::PendingOut)) {
+        if self.contacts.view(&with).is_some() || self.contacts.was_put_aside(&with) {
             return;
         }
         let Ok(code) = code.parse::<InviteCode>() else {
@@ -74,6 +74,9 @@ impl Engine {
             Notice::InviteFailed { invite, .. } => self.introducing.0.remove(invite).is_some(),
             Notice::Requested { invite, contact, name, accepted: false, .. } => {
                 let Some((room, meant)) = self.rooms.meant_for(invite) else { return false };
+                if self.contacts.was_put_aside(contact) {
+                    return false;
+                }
                 self.answer_introduced(&room, meant, *contact, name);
                 true
             }

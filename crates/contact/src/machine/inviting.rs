@@ -284,6 +284,9 @@ impl Contacts {
         let invite =
             self.request_of(contact).ok_or_else(|| ContactError::NoRequest { name: name.clone() })?;
         self.end_invite(invite, InviteEnd::Declined, step);
+        if !self.contacts.contains_key(&contact) {
+            self.removed_by_people(contact);
+        }
         self.settle(step);
         Ok(())
     }

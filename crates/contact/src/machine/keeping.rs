@@ -206,7 +206,8 @@ impl Contacts {
     /// [`ContactError::Unknown`].
     pub fn remove(&mut self, name: &Label, step: &mut Step<'_>) -> Result<Removed, ContactError> {
         let contact = self.resolve(name)?;
-        if self.contacts.get(&contact).is_some_and(|row| row.link.is_some()) {
+        let linked = self.contacts.get(&contact).is_some_and(|row| row.link.is_some());
+        if linked || self.request_of(contact).is_some() {
             self.removed_by_people(contact);
         }
         self.end_contact(contact, step);

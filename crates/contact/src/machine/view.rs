@@ -341,6 +341,12 @@ impl Contacts {
         request.or_else(|| self.view_adding(adding()?))
     }
 
+    /// Whether people here removed or declined this account, and did not connect with it since. Nothing brings it back but people.
+    #[must_use]
+    pub fn was_put_aside(&self, contact: &Fingerprint) -> bool {
+        self.tombstones.contains_key(contact)
+    }
+
     fn view_contact(&self, contact: Fingerprint, row: &Contact) -> ContactView {
         let asks = self.request_of(contact).is_some();
         let asked =

@@ -110,7 +110,7 @@ pub(crate) struct JoinRequest {
     pub(crate) transcript: Hash,
 }
 
-/// That a contact was removed, so that an older word of another device does not bring it back.
+/// That people removed a contact or declined a request, so that an older word of another device does not bring it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Tombstone {

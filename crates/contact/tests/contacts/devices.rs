@@ -230,6 +230,8 @@ fn a_removed_contact_is_removed_on_both_and_an_older_word_does_not_bring_it_back
     world.on(TOWER, |node, step| node.remove(&bob, step).unwrap());
     world.calm();
     assert_eq!((world.state(ALICE, BOB), world.state(TOWER, BOB)), (None, None));
+    let aside = |world: &World, who: usize| world.people[who].node.was_put_aside(&world.people[BOB].fp());
+    assert!(aside(&world, ALICE) && aside(&world, TOWER));
     world.start(ALICE);
     world.start(TOWER);
     world.days(1);
@@ -238,6 +240,7 @@ fn a_removed_contact_is_removed_on_both_and_an_older_word_does_not_bring_it_back
     world.connect(ALICE, BOB);
     world.calm();
     assert_eq!(world.state(TOWER, BOB), Some(State::Active));
+    assert!(!aside(&world, ALICE) && !aside(&world, TOWER));
     world.check_both_write("again");
 }
 

@@ -224,8 +224,12 @@ fn a_declined_request_is_shown_after_a_day_and_can_be_made_again() {
     assert_eq!(world.state(BOB, ALICE), Some(State::Declined));
     assert_eq!(world.noticed(BOB, |n| matches!(n, Notice::Declined { .. })), 1);
     assert!(world.people[BOB].disk.secrets.is_empty() && world.relays[0].edges.is_empty());
+    let aside = |world: &World| world.people[ALICE].node.was_put_aside(&world.people[BOB].fp());
+    world.start(ALICE);
+    assert!(aside(&world), "she said no");
     world.connect(ALICE, BOB);
     assert_eq!(world.people[BOB].node.list().len(), 1);
+    assert!(!aside(&world));
 }
 
 #[test]

@@ -44,14 +44,14 @@ pub(crate) enum Args {
         /// The room
         room: String,
     },
-    /// Take somebody out of a room of yours, or an invitation back
+    /// Take somebody out of a room of yours, or an invitation back; refused inside an agent
     Remove {
         /// The room
         room: String,
         /// The member
         contact: String,
     },
-    /// End a room of yours for everybody; what was said stays with whoever has it
+    /// End a room of yours for everybody; what was said stays with whoever has it. Refused inside an agent
     Close {
         /// The room
         room: String,

@@ -55,6 +55,8 @@ impl Engine {
     }
 
     pub(super) fn room_remove(&mut self, request: &MemberRequest) -> Outcome {
+        // Neither this nor the end of a room can be taken back.
+        self.no_agent(&request.caller)?;
         let id = self.room_named(&request.name)?;
         let account = self.room_member(&id, &request.contact)?;
         self.rooms.remove(&id, account, &mut room_step!(self)).map_err(|error| room_error(&error))?;
@@ -62,6 +64,7 @@ impl Engine {
     }
 
     pub(super) fn room_close(&mut self, request: &NameRequest) -> Outcome {
+        self.no_agent(&request.caller)?;
         let id = self.room_named(&request.name)?;
         self.rooms.close(&id, &mut room_step!(self)).map_err(|error| room_error(&error))?;
         self.room_shape(&id, Vec::new())
