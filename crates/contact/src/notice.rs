@@ -188,6 +188,11 @@ pub enum Notice {
     },
     /// A machine used a code and the relay gave it no place.
     DeviceNotAdded,
+    /// A machine was made a device and never showed itself.
+    DeviceNeverCame {
+        /// Its name.
+        name: Label,
+    },
     /// A device of ours was revoked.
     DeviceRevoked {
         /// Its name.

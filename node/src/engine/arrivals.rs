@@ -1,11 +1,11 @@
 //! Opens what arrives, in the order of checks that `docs/protocol.md` §3 gives.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use penpal_contact::{Heard, Opener, Via};
 use penpal_delivery::{Arrival, HeldReason, Mailbox, Opened, Outcome, Peer, Placement, SpoolRow, Verdict};
 use penpal_protocol::hash::labelled16;
-use penpal_protocol::ids::{KeyId, ShortHash};
+use penpal_protocol::ids::{Fingerprint, KeyId, ShortHash};
 use penpal_protocol::sealed::{Body, Content, Letter};
 use penpal_seal::Arrived;
 use penpal_sessions::Inbound;
@@ -15,6 +15,8 @@ use super::rooms::WaitsForEntry;
 
 /// Most envelopes that wait for a contact's newer list of devices; each stays in the relay's spool meanwhile.
 const MAX_UNPROVED: usize = 64;
+/// Most of them of one contact, so that none can take the place of all.
+const MAX_UNPROVED_OF_ONE: usize = 8;
 
 /// A message whose sender is proved.
 struct Proved {
@@ -29,9 +31,9 @@ enum Unopened {
     /// No contact's hint fits, or it is no envelope.
     Foreign,
     /// From this contact, but the key is unknown or opening failed.
-    Unreadable { account: penpal_protocol::ids::Fingerprint },
+    Unreadable { account: Fingerprint },
     /// It opened, and is of a device that a newer list of the contact's devices may name.
-    Stranger { account: penpal_protocol::ids::Fingerprint },
+    Stranger { account: Fingerprint },
     /// It opened and is not taken.
     Refused { from: Option<Peer>, body: Option<Box<Body>>, reason: &'static str },
 }
@@ -43,7 +45,7 @@ impl Engine {
     }
 
     /// Looks again at what came of devices that were not known, now that the contact's list was asked for.
-    pub(super) fn envelopes_again(&mut self, account: penpal_protocol::ids::Fingerprint) {
+    pub(super) fn envelopes_again(&mut self, account: Fingerprint) {
         for (row, bytes) in self.unproved.remove(&account).unwrap_or_default() {
             self.take_envelope(row, &bytes, true);
         }
@@ -78,14 +80,13 @@ impl Engine {
             Err(Unopened::Foreign) => Verdict::Foreign,
             Err(Unopened::Unreadable { account }) => Verdict::Unreadable { account },
             Err(Unopened::Stranger { account }) => {
-                let waiting = self.unproved.values().map(Vec::len).sum::<usize>();
-                if !again && waiting < MAX_UNPROVED {
-                    self.unproved.entry(account).or_default().push((row, bytes.to_vec()));
+                if !again && keep_unproved(&mut self.unproved, account, row, bytes) {
                     self.delivery.defer_row(row, &mut delivery_step!(self));
                     self.contacts.fetch(&account, &mut contact_step!(self));
                     return;
                 }
-                refused(None, None, "not-verified", self.now.wall_ms)
+                // Unmarked: the list may come later, and the sender leaves the same bytes again until it has a receipt.
+                Verdict::Foreign
             }
             Err(Unopened::Refused { from, body, reason }) => {
                 refused(from, body.as_deref(), reason, self.now.wall_ms)
@@ -245,9 +246,45 @@ impl Engine {
     }
 }
 
+/// Keeps an envelope until the list of its contact's devices was asked for. Tells whether there was room.
+fn keep_unproved(
+    unproved: &mut BTreeMap<Fingerprint, Vec<(SpoolRow, Vec<u8>)>>,
+    account: Fingerprint,
+    row: SpoolRow,
+    bytes: &[u8],
+) -> bool {
+    let waiting: usize = unproved.values().map(Vec::len).sum();
+    let of_this = unproved.get(&account).map_or(0, Vec::len);
+    let room = waiting < MAX_UNPROVED && of_this < MAX_UNPROVED_OF_ONE;
+    if room {
+        unproved.entry(account).or_default().push((row, bytes.to_vec()));
+    }
+    room
+}
+
 fn refused(from: Option<Peer>, body: Option<&Body>, reason: &str, now_ms: u64) -> Verdict {
     let msg_id = body.map_or(penpal_protocol::ids::MsgId::from_bytes([0; 16]), |body| body.msg_id);
     let expires_ms = body
         .map_or(now_ms.saturating_add(penpal_protocol::limits::MAX_MESSAGE_LIFE_MS), |body| body.expires_ms);
     Verdict::Refused { from: from.filter(|_| body.is_some()), msg_id, expires_ms, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use penpal_protocol::ids::SpoolEpoch;
+
+    use super::*;
+
+    #[test]
+    fn no_contact_takes_the_place_of_all_who_have_a_new_device() {
+        let mut unproved = BTreeMap::new();
+        let row = SpoolRow { epoch: SpoolEpoch::from_bytes([1; 8]), seq: 1 };
+        let mut kept =
+            |contact: u8| keep_unproved(&mut unproved, Fingerprint::from_bytes([contact; 16]), row, &[1]);
+        let of_one = (0..100).filter(|_| kept(1)).count();
+        assert_eq!(of_one, MAX_UNPROVED_OF_ONE);
+        assert!(kept(2), "another one has room");
+        let of_all = (3..=100).filter(|contact| kept(*contact)).count();
+        assert_eq!(of_all, MAX_UNPROVED - MAX_UNPROVED_OF_ONE - 1);
+    }
 }

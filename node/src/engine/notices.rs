@@ -181,6 +181,9 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
         Notice::DeviceNotAdded => {
             "a machine used a code for a device, and the relay gave it no place".to_owned()
         }
+        Notice::DeviceNeverCame { name } => {
+            format!("{name} was made a device of your account and never came: penpal device revoke {name}")
+        }
         Notice::DeviceRevoked { name } => format!("{name} is no device of your account any more"),
         Notice::NewDevices { name, devices, .. } => {
             let devices: Vec<&str> = devices.iter().map(penpal_protocol::text::Label::as_str).collect();

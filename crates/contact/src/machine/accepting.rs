@@ -261,7 +261,7 @@ impl Contacts {
         if self.tombstones.remove(&contact).is_some() {
             self.touch(RowKey::Removed(contact));
         }
-        self.link_changed(contact);
+        self.connection_agreed(contact);
         self.drop_crossing(contact, step);
         self.plan_contact(contact, now_ms);
         self.connected(contact, step);

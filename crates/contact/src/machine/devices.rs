@@ -262,10 +262,17 @@ impl Contacts {
         }
     }
 
-    /// The relay has no such device any more.
+    /// The relay has no such device any more, and no manifest of ours: it is asked which one it holds, and gets the present one.
     pub(super) fn device_removed(&mut self, slot: SlotId) {
-        if self.retired_devices.remove(&slot) {
-            self.touch(RowKey::RetiredDevice(slot));
+        if !self.retired_devices.remove(&slot) {
+            return;
+        }
+        self.touch(RowKey::RetiredDevice(slot));
+        if let Some(own) = &mut self.own {
+            own.manifest_published = None;
+            self.relay_revision = None;
+            self.touch(RowKey::Own);
+            self.queue.push_back(Command::HelloWanted);
         }
     }
 }

@@ -130,12 +130,21 @@ impl Contacts {
     pub(super) fn check_link(&mut self, id: InviteId, now_ms: u64) {
         let Some(link) = self.links.get(&id) else { return };
         match &link.state {
-            LinkState::Creating { .. } | LinkState::Open | LinkState::Answered { .. } => {
-                if link.expires_ms <= now_ms {
-                    self.end_link(id);
-                } else {
+            LinkState::Creating { .. }
+            | LinkState::Open
+            | LinkState::Answering { .. }
+            | LinkState::Answered { .. } => {
+                if link.expires_ms > now_ms {
                     self.check_at(Check::Link(id), link.expires_ms);
+                    return;
                 }
+                if let LinkState::Answering { device, .. } | LinkState::Answered { device } = &link.state
+                    && let Some(entry) = self.own.as_ref().and_then(|own| own.manifest.0.device(device))
+                {
+                    let name = entry.name.clone();
+                    self.notify(Notice::DeviceNeverCame { name });
+                }
+                self.end_link(id);
             }
             LinkState::Adding { slot, .. } => {
                 let (slot, end_ms) = (*slot, link.expires_ms.saturating_add(ADDING_LIFE_MS));
@@ -149,8 +158,6 @@ impl Contacts {
                 }
                 self.device_not_added(id);
             }
-            // The answer goes to the relay as soon as that can be reached.
-            LinkState::Answering { .. } => {}
         }
     }
 
@@ -327,7 +334,9 @@ impl Contacts {
         link.state = LinkState::Answering { device, sealed };
         link.expires_ms =
             step.now.wall_ms.saturating_add(ANSWER_LIFE_MS).div_ceil(HOUR_MS).saturating_mul(HOUR_MS);
+        let expires_ms = link.expires_ms;
         self.touch(RowKey::Link(id));
+        self.check_at(Check::Link(id), expires_ms);
         self.jobs.want(Job::AnswerLink(id));
         self.send_all_state(Some(device), step);
     }

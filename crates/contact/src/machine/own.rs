@@ -233,9 +233,6 @@ impl Contacts {
         if answer.verdict == Verdict::Known {
             self.relay_revision = Some(answer.manifest_revision);
             self.refused = None;
-            if self.root().is_some() && self.own.as_ref().is_some_and(|own| own.proof_put.is_none()) {
-                self.jobs.want(Job::PutProof);
-            }
             let lost = self.own.as_mut().filter(|own| {
                 own.manifest_published.is_some_and(|mark| mark.item > answer.manifest_revision)
             });
@@ -245,6 +242,9 @@ impl Contacts {
                 own.bundle_published = None;
                 own.proof_put = None;
                 self.touch(RowKey::Own);
+            }
+            if self.root().is_some() && self.own.as_ref().is_some_and(|own| own.proof_put.is_none()) {
+                self.jobs.want(Job::PutProof);
             }
         } else {
             // This database is an old copy: sign nothing until the relay has said what it holds.

@@ -58,6 +58,8 @@ impl Contacts {
         signed.ok_or(DeviceError::NotNow)?;
         tracing::warn!("a device was revoked");
         self.retire_device(slot);
+        // It may never have come: then its answer is not to be had any more.
+        self.device_heard(&device);
         self.rotate_profile_key(step);
         let contacts: Vec<_> = self.contacts.keys().copied().collect();
         for contact in contacts {

@@ -64,6 +64,14 @@ impl Contacts {
         }
     }
 
+    /// A connection was agreed on here. With somebody new that is a decision of people, which an earlier removal does not undo.
+    pub(super) fn connection_agreed(&mut self, contact: Fingerprint) {
+        if self.contacts.get(&contact).is_some_and(|row| row.stamp.is_none()) {
+            self.changed_by_people(contact);
+        }
+        self.link_changed(contact);
+    }
+
     /// A contact was removed here.
     pub(super) fn removed_by_people(&mut self, contact: Fingerprint) {
         let stamp = self.next_stamp();
@@ -239,8 +247,8 @@ impl Contacts {
         if !known && self.tombstones.len() >= MAX_TOMBSTONES {
             return;
         }
-        // One that was connected anew since is another agreement.
-        if self.contacts.get(&contact).is_some_and(|row| row.stamp.max(row.link_stamp) > Some(stamp)) {
+        // One that people connected anew since is another agreement. New edges alone are none: nobody decided them.
+        if self.contacts.get(&contact).is_some_and(|row| row.stamp > Some(stamp)) {
             return;
         }
         self.bury(contact, Tombstone { stamp });
@@ -248,8 +256,7 @@ impl Contacts {
     }
 
     fn take_card(&mut self, contact: Fingerprint, stamp: Stamp, card: &ContactCard, step: &mut Step<'_>) {
-        let newest = stamp.max(card.link_stamp);
-        if self.tombstones.get(&contact).is_some_and(|held| held.stamp >= newest) {
+        if self.tombstones.get(&contact).is_some_and(|held| held.stamp >= stamp) {
             return;
         }
         if !self.contacts.contains_key(&contact) && self.new_from_card(contact, card, step).is_none() {

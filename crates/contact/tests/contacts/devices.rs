@@ -421,3 +421,91 @@ fn what_the_primary_signed_since_is_no_alarm_at_a_linked_device() {
     world.bob_names(ALICE, None, Some(named));
     assert_eq!((alarms(&world, TOWER), alarms(&world, ALICE)), (1, 1));
 }
+
+#[test]
+fn a_list_that_a_stolen_device_froze_at_the_relay_goes_on_once_it_is_revoked() {
+    let mut world = World::of_two_devices(13);
+    let alice = world.people[ALICE].transport();
+    world.relays[0].accounts.get_mut(&alice).unwrap().revision = u64::MAX;
+    world.people[ALICE].hello = false;
+    world.settle();
+    let stuck = world.on(ALICE, |node, step| node.rename_device(&label("tower"), &label("attic"), step));
+    assert_eq!(stuck, Some(Ok(())));
+    world.settle();
+    assert_eq!(world.relays[0].accounts[&alice].revision, u64::MAX, "nothing is put above it");
+    world.on(ALICE, |node, step| node.revoke_device(&label("attic"), step).unwrap());
+    world.calm();
+    let version = world.people[ALICE].node.own_manifest().unwrap().version();
+    assert_eq!(world.relays[0].accounts[&alice].revision, version);
+    assert!(world.relays[0].accounts[&alice].manifest.is_some());
+}
+
+#[test]
+fn new_edges_alone_do_not_bring_a_removed_contact_back() {
+    let mut world = World::of_two_devices(14);
+    let (bob, tower) = (world.people[BOB].fp(), world.device(TOWER));
+    let removal =
+        |contact, counter| ContactEntry { contact, stamp: Stamp { counter, device: tower }, card: None };
+    world.say(TOWER, ALICE, vec![removal(Fingerprint::from_bytes([7; 16]), 1000)]);
+    world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+    world.calm();
+    assert!(world.connected(ALICE, BOB));
+    world.say(TOWER, ALICE, vec![removal(bob, 500)]);
+    assert_eq!(world.state(ALICE, BOB), None, "what people decided before the new edges still counts");
+    world.connect(ALICE, BOB);
+    world.say(TOWER, ALICE, vec![removal(bob, 900)]);
+    assert_eq!(world.state(ALICE, BOB), Some(State::Active), "a new agreement is newer");
+}
+
+#[test]
+fn a_machine_that_never_came_is_told_and_can_be_revoked() {
+    for revoked in [false, true] {
+        let mut world = World::new(15, &[0, 0, 0]);
+        assert!(world.pursue(20));
+        world.settle();
+        // The answer never reaches the new machine.
+        world.tamper = Some(|request, answer| match request {
+            Request::InviteFetch(_)
+                if matches!(&answer, Answer::Invite(answer) if answer.record.is_some())
+                    && SLOT.get().is_some() =>
+            {
+                Answer::refused(penpal_protocol::wire::RefusalCode::Busy)
+            }
+            _ => answer,
+        });
+        SLOT.set(None);
+        let code = world.link().unwrap();
+        world.run(Duration::from_secs(10));
+        world.join(&code);
+        for _ in 0..10_000 {
+            if world.people[ALICE].node.devices().len() == 2 || !world.happen() {
+                break;
+            }
+        }
+        SLOT.set(Some(SlotId::from_bytes([1; 16])));
+        world.run(Duration::from_secs(60));
+        assert_eq!(world.people[ALICE].node.devices().len(), 2);
+        assert!(!world.is_device());
+        if revoked {
+            world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+            assert!(!world.people[ALICE].node.is_linking());
+        }
+        world.days(2);
+        assert!(!world.people[ALICE].node.is_linking());
+        let told = world.noticed(ALICE, |n| matches!(n, Notice::DeviceNeverCame { .. }));
+        assert_eq!(told, usize::from(!revoked));
+    }
+}
+
+#[test]
+fn after_a_restored_relay_the_proof_is_there_again_at_once() {
+    let mut world = World::of_two_devices(16);
+    let alice = world.people[ALICE].transport();
+    let account = world.relays[0].accounts.get_mut(&alice).unwrap();
+    (account.revision, account.manifest, account.proof) = (0, None, None);
+    world.people[ALICE].hello = false;
+    world.settle();
+    assert!(
+        world.relays[0].accounts[&alice].proof.is_some() && world.relays[0].accounts[&alice].revision > 0
+    );
+}

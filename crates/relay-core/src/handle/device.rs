@@ -72,6 +72,8 @@ impl RelayCore {
     }
 
     /// Ends a device. Afterwards the account has none with this slot, and that is all the answer says.
+    ///
+    /// The stored manifest goes with it: the device may have put there what nobody could replace.
     pub(crate) fn device_remove(&mut self, what: &DeviceRemove, cx: &mut Cx<'_>) -> Result<Answer, Fault> {
         let Some((id, mut account)) = self.proved(&what.proof, cx.rows)? else {
             return Ok(Answer::refused(RefusalCode::No));
@@ -81,7 +83,9 @@ impl RelayCore {
         };
         let left = account.devices.iter().filter(|other| other.slot != what.slot).copied().collect();
         account.devices = List::truncated(left);
+        account.manifest_revision = 0;
         self.db.accounts.put(id, account, &mut self.db.changes);
+        self.db.manifests.delete(id, &mut self.db.changes);
         self.db.bundles.delete(device.slot, &mut self.db.changes);
         self.remove_invites_of(&id, Some(&device.slot), cx.rows)?;
         self.end_device(&device);

@@ -10,6 +10,9 @@ use crate::core::{Caller, CallerDevice, Cx, RelayCore, refused};
 use crate::error::Fault;
 use crate::rows::records::{Bundle, Manifest};
 
+/// Most that one revision may be ahead of the stored one: far more than an honest node ever skips, and far from running out.
+const MAX_REVISION_JUMP: u64 = 1 << 32;
+
 impl RelayCore {
     /// Replaces the manifest if the stored revision is the expected one; the same again is done.
     pub(crate) fn put_manifest(
@@ -25,6 +28,9 @@ impl RelayCore {
         let revision = stored.map_or(0, |held| held.revision);
         if revision != what.expect || what.revision <= what.expect {
             return Ok(refused(RefusalCode::Conflict, &format!("revision {revision} is stored")));
+        }
+        if stored.is_some() && what.revision - revision > MAX_REVISION_JUMP {
+            return Ok(refused(RefusalCode::Conflict, &format!("revision {revision} is stored, far below")));
         }
         let Some(mut account) = self.db.accounts.get(&device.account, cx.rows)?.cloned() else {
             return Ok(Answer::refused(RefusalCode::No));

@@ -1,9 +1,11 @@
 //! Several devices of one account.
 
+use penpal_protocol::cbor::Blob;
 use penpal_protocol::ids::{AccountProof, EdgeId, Hash};
 use penpal_protocol::limits::MAX_DEVICES;
 use penpal_protocol::wire::{
-    Answer, DepositOutcome, DeviceAdd, DeviceRemove, Event, PutProof, RefusalCode, Registered, Request,
+    Answer, DepositOutcome, DeviceAdd, DeviceRemove, Event, GetContactState, Profile, PutManifest, PutProof,
+    RefusalCode, Registered, Request,
 };
 use penpal_relay_core::{AdminAnswer, AdminRequest, CloseReason, ConnId};
 
@@ -148,6 +150,33 @@ fn an_account_is_up_while_one_device_is() {
     world.disconnect(conn);
     world.advance(std::time::Duration::from_secs(5));
     assert_eq!(ups(&world.events(bob.conn)), vec![(way.edge, false)]);
+}
+
+#[test]
+fn a_removed_device_leaves_no_manifest_that_nobody_could_replace() {
+    let mut world = World::new();
+    let (mut alice, bob, way) = world.pair();
+    let (device, conn) = second(&mut world, &alice, 5);
+    let put = |expect, revision, byte| {
+        let profile = Profile { current: Blob::new(vec![byte; 300]).unwrap(), previous: None };
+        Request::PutManifest(PutManifest { expect, revision, profile })
+    };
+    assert_eq!(world.ask(alice.conn, put(0, 2, 1)), Answer::Done);
+    assert_eq!(refusal(&world.ask(conn, put(2, u64::MAX, 2))), Some(RefusalCode::Conflict));
+    assert_eq!(world.ask(conn, put(2, 2 + (1 << 32), 2)), Answer::Done);
+    assert_eq!(world.ask(alice.conn, remove(&device, 1)), Answer::Done);
+    world.restart();
+    world.reconnect(&mut alice);
+    assert_eq!(world.receive(alice.conn).manifest_revision, 0);
+    assert_eq!(world.ask(alice.conn, put(0, 3, 3)), Answer::Done);
+    assert_eq!(world.ask(alice.conn, remove(&device, 1)), Answer::Done, "the same again");
+    let bob = world.connect(bob.key);
+    assert_eq!(world.receive(bob).manifest_revision, 0);
+    let get = GetContactState { edge: way.edge, cap: way.cap.clone() };
+    match world.ask(bob, Request::GetContactState(get)) {
+        Answer::ContactState(state) => assert_eq!(state.manifest.unwrap().current[0], 3),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

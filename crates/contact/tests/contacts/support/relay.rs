@@ -267,7 +267,11 @@ impl Relay {
             }
             Request::DeviceRemove(remove) => {
                 let Some(account) = self.proved(&remove.proof) else { return no() };
+                let before = account.more.len();
                 account.more.retain(|(_, slot, _)| *slot != remove.slot);
+                if account.more.len() < before {
+                    (account.revision, account.manifest) = (0, None);
+                }
                 Answer::Done
             }
             Request::Hello(_)
