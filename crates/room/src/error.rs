@@ -75,7 +75,9 @@ pub enum RoomError {
         name: Label,
     },
     /// Its log is full.
-    #[error("#{name} changed {MAX_ROOM_ENTRIES} times, which is all that its log holds")]
+    #[error(
+        "#{name} changed too often: of {MAX_ROOM_ENTRIES} entries the last are for leaving and closing; make a new room"
+    )]
     Worn {
         /// The room.
         name: Label,

@@ -1,5 +1,7 @@
 //! Members who are no contacts yet: an invite of one travels through the owner to the other.
 
+use std::time::Duration;
+
 use penpal_protocol::cbor::{List, Text};
 use penpal_protocol::ids::{Fingerprint, InviteId, RoomId};
 use penpal_protocol::sealed::{RoomIntroduction, RoomNews};
@@ -7,6 +9,9 @@ use penpal_protocol::sealed::{RoomIntroduction, RoomNews};
 use crate::command::Command;
 use crate::machine::{Rooms, Step, no_news};
 use crate::record::{IntroducedRecord, Standing};
+
+/// How long the owner passes on no other code of one member to the same one: a code lives for three days, and may have waited for the owner.
+const PASS_ON_AGAIN: Duration = Duration::from_secs(48 * 3600);
 
 /// An invite for another member.
 #[derive(Debug, Clone)]
@@ -96,6 +101,13 @@ impl Rooms {
             return;
         }
         if room.record.owner == me.account && from == introduction.from && introduction.to != me.account {
+            let (pair, now) = ((introduction.from, introduction.to), step.now.mono);
+            let Some(room) = self.rooms.get_mut(id) else { return };
+            if room.passed_on.get(&pair).is_some_and(|at| now < at.saturating_add(PASS_ON_AGAIN)) {
+                tracing::debug!("a member has more codes for another than it should");
+                return;
+            }
+            room.passed_on.insert(pair, now);
             let list = List::truncated(vec![introduction.clone()]);
             self.send(introduction.to, RoomNews { introductions: Some(list), ..no_news(id) });
         } else if room.record.owner == from && introduction.to == me.account {

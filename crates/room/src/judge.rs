@@ -14,6 +14,9 @@ pub const MAX_HELD: usize = 32;
 /// How long a message waits for an entry, in milliseconds: the owner's machine may be off for days.
 const HOLD_MS: u64 = 7 * DAY_MS;
 
+/// How long after its end a room takes what names an entry before it, in milliseconds.
+const CLOSING_MS: u64 = 10 * 60 * 1000;
+
 /// What becomes of a message from a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
@@ -26,9 +29,9 @@ pub enum Said {
 }
 
 impl Rooms {
-    /// Judges a message of a contact.
+    /// Judges a message of a contact, sent at `sent_ms` (Unix milliseconds) as it says.
     #[must_use]
-    pub fn judge(&self, from: &Fingerprint, said_in: &RoomRef, me: &Fingerprint) -> Said {
+    pub fn judge(&self, from: &Fingerprint, said_in: &RoomRef, sent_ms: u64, me: &Fingerprint) -> Said {
         let Some(room) = self.rooms.get(&said_in.id) else { return Said::Refuse("no-such-room") };
         match room.record.standing {
             Standing::Member | Standing::Closed => {}
@@ -39,6 +42,11 @@ impl Rooms {
         let Some(entry) = room.log.get(&said_in.chain) else { return self.hold_or_refuse(from, &said_in.id) };
         if entry.entry().epoch != said_in.epoch {
             return Said::Refuse("malformed");
+        }
+        // The owner decides when it ended; who had not heard of it has a while.
+        let over = room.log.closed_ms().is_some_and(|at| sent_ms > at.saturating_add(CLOSING_MS));
+        if over {
+            return Said::Refuse("not-a-member");
         }
         let then = room.log.membership_at(&said_in.chain);
         let were_in = then.is_some_and(|then| then.contains(from) && then.contains(me) && !then.closed);
@@ -58,16 +66,23 @@ impl Rooms {
     }
 
     /// A message that waits is stored; whoever can send the entry is asked for it.
-    pub fn hold(&mut self, from: Fingerprint, msg_id: MsgId, said_in: &RoomRef, step: &mut Step<'_>) {
+    pub fn hold(
+        &mut self,
+        from: Fingerprint,
+        msg_id: MsgId,
+        said_in: &RoomRef,
+        sent_ms: u64,
+        step: &mut Step<'_>,
+    ) {
         self.begin(step);
         let id = said_in.id;
         let until_ms = step.now.wall_ms.saturating_add(HOLD_MS);
-        let held = HeldRecord { from, msg_id, said_in: said_in.clone(), until_ms };
+        let held = HeldRecord { from, msg_id, said_in: said_in.clone(), until_ms, sent_ms: Some(sent_ms) };
         let Some(room) = self.rooms.get_mut(&id) else { return };
         let row = record::encode(&held);
         let owner = room.record.owner;
         room.held.insert((from, msg_id), held);
-        self.persist(Table::Held, record::two(&id, msg_id.as_bytes()), Some(row));
+        self.persist(Table::Held, record::held_key(&id, &from, &msg_id), Some(row));
         let ours = step.me.is_some_and(|me| me.account == owner);
         self.ask(&id, if ours { from } else { owner }, step);
     }
@@ -81,7 +96,9 @@ impl Rooms {
             // What waits takes its own place.
             let Some(room) = self.rooms.get_mut(id) else { return };
             room.held.remove(&(held.from, held.msg_id));
-            let said = self.judge(&held.from, &held.said_in, &me.account);
+            // Of a row from before that was kept it is known when it came.
+            let sent_ms = held.sent_ms.unwrap_or_else(|| held.until_ms.saturating_sub(HOLD_MS));
+            let said = self.judge(&held.from, &held.said_in, sent_ms, &me.account);
             let (from, msg_id) = (held.from, held.msg_id);
             match said {
                 Said::Hold => {
@@ -93,7 +110,7 @@ impl Rooms {
                 Said::Take => self.commands.push_back(Command::Release { from, msg_id }),
                 Said::Refuse(reason) => self.commands.push_back(Command::Refuse { from, msg_id, reason }),
             }
-            self.persist(Table::Held, record::two(id, msg_id.as_bytes()), None);
+            self.persist(Table::Held, record::held_key(id, &from, &msg_id), None);
         }
     }
 
@@ -103,7 +120,7 @@ impl Rooms {
         let waiting = std::mem::take(&mut room.held);
         for (from, msg_id) in waiting.into_keys() {
             self.commands.push_back(Command::Refuse { from, msg_id, reason });
-            self.persist(Table::Held, record::two(id, msg_id.as_bytes()), None);
+            self.persist(Table::Held, record::held_key(id, &from, &msg_id), None);
         }
     }
 
@@ -121,7 +138,7 @@ impl Rooms {
         }
         for (from, msg_id) in over {
             self.commands.push_back(Command::Refuse { from, msg_id, reason: "room-epoch" });
-            self.persist(Table::Held, record::two(id, msg_id.as_bytes()), None);
+            self.persist(Table::Held, record::held_key(id, &from, &msg_id), None);
         }
     }
 }

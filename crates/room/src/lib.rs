@@ -13,6 +13,7 @@
 //! a message from a room ───┘   (judge)      └─ Release, Refuse  messages that waited
 //! ```
 
+mod asking;
 mod command;
 mod error;
 mod introduce;

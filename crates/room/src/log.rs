@@ -1,6 +1,6 @@
 //! A room's membership log: signed entries, each naming the one before it, and who is a member after each of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
 use penpal_protocol::limits::{MAX_ROOM_ENTRIES, MAX_ROOM_MEMBERS};
@@ -17,7 +17,15 @@ use penpal_seal::SignedRoomEntry;
 pub struct Log {
     entries: BTreeMap<ShortHash, SignedRoomEntry>,
     head: Option<ShortHash>,
+    /// Entries that made place and are no more to be kept.
+    dropped: Vec<ShortHash>,
 }
+
+/// Most entries that are held, those that do not count included: two whole chains, so that one of them can always be told from a third.
+const MAX_HELD_ENTRIES: usize = 2 * MAX_ROOM_ENTRIES;
+
+/// From this many entries on nobody is added: removing everybody and closing always find place.
+pub(crate) const MAX_ENTRIES_TO_ADD: u64 = (MAX_ROOM_ENTRIES - (MAX_ROOM_MEMBERS + 2)) as u64;
 
 /// Who is in a room at some entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +112,7 @@ pub enum Taken {
     Orphan,
     /// It is of another room or owner, or its place is wrong.
     Misfit,
-    /// The log is full.
+    /// No more entries count.
     Full,
 }
 
@@ -130,8 +138,12 @@ impl Log {
         if !fits {
             return Taken::Misfit;
         }
-        if self.entries.len() >= MAX_ROOM_ENTRIES {
+        if entry.epoch >= MAX_ROOM_ENTRIES as u64 {
             return Taken::Full;
+        }
+        if self.entries.len() >= MAX_HELD_ENTRIES {
+            let prev = entry.prev;
+            self.drop_dead(&prev);
         }
         let name = signed.name();
         let rank = |signed: &SignedRoomEntry| (std::cmp::Reverse(signed.entry().epoch), signed.name());
@@ -142,6 +154,24 @@ impl Log {
             self.head = Some(name);
         }
         Taken::New
+    }
+
+    /// Drops the end of a branch that neither counts nor leads to `kept`.
+    fn drop_dead(&mut self, kept: &ShortHash) {
+        let alive: BTreeSet<ShortHash> =
+            self.chain().into_iter().chain(self.chain_to(kept)).map(SignedRoomEntry::name).collect();
+        let named: BTreeSet<ShortHash> = self.entries.values().map(|signed| signed.entry().prev).collect();
+        let ends = self.entries.keys().filter(|name| !alive.contains(name) && !named.contains(name));
+        let end = ends.copied().min_by_key(|name| self.entries.get(name).map(|signed| signed.entry().epoch));
+        if let Some(end) = end {
+            self.entries.remove(&end);
+            self.dropped.push(end);
+        }
+    }
+
+    /// Entries that made place since this was asked.
+    pub(crate) fn take_dropped(&mut self) -> Vec<ShortHash> {
+        std::mem::take(&mut self.dropped)
     }
 
     /// The entry that created the room.
@@ -215,6 +245,14 @@ impl Log {
     #[must_use]
     pub fn membership(&self) -> Option<Membership> {
         self.membership_at(&self.head?)
+    }
+
+    /// When its owner ended the room, Unix milliseconds.
+    #[must_use]
+    pub fn closed_ms(&self) -> Option<u64> {
+        let chain = self.chain();
+        let end = chain.into_iter().find(|signed| signed.entry().change.closed == Some(true));
+        end.map(|signed| signed.entry().issued_ms)
     }
 
     /// The name with which the room was created.

@@ -6,22 +6,20 @@ use std::time::Duration;
 use penpal_protocol::cbor::{Blob, List};
 use penpal_protocol::ids::{DeviceId, Fingerprint, MsgId, RoomId, ShortHash};
 use penpal_protocol::limits::MAX_ROOM_ENTRIES;
-use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomHead, RoomNews};
+use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomNews};
 use penpal_protocol::text::Label;
 use penpal_protocol::time::Now;
 use penpal_seal::{DeviceSigningKey, SignedRoomEntry, VerifiedManifest};
 use rand_core::CryptoRng;
 
+use crate::asking::{Answered, Asked};
 use crate::command::{Command, Notice};
 use crate::error::RoomError;
-use crate::log::{Log, Membership, Taken};
+use crate::log::{Log, MAX_ENTRIES_TO_ADD, Membership, Taken};
 use crate::record::{self, Change, HeldRecord, RoomRecord, Standing, Table};
 
 /// Most rooms of one node, invitations and rooms that are over included.
 pub const MAX_ROOMS: usize = 256;
-
-/// How long the same contact is not asked again for entries of the same room.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often members are looked for who are no contacts.
 const LOOK_AGAIN: Duration = Duration::from_secs(6 * 3600);
@@ -70,15 +68,23 @@ pub(crate) struct Room {
     pub(crate) held: BTreeMap<(Fingerprint, MsgId), HeldRecord>,
     /// Who was asked for entries.
     pub(crate) asked: BTreeMap<Fingerprint, Asked>,
+    /// Who was sent entries.
+    pub(crate) answered: BTreeMap<Fingerprint, Answered>,
+    /// Owner: from whom to whom a code was passed on, and when on the monotonic clock.
+    pub(crate) passed_on: BTreeMap<(Fingerprint, Fingerprint), Duration>,
 }
 
-/// A contact that was asked for entries.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
-    /// When, on the monotonic clock.
-    at: Duration,
-    /// There was reason to ask since.
-    again: bool,
+impl Room {
+    pub(crate) fn new(record: RoomRecord) -> Self {
+        Self {
+            record,
+            log: Log::default(),
+            held: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            passed_on: BTreeMap::new(),
+        }
+    }
 }
 
 /// The rooms of one node.
@@ -112,9 +118,7 @@ impl Rooms {
         let held = self.rooms.values().flat_map(|room| room.held.values()).map(|held| held.until_ms).min();
         let held = held
             .map(|until| now.mono.saturating_add(Duration::from_millis(until.saturating_sub(now.wall_ms))));
-        let asked = self.rooms.values().flat_map(|room| room.asked.values());
-        let again = asked.filter(|asked| asked.again).map(|asked| asked.at.saturating_add(ASK_AGAIN));
-        held.into_iter().chain(self.look_at).chain(again).min()
+        held.into_iter().chain(self.look_at).chain(self.asking_due()).min()
     }
 
     /// The node started: what is due is looked for.
@@ -197,6 +201,10 @@ impl Rooms {
         let room = self.rooms.get_mut(id).ok_or(RoomError::Unknown)?;
         let name = room.record.name.clone();
         let head = room.log.head();
+        let epoch = head.map_or(0, |head| head.epoch.saturating_add(1));
+        if change.added.is_some() && epoch >= MAX_ENTRIES_TO_ADD {
+            return Err(RoomError::Worn { name });
+        }
         // A log begins with its creation, and only once.
         if head.is_none() != change.created.is_some() {
             return Err(RoomError::Unknown);
@@ -204,7 +212,7 @@ impl Rooms {
         let before = Before::of(&room.log);
         let entry = RoomEntry {
             room: *id,
-            epoch: head.map_or(0, |head| head.epoch.saturating_add(1)),
+            epoch,
             prev: head.map_or(ShortHash::from_bytes([0; 16]), |head| head.entry),
             issued_ms: step.now.wall_ms,
             owner: me.account,
@@ -236,6 +244,10 @@ impl Rooms {
     pub(crate) fn persist_entry(&mut self, id: &RoomId, signed: &SignedRoomEntry) {
         let row = record::versioned(signed.signed());
         self.persist(Table::Entry, record::entry_key(id, &signed.name()), Some(row));
+        let dropped = self.rooms.get_mut(id).map(|room| room.log.take_dropped()).unwrap_or_default();
+        for name in dropped {
+            self.persist(Table::Entry, record::entry_key(id, &name), None);
+        }
     }
 
     /// The log changed: standing, notices, messages that waited, introductions, and own entries that do not count any more.
@@ -283,6 +295,7 @@ impl Rooms {
         }
         record::retain(&mut room.record.invited, |invited| !after.contains(&invited.account));
         record::retain(&mut room.record.introduced, |introduced| after.contains(&introduced.account));
+        room.passed_on.retain(|(from, to), _| after.contains(from) && after.contains(to));
         if now == Standing::Member {
             room.record.told = List::default();
         }
@@ -325,33 +338,6 @@ impl Rooms {
                 tracing::warn!(%error, "a change of a room that another device put aside is lost");
             }
         }
-    }
-
-    fn ask_again(&mut self, id: &RoomId, step: &Step<'_>) {
-        let asked = self.rooms.get(id).map(|room| &room.asked);
-        let due = |asked: &Asked| asked.again && asked.at.saturating_add(ASK_AGAIN) <= step.now.mono;
-        let whom: Vec<Fingerprint> =
-            asked.into_iter().flatten().filter(|(_, asked)| due(asked)).map(|(whom, _)| *whom).collect();
-        for whom in whom {
-            self.ask(id, whom, step);
-        }
-    }
-
-    /// Asks a contact for what is newer than what is here.
-    pub(crate) fn ask(&mut self, id: &RoomId, whom: Fingerprint, step: &Step<'_>) {
-        let Some(room) = self.rooms.get_mut(id) else { return };
-        let now = step.now.mono;
-        if let Some(asked) = room.asked.get_mut(&whom)
-            && now < asked.at.saturating_add(ASK_AGAIN)
-        {
-            asked.again = true;
-            return;
-        }
-        room.asked.insert(whom, Asked { at: now, again: false });
-        // Without an entry everything is newer.
-        let nothing = RoomHead { epoch: 0, entry: ShortHash::from_bytes([0; 16]) };
-        let have = Some(room.log.head().unwrap_or(nothing));
-        self.send(whom, RoomNews { have, ..no_news(id) });
     }
 }
 

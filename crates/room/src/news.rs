@@ -8,12 +8,16 @@ use penpal_protocol::limits::MAX_ROOM_ENTRY_BYTES;
 use penpal_protocol::sealed::{RoomChange, RoomHead, RoomInvitation, RoomMember, RoomNews, RoomWish};
 use penpal_seal::SignedRoomEntry;
 
+use crate::asking::NOTHING;
 use crate::command::Notice;
 use crate::error::NewsError;
 use crate::log::Taken;
-use crate::machine::{Before, Rooms, Step, entries_news, no_news};
+use crate::machine::{Before, Room, Rooms, Step, entries_news, no_news};
 use crate::own::new_record;
 use crate::record::{self, Standing};
+
+/// Most invitations of one contact that wait for an answer.
+const MAX_INVITATIONS: usize = 8;
 
 impl Rooms {
     /// Takes what a contact's device said of a room, in a message that verified.
@@ -38,7 +42,7 @@ impl Rooms {
             self.wished(&id, from, wish, step);
         }
         if let Some(have) = &news.have {
-            self.asked(&id, from, have, step);
+            self.answer(&id, from, have, step);
         }
         for introduction in news.introductions.as_deref().unwrap_or_default() {
             self.introduced(&id, from, introduction, step);
@@ -53,13 +57,16 @@ impl Rooms {
         invitation: &RoomInvitation,
         step: &Step<'_>,
     ) -> Result<(), NewsError> {
+        let waiting = self.rooms.get(id).is_some_and(|room| room.record.standing == Standing::Invited);
         match self.rooms.get(id) {
             Some(room) if room.record.owner != from => return Err(NewsError::NotOwner),
             Some(room) => match room.record.standing {
                 Standing::Member | Standing::Joining | Standing::Closed => return Ok(()),
-                Standing::Invited | Standing::Left | Standing::Removed => {}
+                Standing::Invited => {}
+                Standing::Left | Standing::Removed => self.may_invite(&from)?,
             },
             None => {
+                self.may_invite(&from)?;
                 self.make_place().map_err(|_| NewsError::TooMany)?;
                 let name = self.free_name(&invitation.name, id);
                 self.put(new_record(*id, name, from, Standing::Invited, step.now.wall_ms));
@@ -70,8 +77,20 @@ impl Rooms {
         room.record.told = invitation.members.clone();
         let name = room.record.name.clone();
         self.save(id);
-        self.notice(Notice::Invited { room: *id, name, by: from });
+        if !waiting {
+            self.notice(Notice::Invited { room: *id, name, by: from });
+        }
         Ok(())
+    }
+
+    /// Whether one more invitation of a contact may wait here.
+    fn may_invite(&self, from: &Fingerprint) -> Result<(), NewsError> {
+        let waits = |room: &&Room| room.record.owner == *from && room.record.standing == Standing::Invited;
+        if self.rooms.values().filter(waits).count() < MAX_INVITATIONS {
+            Ok(())
+        } else {
+            Err(NewsError::TooMany)
+        }
     }
 
     fn entries(
@@ -113,10 +132,12 @@ impl Rooms {
             }
             let Some(called) = first.entry().change.created.clone() else {
                 // It overtook the beginning, or that is lost.
-                let nothing = RoomHead { epoch: 0, entry: ShortHash::from_bytes([0; 16]) };
-                self.send(from, RoomNews { have: Some(nothing), ..no_news(id) });
+                self.send(from, RoomNews { have: Some(NOTHING), ..no_news(id) });
                 return Ok(());
             };
+            if owner != me.account {
+                self.may_invite(&owner)?;
+            }
             self.make_place().map_err(|_| NewsError::TooMany)?;
             let name = self.free_name(&called, id);
             if owner == me.account {
@@ -142,28 +163,30 @@ impl Rooms {
                 Taken::Full => outcome = Err(NewsError::Full),
             }
         }
-        // Whoever sent entries that do not count here lacks those that do.
-        let lacks: Vec<SignedRoomEntry> = match last {
-            Some(last) if room.log.get(&last).is_some() => {
-                let theirs: BTreeSet<ShortHash> =
-                    room.log.chain_to(&last).iter().map(|signed| signed.name()).collect();
-                let counts = room.log.chain();
-                let is_counted = counts.iter().any(|signed| signed.name() == last);
-                let lacks = counts.into_iter().filter(|signed| !theirs.contains(&signed.name()));
-                if is_counted { Vec::new() } else { lacks.cloned().collect() }
+        // Whoever sent entries that do not count here lacks those that do, from where the two part.
+        let lacks = last.filter(|last| room.log.get(last).is_some()).and_then(|last| {
+            let theirs: BTreeSet<ShortHash> =
+                room.log.chain_to(&last).iter().map(|signed| signed.name()).collect();
+            let counts = room.log.chain();
+            if counts.iter().any(|signed| signed.name() == last) {
+                return None;
             }
-            _ => Vec::new(),
-        };
+            let shared = counts.into_iter().rev().find(|signed| theirs.contains(&signed.name()));
+            Some(
+                shared
+                    .map_or(NOTHING, |signed| RoomHead { epoch: signed.entry().epoch, entry: signed.name() }),
+            )
+        });
+        // Who is out is answered when it asks, and only up to its end: sent back and forth that would never rest.
+        let is_in = room.log.membership().is_some_and(|now| now.contains(&from));
         if !taken.is_empty() {
             room.asked.remove(&from);
         }
         for signed in &taken {
             self.persist_entry(id, signed);
         }
-        if !lacks.is_empty() {
-            let lacks: Vec<&SignedRoomEntry> = lacks.iter().collect();
-            let news = entries_news(id, &lacks);
-            self.send(from, news);
+        if let Some(have) = lacks.filter(|_| is_in) {
+            self.answer(id, from, &have, step);
         }
         if !taken.is_empty() {
             self.changed(id, &before, step);
@@ -247,7 +270,7 @@ impl Rooms {
     }
 
     /// A contact says what it has and asks for what is newer.
-    fn asked(&mut self, id: &RoomId, from: Fingerprint, have: &RoomHead, step: &Step<'_>) {
+    pub(crate) fn answer(&mut self, id: &RoomId, from: Fingerprint, have: &RoomHead, step: &Step<'_>) {
         let Some(me) = step.me else { return };
         let Some(room) = self.rooms.get(id) else { return };
         let owns = room.record.owner == me.account;
@@ -272,8 +295,10 @@ impl Rooms {
         let start = known.map_or(0, |at| at.saturating_add(1));
         let news: Vec<&SignedRoomEntry> = chain.get(start..last).unwrap_or_default().to_vec();
         let behind = known.is_none() && room.log.head().is_some_and(|head| have.epoch > head.epoch);
-        if !news.is_empty() {
-            let news = entries_news(id, &news);
+        let news = (!news.is_empty()).then(|| entries_news(id, &news));
+        if let Some(news) = news
+            && self.may_answer(id, from, have, step)
+        {
             self.send(from, news);
         }
         if behind {

@@ -7,7 +7,7 @@ use penpal_protocol::sealed::{RoomChange, RoomInvitation, RoomMember, RoomNews, 
 use penpal_protocol::text::Label;
 
 use crate::error::RoomError;
-use crate::log::Log;
+use crate::log::MAX_ENTRIES_TO_ADD;
 use crate::machine::{MAX_ROOMS, Room, Rooms, Step, no_news};
 use crate::record::{self, InvitedRecord, RoomRecord, Standing};
 
@@ -19,7 +19,11 @@ impl Rooms {
     pub fn create(&mut self, name: &Label, step: &mut Step<'_>) -> Result<RoomId, RoomError> {
         self.begin(step);
         let me = step.me.ok_or(RoomError::NoAccount)?;
-        if self.by_name(name).is_some() {
+        let named = self.by_name(name);
+        // An invitation gives way: whoever sent it chose its name.
+        let invitation =
+            |id: &RoomId| self.rooms.get(id).is_some_and(|room| room.record.standing == Standing::Invited);
+        if named.is_some_and(|id| !invitation(&id)) {
             return Err(RoomError::NameTaken { name: name.clone() });
         }
         self.make_place()?;
@@ -28,6 +32,13 @@ impl Rooms {
         let id = RoomId::from_bytes(id);
         self.put(new_record(id, name.clone(), me.account, Standing::Member, step.now.wall_ms));
         self.append(&id, RoomChange { created: Some(name.clone()), ..RoomChange::default() }, step)?;
+        if let Some(other) = named {
+            let other_name = self.free_name(name, &other);
+            if let Some(room) = self.rooms.get_mut(&other) {
+                room.record.name = other_name;
+            }
+            self.save(&other);
+        }
         Ok(id)
     }
 
@@ -49,6 +60,9 @@ impl Rooms {
         let membership = room.log.membership().ok_or(RoomError::Unknown)?;
         if membership.contains(&account) {
             return Err(RoomError::Member { name: here });
+        }
+        if room.log.head().is_some_and(|head| head.epoch.saturating_add(1) >= MAX_ENTRIES_TO_ADD) {
+            return Err(RoomError::Worn { name: here });
         }
         let mut invited = std::mem::take(&mut room.record.invited).into_vec();
         invited.retain(|known| known.account != account);
@@ -193,15 +207,18 @@ impl Rooms {
         }
     }
 
-    /// Makes place for one more room: the oldest that is over goes.
+    /// Makes place for one more room: the oldest that is over goes, else the oldest invitation.
     pub(crate) fn make_place(&mut self) -> Result<(), RoomError> {
         if self.rooms.len() < MAX_ROOMS {
             return Ok(());
         }
-        let over = |room: &&Room| {
-            matches!(room.record.standing, Standing::Left | Standing::Removed | Standing::Closed)
+        let rank = |room: &Room| match room.record.standing {
+            Standing::Left | Standing::Removed | Standing::Closed => Some(0),
+            Standing::Invited => Some(1),
+            Standing::Joining | Standing::Member => None,
         };
-        let oldest = self.rooms.values().filter(over).min_by_key(|room| room.record.since_ms);
+        let may_go = self.rooms.values().filter_map(|room| Some(((rank(room)?, room.record.since_ms), room)));
+        let oldest = may_go.min_by_key(|(rank, _)| *rank).map(|(_, room)| room);
         let id = oldest.map(|room| room.record.id).ok_or(RoomError::TooMany { max: MAX_ROOMS })?;
         self.forget(&id);
         Ok(())
@@ -209,8 +226,7 @@ impl Rooms {
 
     pub(crate) fn put(&mut self, record: RoomRecord) {
         let id = record.id;
-        let room = Room { record, log: Log::default(), held: Default::default(), asked: Default::default() };
-        self.rooms.insert(id, room);
+        self.rooms.insert(id, Room::new(record));
         self.save(&id);
     }
 

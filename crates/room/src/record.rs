@@ -20,7 +20,7 @@ pub enum Table {
     Room,
     /// Entries of their logs, by room and name of the entry.
     Entry,
-    /// Messages that wait for an entry, by room and message id.
+    /// Messages that wait for an entry, by room, sender and message id.
     Held,
 }
 
@@ -34,7 +34,7 @@ impl Table {
 pub struct Change {
     /// Its table.
     pub table: Table,
-    /// Its key, 16 or 32 bytes.
+    /// Its key, 16, 32 or 48 bytes.
     pub key: Vec<u8>,
     /// The whole new row.
     pub value: Option<Vec<u8>>,
@@ -129,6 +129,9 @@ pub(crate) struct HeldRecord {
     /// Until when it waits, Unix milliseconds.
     #[n(3)]
     pub until_ms: u64,
+    /// When its sender says that it was sent, Unix milliseconds.
+    #[n(4)]
+    pub sent_ms: Option<u64>,
 }
 
 /// A stored row cannot be used.
@@ -180,6 +183,11 @@ pub(crate) fn versioned(bytes: &[u8]) -> Vec<u8> {
 
 pub(crate) fn two(room: &RoomId, of: &[u8; 16]) -> Vec<u8> {
     [room.as_bytes().as_slice(), of].concat()
+}
+
+/// Key of a message that waits: two members may choose one message id.
+pub(crate) fn held_key(room: &RoomId, from: &Fingerprint, msg_id: &MsgId) -> Vec<u8> {
+    [room.as_bytes().as_slice(), from.as_bytes(), msg_id.as_bytes()].concat()
 }
 
 pub(crate) fn entry_key(room: &RoomId, entry: &ShortHash) -> Vec<u8> {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use penpal_protocol::ids::{RoomId, ShortHash};
 use penpal_seal::SignedRoomEntry;
 
-use crate::log::{Log, Taken};
+use crate::command::Command;
+use crate::log::Taken;
 use crate::machine::{Room, Rooms};
-use crate::record::{self, HeldRecord, RoomRecord, RowError, Table};
+use crate::record::{self, Change, HeldRecord, RoomRecord, RowError, Table};
 
 /// Takes stored rows in any order; [`Self::finish`] gives the machine.
 #[derive(Debug, Default)]
@@ -15,6 +16,7 @@ pub struct Restoring {
     rooms: BTreeMap<RoomId, RoomRecord>,
     entries: BTreeMap<(RoomId, u64, ShortHash), SignedRoomEntry>,
     held: Vec<HeldRecord>,
+    moved: Vec<Change>,
 }
 
 impl Restoring {
@@ -39,7 +41,15 @@ impl Restoring {
 
     fn told(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), RowError> {
         if table == Table::Held {
-            self.held.push(record::decode(value)?);
+            let held: HeldRecord = record::decode(value)?;
+            let room = held.said_in.id;
+            let place = record::held_key(&room, &held.from, &held.msg_id);
+            if place != key {
+                // Rows were once kept by room and message id alone.
+                self.moved.push(Change { table, key: key.to_vec(), value: None });
+                self.moved.push(Change { table, key: place, value: Some(value.to_vec()) });
+            }
+            self.held.push(held);
             return Ok(());
         }
         let signed = SignedRoomEntry::read(record::plain(value)?)?;
@@ -52,8 +62,7 @@ impl Restoring {
     pub fn finish(self) -> Rooms {
         let mut rooms = Rooms::default();
         for (id, record) in self.rooms {
-            let room = Room { record, log: Log::default(), held: BTreeMap::new(), asked: BTreeMap::new() };
-            rooms.rooms.insert(id, room);
+            rooms.rooms.insert(id, Room::new(record));
         }
         // Ordered by epoch: each comes after the one that it names.
         for ((id, _, _), signed) in self.entries {
@@ -67,6 +76,7 @@ impl Restoring {
                 room.held.insert((held.from, held.msg_id), held);
             }
         }
+        rooms.commands.extend(self.moved.into_iter().map(Command::Persist));
         rooms
     }
 }

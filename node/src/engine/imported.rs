@@ -3,7 +3,7 @@
 use penpal_protocol::ids::SpoolEpoch;
 use penpal_protocol::wire::{HelloAnswer, Verdict};
 
-use super::machines::{Engine, contact_step, delivery_step};
+use super::machines::{Engine, contact_step, delivery_step, room_step};
 use super::notices::Holds;
 use crate::portable::MARK;
 
@@ -28,6 +28,7 @@ impl Engine {
             manifest_revision: 0,
         };
         self.contacts.handle_hello(&answer, &mut contact_step!(self));
+        self.rooms.handle_rolled_back(&mut room_step!(self));
     }
 
     /// That is durable now. A mark that stays does it once more at the next start.

@@ -11,7 +11,7 @@ use penpal_protocol::wire::{
 };
 
 use super::links::{Asked, LinkState};
-use super::machines::{Engine, contact_step, delivery_step};
+use super::machines::{Engine, contact_step, delivery_step, room_step};
 use super::meta::Runs;
 use super::notices::Holds;
 use super::{LinkId, Output, storage};
@@ -250,6 +250,7 @@ impl Engine {
                 let incarnation = self.delivery.handle_rolled_back(&mut delivery_step!(self));
                 tracing::warn!("rolled back");
                 self.contacts.handle_hello(answer, &mut contact_step!(self));
+                self.rooms.handle_rolled_back(&mut room_step!(self));
                 tracing::debug!(?incarnation, "new incarnation");
                 self.hello();
             }

@@ -33,6 +33,7 @@ pub(super) struct WaitsForEntry {
     from: Fingerprint,
     msg_id: MsgId,
     said_in: RoomRef,
+    sent_ms: u64,
 }
 
 impl Engine {
@@ -111,7 +112,7 @@ impl Engine {
         said_in: &RoomRef,
     ) -> Result<(Placement, Option<WaitsForEntry>), &'static str> {
         let Some(me) = me(&self.contacts) else { return Err("no-such-room") };
-        let said = self.rooms.judge(&body.from, said_in, &me.account);
+        let said = self.rooms.judge(&body.from, said_in, body.sent_ms, &me.account);
         let for_us = letter.target_device.is_none_or(|device| device == me.device);
         let mut placement = match (for_us, &letter.to) {
             (true, Some(_)) => self.place(letter),
@@ -124,7 +125,7 @@ impl Engine {
             Said::Hold => {
                 placement.held = Some(HeldReason::RoomEpoch);
                 let (from, msg_id, said_in) = (body.from, body.msg_id, said_in.clone());
-                Ok((placement, Some(WaitsForEntry { from, msg_id, said_in })))
+                Ok((placement, Some(WaitsForEntry { from, msg_id, said_in, sent_ms: body.sent_ms })))
             }
             Said::Refuse(reason) => Err(reason),
         }
@@ -132,7 +133,8 @@ impl Engine {
 
     /// A message that waits for an entry is stored.
     pub(super) fn wait_for_entry(&mut self, waits: &WaitsForEntry) {
-        self.rooms.hold(waits.from, waits.msg_id, &waits.said_in, &mut room_step!(self));
+        let WaitsForEntry { from, msg_id, ref said_in, sent_ms } = *waits;
+        self.rooms.hold(from, msg_id, said_in, sent_ms, &mut room_step!(self));
     }
 
     fn room_notice(&mut self, notice: &Notice) {

@@ -3,7 +3,7 @@
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::methods::{RoomCreate, RoomJoin, RoomLeave, RoomList, RoomMembers};
-use penpal_local_api::room::{ListRequest, NameRequest, RoomRow};
+use penpal_local_api::room::{ListRequest, Member, NameRequest, RoomRow};
 
 use super::shapes::{RoomLine, RoomsAction, RoomsResult};
 use crate::launch::Node;
@@ -43,8 +43,13 @@ fn line(row: RoomRow) -> RoomLine {
         address: row.room,
         standing: standing.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default(),
         owner: row.owner,
-        members: row.members.into_iter().map(|member| member.name).collect(),
+        members: row.members.into_iter().map(called).collect(),
     }
+}
+
+/// A member by name, with what an agent must know before it writes.
+fn called(member: Member) -> String {
+    if member.linked { member.name } else { format!("{} (not your contact)", member.name) }
 }
 
 /// The rooms in words.

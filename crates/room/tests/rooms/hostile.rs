@@ -1,9 +1,11 @@
 //! Members and owners who mean ill, and what they cannot bring about.
 
 use penpal_protocol::cbor::{Blob, List};
-use penpal_protocol::ids::{RoomId, ShortHash};
-use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomHead, RoomMember, RoomNews};
-use penpal_room::{NewsError, Notice, RoomError, Standing, Table};
+use penpal_protocol::ids::{InviteId, MsgId, RoomId, ShortHash};
+use penpal_protocol::sealed::{
+    RoomChange, RoomEntry, RoomHead, RoomInvitation, RoomMember, RoomNews, RoomRef, RoomWish,
+};
+use penpal_room::{Introduction, NewsError, Notice, RoomError, Said, Standing, Table};
 use penpal_seal::SignedRoomEntry;
 
 use super::people::{NOW_MS, World, label};
@@ -138,4 +140,163 @@ fn a_removal_that_counts_no_more_was_none() {
     let two = entry(&world, &id, &head(&one), adds(DAVE, "dave"));
     world.with(BOB, |rooms, step| rooms.handle_news(alice, &telling(&id, &[one, two]), step)).unwrap();
     assert_eq!(world.machines[BOB].rooms.view(&id).unwrap().standing, Standing::Member);
+}
+
+#[test]
+fn two_members_may_choose_one_message_id_and_both_messages_wait() {
+    let mut world = world(3);
+    let id = world.room("team", &[BOB, CAROL]);
+    let unknown = RoomRef { id, epoch: 9, chain: ShortHash::from_bytes([9; 16]) };
+    let (bob, carol) = (world.account(BOB), world.account(CAROL));
+    let msg = MsgId::from_bytes([5; 16]);
+    for from in [bob, carol] {
+        world.with(ALICE, |rooms, step| rooms.hold(from, msg, &unknown, NOW_MS, step));
+    }
+    let held = |world: &World| world.machines[ALICE].rows.keys().filter(|key| key.0 == Table::Held).count();
+    assert_eq!(held(&world), 2);
+    // Rows once had keys without the sender.
+    let (key, row) = world.machines[ALICE]
+        .rows
+        .iter()
+        .find(|(key, _)| key.0 == Table::Held)
+        .map(|(key, row)| (key.clone(), row.clone()))
+        .unwrap();
+    world.machines[ALICE].rows.remove(&key);
+    let old = [id.as_bytes().as_slice(), msg.as_bytes()].concat();
+    world.machines[ALICE].rows.insert((Table::Held, old.clone()), row);
+    world.restart(ALICE);
+    world.with(ALICE, |rooms, step| rooms.handle_started(step));
+    assert!(held(&world) == 2 && !world.machines[ALICE].rows.contains_key(&(Table::Held, old)));
+    world.with(ALICE, |rooms, step| rooms.close(&id, step)).unwrap();
+    assert!(world.machines[ALICE].refused.is_empty(), "an entry may still come");
+    world.now = world.now.plus(std::time::Duration::from_secs(8 * 86_400));
+    world.with(ALICE, |rooms, step| rooms.handle_timeout(step));
+    assert_eq!(world.machines[ALICE].refused, [(msg, "room-epoch"), (msg, "room-epoch")]);
+    assert_eq!(held(&world), 0);
+}
+
+#[test]
+fn a_closed_room_takes_only_what_was_sent_before_its_end() {
+    let mut world = world(2);
+    let id = world.room("team", &[BOB]);
+    let before = world.machines[BOB].rooms.fanout(&id, &world.machines[BOB].me).unwrap().said_in;
+    world.with(ALICE, |rooms, step| rooms.close(&id, step)).unwrap();
+    let (alice, bob) = (world.account(ALICE), world.account(BOB));
+    let judge = |sent_ms: u64| world.machines[ALICE].rooms.judge(&bob, &before, sent_ms, &alice);
+    assert_eq!(judge(NOW_MS), Said::Take);
+    assert_eq!(judge(NOW_MS + 600_000), Said::Take, "he may not have heard of it");
+    assert_eq!(judge(NOW_MS + 600_001), Said::Refuse("not-a-member"));
+}
+
+#[test]
+fn however_often_a_room_changed_its_owner_can_empty_and_close_it() {
+    let mut world = world(3);
+    let id = world.room("team", &[BOB]);
+    let carol = world.account(CAROL);
+    let wish = RoomNews { wish: Some(RoomWish::Join), ..news(&id) };
+    loop {
+        let invited = world.with(ALICE, |rooms, step| rooms.invite(&id, carol, &label("carol"), step));
+        if invited == Err(RoomError::Worn { name: label("team") }) {
+            break;
+        }
+        invited.unwrap();
+        world.with(ALICE, |rooms, step| rooms.handle_news(carol, &wish, step)).unwrap();
+        world.with(ALICE, |rooms, step| rooms.remove(&id, carol, step)).unwrap();
+        world.settle();
+    }
+    // Another branch of the owner's does not take the place either.
+    let mut last = head(&stored(&world, BOB)[0]);
+    let alice = world.account(ALICE);
+    for number in 0..255 {
+        let change = RoomChange { removed: Some(carol), ..RoomChange::default() };
+        let branch = entry(&world, &id, &last, change);
+        last = head(&branch);
+        let taken = world.with(BOB, |rooms, step| rooms.handle_news(alice, &telling(&id, &[branch]), step));
+        assert_eq!(taken, Ok(()), "entry {number}");
+    }
+    let bob = world.account(BOB);
+    world.with(ALICE, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
+    world.with(ALICE, |rooms, step| rooms.close(&id, step)).unwrap();
+    let before = world.machines[BOB].rooms.list();
+    world.restart(BOB);
+    assert_eq!(world.machines[BOB].rooms.list(), before);
+}
+
+#[test]
+fn a_contact_that_asks_and_asks_is_answered_once_in_a_while() {
+    let mut world = world(3);
+    let id = world.room("team", &[BOB, CAROL]);
+    world.now = world.now.plus(std::time::Duration::from_secs(60));
+    let bob = world.account(BOB);
+    let have = RoomHead { epoch: 0, entry: ShortHash::from_bytes([0; 16]) };
+    let asks = RoomNews { have: Some(have), ..news(&id) };
+    for _ in 0..50 {
+        world.with(ALICE, |rooms, step| rooms.handle_news(bob, &asks, step)).unwrap();
+    }
+    assert_eq!(world.mail.len(), 1);
+    let due = world.machines[ALICE].rooms.poll_timeout().unwrap();
+    world.now = world.now.plus(due.saturating_sub(world.now.mono));
+    world.with(ALICE, |rooms, step| rooms.handle_timeout(step));
+    assert_eq!(world.mail.len(), 2, "what it asked for meanwhile comes later");
+    // Codes for the same member neither.
+    world.settle();
+    let carol = world.account(CAROL);
+    for number in 0..5 {
+        let made = Introduction {
+            to: carol,
+            invite: InviteId::from_bytes([number; 16]),
+            code: "pp1-x".to_owned(),
+            until_ms: NOW_MS + 1,
+        };
+        world.with(BOB, |rooms, step| rooms.introduce(&id, &[made], step));
+    }
+    let back = Introduction {
+        to: bob,
+        invite: InviteId::from_bytes([9; 16]),
+        code: "pp1-y".to_owned(),
+        until_ms: NOW_MS + 1,
+    };
+    world.with(CAROL, |rooms, step| rooms.introduce(&id, &[back], step));
+    world.settle();
+    assert_eq!(world.machines[CAROL].met.len(), 1);
+    assert!(world.machines[BOB].met.is_empty(), "of two the first makes the code");
+}
+
+#[test]
+fn invitations_neither_pile_up_nor_take_a_name() {
+    let mut world = world(2);
+    let alice = world.account(ALICE);
+    let invitation = RoomInvitation { name: label("team"), members: List::default() };
+    for number in 0..9 {
+        let id = RoomId::from_bytes([number + 1; 16]);
+        let invites = RoomNews { invitation: Some(invitation.clone()), ..news(&id) };
+        for _ in 0..2 {
+            let taken = world.with(BOB, |rooms, step| rooms.handle_news(alice, &invites, step));
+            assert_eq!(taken, if number < 8 { Ok(()) } else { Err(NewsError::TooMany) });
+        }
+    }
+    assert_eq!((world.machines[BOB].rooms.list().len(), world.machines[BOB].notices.len()), (8, 8));
+    let own = world.with(BOB, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+    assert_eq!(world.machines[BOB].rooms.by_name(&label("team")), Some(own));
+    let again = world.with(BOB, |rooms, step| rooms.create(&label("team"), step));
+    assert_eq!(again, Err(RoomError::NameTaken { name: label("team") }));
+}
+
+#[test]
+fn after_falling_back_to_an_old_state_everybody_is_asked() {
+    let mut world = world(3);
+    let id = world.room("team", &[BOB]);
+    let old: Vec<_> = [ALICE, BOB].map(|who| world.machines[who].rows.clone()).into();
+    world.join(&id, CAROL);
+    for (who, rows) in [ALICE, BOB].into_iter().zip(old) {
+        let newest = world.machines[who].rooms.view(&id).unwrap();
+        world.machines[who].rows = rows;
+        world.restart(who);
+        assert_ne!(world.machines[who].rooms.view(&id).unwrap(), newest);
+        world.now = world.now.plus(std::time::Duration::from_secs(60));
+        world.with(who, |rooms, step| rooms.handle_rolled_back(step));
+        world.settle();
+        let now = world.machines[who].rooms.view(&id).unwrap();
+        assert_eq!((now.epoch, now.members), (newest.epoch, newest.members));
+    }
 }

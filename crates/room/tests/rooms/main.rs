@@ -83,12 +83,18 @@ fn who_left_or_was_removed_is_neither_written_to_nor_heard() {
     assert_eq!(world.say(&id, CAROL, BOB), None);
     // What was said before counts no more, and so does what names an old entry afterwards.
     let carol = &world.machines[CAROL];
-    assert_eq!(carol.rooms.judge(&bob, &old.said_in, &carol.me.account), Said::Refuse("not-a-member"));
+    assert_eq!(
+        carol.rooms.judge(&bob, &old.said_in, NOW_MS, &carol.me.account),
+        Said::Refuse("not-a-member")
+    );
     // Nor does a member hear what is said from outside, and one outside nothing.
     let now = carol.rooms.fanout(&id, &carol.me).unwrap();
-    assert_eq!(carol.rooms.judge(&bob, &now.said_in, &carol.me.account), Said::Refuse("not-a-member"));
+    assert_eq!(
+        carol.rooms.judge(&bob, &now.said_in, NOW_MS, &carol.me.account),
+        Said::Refuse("not-a-member")
+    );
     let bobs = &world.machines[BOB];
-    assert_eq!(bobs.rooms.judge(&carol.me.account, &now.said_in, &bob), Said::Refuse("not-a-member"));
+    assert_eq!(bobs.rooms.judge(&carol.me.account, &now.said_in, NOW_MS, &bob), Said::Refuse("not-a-member"));
 }
 
 #[test]
@@ -99,7 +105,7 @@ fn what_was_said_before_somebody_came_is_not_for_them() {
     world.join(&id, CAROL);
     let (bob, carol) = (world.account(BOB), world.account(CAROL));
     assert!(!before.to.contains(&carol));
-    let said = world.machines[CAROL].rooms.judge(&bob, &before.said_in, &carol);
+    let said = world.machines[CAROL].rooms.judge(&bob, &before.said_in, NOW_MS, &carol);
     assert_eq!(said, Said::Refuse("not-a-member"));
 }
 
@@ -118,9 +124,9 @@ fn a_message_that_overtakes_its_entry_waits_for_it_even_through_a_restart() {
     world.settle();
     let fanout = world.machines[CAROL].rooms.fanout(&id, &world.machines[CAROL].me).unwrap();
     let bob = world.account(BOB);
-    assert_eq!(world.machines[BOB].rooms.judge(&carol, &fanout.said_in, &bob), Said::Hold);
+    assert_eq!(world.machines[BOB].rooms.judge(&carol, &fanout.said_in, NOW_MS, &bob), Said::Hold);
     let msg = MsgId::from_bytes([5; 16]);
-    world.with(BOB, |rooms, step| rooms.hold(carol, msg, &fanout.said_in, step));
+    world.with(BOB, |rooms, step| rooms.hold(carol, msg, &fanout.said_in, NOW_MS, step));
     world.restart(BOB);
     // He asked the owner, who tells him; what was late comes as well.
     world.mail.push_back(late);
@@ -136,14 +142,14 @@ fn a_message_that_names_what_never_comes_is_refused_in_the_end() {
     let (alice, bob) = (world.account(ALICE), world.account(BOB));
     let made_up = RoomRef { id, epoch: 99, chain: ShortHash::from_bytes([9; 16]) };
     for number in 0..40 {
-        let said = world.machines[BOB].rooms.judge(&alice, &made_up, &bob);
+        let said = world.machines[BOB].rooms.judge(&alice, &made_up, NOW_MS, &bob);
         if number >= penpal_room::MAX_HELD {
             assert_eq!(said, Said::Refuse("room-epoch"));
             continue;
         }
         assert_eq!(said, Said::Hold);
         let msg = MsgId::from_bytes([u8::try_from(number).unwrap(); 16]);
-        world.with(BOB, |rooms, step| rooms.hold(alice, msg, &made_up, step));
+        world.with(BOB, |rooms, step| rooms.hold(alice, msg, &made_up, NOW_MS, step));
     }
     world.settle();
     assert!(world.machines[BOB].refused.is_empty());
@@ -227,9 +233,9 @@ fn an_owner_that_fell_back_to_an_old_state_is_told() {
     // Carol was not told by an owner who does not know her; she says something, and Alice asks her.
     let said = world.machines[CAROL].rooms.fanout(&id, &world.machines[CAROL].me).unwrap().said_in;
     let (alice, carol) = (world.account(ALICE), world.account(CAROL));
-    assert_eq!(world.machines[ALICE].rooms.judge(&carol, &said, &alice), Said::Hold);
+    assert_eq!(world.machines[ALICE].rooms.judge(&carol, &said, NOW_MS, &alice), Said::Hold);
     let msg = MsgId::from_bytes([1; 16]);
-    world.with(ALICE, |rooms, step| rooms.hold(carol, msg, &said, step));
+    world.with(ALICE, |rooms, step| rooms.hold(carol, msg, &said, NOW_MS, step));
     world.settle();
     for who in [ALICE, CAROL, DAVE] {
         assert_eq!(world.members(&id, who), [alice, carol, dave], "{who}");

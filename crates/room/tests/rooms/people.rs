@@ -204,10 +204,9 @@ impl World {
         let machine = &self.machines[from];
         let fanout = machine.rooms.fanout(id, &machine.me).ok()?;
         let other = &self.machines[to];
-        fanout
-            .to
-            .contains(&other.me.account)
-            .then(|| other.rooms.judge(&machine.me.account, &fanout.said_in, &other.me.account))
+        fanout.to.contains(&other.me.account).then(|| {
+            other.rooms.judge(&machine.me.account, &fanout.said_in, self.now.wall_ms, &other.me.account)
+        })
     }
 
     /// The machine dies and starts again from its rows.

@@ -1,0 +1,116 @@
+//! Asking contacts for entries, and answering them: each at most once in a while.
+
+use std::time::Duration;
+
+use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
+use penpal_protocol::sealed::{RoomHead, RoomNews};
+
+use crate::machine::{Rooms, Step, no_news};
+use crate::record::Standing;
+
+/// How long the same contact is not asked again for entries of the same room, nor answered.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Without an entry everything is newer.
+pub(crate) const NOTHING: RoomHead = RoomHead { epoch: 0, entry: ShortHash::from_bytes([0; 16]) };
+
+/// A contact that was asked for entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// When, on the monotonic clock.
+    at: Duration,
+    /// There was reason to ask since.
+    again: bool,
+}
+
+/// A contact that was sent entries.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    /// When, on the monotonic clock.
+    at: Duration,
+    /// It asked since, and has this.
+    owed: Option<RoomHead>,
+}
+
+impl Rooms {
+    /// When somebody is to be asked or answered again.
+    pub(crate) fn asking_due(&self) -> Option<Duration> {
+        let asked = self.rooms.values().flat_map(|room| room.asked.values());
+        let asked = asked.filter(|asked| asked.again).map(|asked| asked.at);
+        let answered = self.rooms.values().flat_map(|room| room.answered.values());
+        let owed = answered.filter(|answered| answered.owed.is_some()).map(|answered| answered.at);
+        asked.chain(owed).min().map(|at| at.saturating_add(AGAIN))
+    }
+
+    /// Does what was put off.
+    pub(crate) fn ask_again(&mut self, id: &RoomId, step: &Step<'_>) {
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        let due = |at: Duration| at.saturating_add(AGAIN) <= step.now.mono;
+        let ask = room.asked.iter().filter(|(_, asked)| asked.again && due(asked.at));
+        let ask: Vec<Fingerprint> = ask.map(|(whom, _)| *whom).collect();
+        let owing = room.answered.iter_mut().filter(|(_, answered)| due(answered.at));
+        let owed: Vec<(Fingerprint, RoomHead)> =
+            owing.filter_map(|(whom, answered)| Some((*whom, answered.owed.take()?))).collect();
+        for whom in ask {
+            self.ask(id, whom, step);
+        }
+        for (whom, have) in owed {
+            self.answer(id, whom, &have, step);
+        }
+    }
+
+    /// Asks a contact for what is newer than what is here.
+    pub(crate) fn ask(&mut self, id: &RoomId, whom: Fingerprint, step: &Step<'_>) {
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        let now = step.now.mono;
+        if let Some(asked) = room.asked.get_mut(&whom)
+            && now < asked.at.saturating_add(AGAIN)
+        {
+            asked.again = true;
+            return;
+        }
+        room.asked.insert(whom, Asked { at: now, again: false });
+        let have = Some(room.log.head().unwrap_or(NOTHING));
+        self.send(whom, RoomNews { have, ..no_news(id) });
+    }
+
+    /// Whether a contact may be sent entries now; otherwise it is owed what comes after `have`.
+    pub(crate) fn may_answer(
+        &mut self,
+        id: &RoomId,
+        whom: Fingerprint,
+        have: &RoomHead,
+        step: &Step<'_>,
+    ) -> bool {
+        let Some(room) = self.rooms.get_mut(id) else { return false };
+        let now = step.now.mono;
+        if let Some(answered) = room.answered.get_mut(&whom)
+            && now < answered.at.saturating_add(AGAIN)
+        {
+            // Two of its devices may have different things: then it is sent all.
+            let same = answered.owed.as_ref().is_none_or(|owed| owed == have);
+            answered.owed = Some(if same { have.clone() } else { NOTHING });
+            return false;
+        }
+        room.answered.insert(whom, Answered { at: now, owed: None });
+        true
+    }
+
+    /// What is stored here is an older copy: whoever may know better is asked.
+    pub fn handle_rolled_back(&mut self, step: &mut Step<'_>) {
+        self.begin(step);
+        let Some(me) = step.me else { return };
+        let mut asks = Vec::new();
+        for room in self.rooms.values() {
+            if !matches!(room.record.standing, Standing::Member | Standing::Joining) {
+                continue;
+            }
+            let members = room.log.membership().map(|now| now.accounts()).unwrap_or_default();
+            let whom = if room.record.owner == me.account { members } else { vec![room.record.owner] };
+            asks.extend(whom.into_iter().map(|whom| (room.record.id, whom)));
+        }
+        for (id, whom) in asks.into_iter().filter(|(_, whom)| *whom != me.account) {
+            self.ask(&id, whom, step);
+        }
+    }
+}
