@@ -89,7 +89,7 @@ impl Rooms {
         {
             // Two of its devices may have different things: then it is sent all.
             let same = answered.owed.as_ref().is_none_or(|owed| owed == have);
-            answered.owed = Some(if same { have.clone() } else { NOTHING });
+            answered.owed = Some(if same { *have } else { NOTHING });
             return false;
         }
         room.answered.insert(whom, Answered { at: now, owed: None });
