@@ -18,7 +18,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::redo;
 use super::{Bases, Found, IndexBase, IndexChange, IndexHome, IndexRow, ROOM_BYTES, Rebuilt};
@@ -38,9 +37,6 @@ const PIECE_ROWS: usize = 256;
 
 /// Log items above a quarter of this go to files that sled never syncs; our rows are far below it.
 const SEGMENT_BYTES: usize = 512 * 1024;
-
-/// How long sled may take to let go of a database that was dropped.
-const UNLOCKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The index of a store in a folder.
 #[derive(Debug)]
@@ -77,7 +73,7 @@ impl SledIndex {
             .cache_capacity(self.cache_bytes)
             .segment_size(SEGMENT_BYTES)
             .flush_every_ms(None);
-        let db = open_patiently(|| guarded("open the index", || config.open()))?;
+        let db = guarded("open the index", || config.open())?;
         let ahead = Ahead::of(&path).map_err(|source| IndexError::Io {
             action: "open",
             path: path.clone(),
@@ -248,21 +244,6 @@ fn boot_id() -> Option<String> {
     #[cfg(not(any(target_os = "linux", target_os = "macos")))]
     let id: Option<String> = None;
     id.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty())
-}
-
-/// Opens a database; one that this process just let go of is unlocked by a thread of sled's own, a moment later.
-fn open_patiently(open: impl Fn() -> Result<sled::Db, IndexError>) -> Result<sled::Db, IndexError> {
-    let until = Instant::now() + UNLOCKED_WITHIN;
-    loop {
-        match open() {
-            Err(IndexError::Failed { detail, .. })
-                if detail.contains("could not acquire lock") && Instant::now() < until =>
-            {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            opened => return opened,
-        }
-    }
 }
 
 /// Runs something of sled's, which may return an error or panic.
