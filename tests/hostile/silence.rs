@@ -264,7 +264,7 @@ fn a_relay_that_never_answers_leaves_mail_queued_and_says_so() {
 fn a_relay_that_disowns_the_account_is_told_and_nothing_is_given_up() {
     let scene = Scene::connected();
     for (code, words) in [
-        (RefusalCode::NotRegistered, "does not know this account any more"),
+        (RefusalCode::NotRegistered, "does not know this device"),
         (RefusalCode::Suspended, "suspended this account"),
     ] {
         scene.relay.lie(|malice| {
