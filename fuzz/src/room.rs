@@ -275,7 +275,8 @@ impl World {
             Act::Message { from, after, epoch, id: msg } => {
                 let (chain, _) = self.place(after);
                 let (from, said_in) = (somebody(from), RoomRef { id, epoch: epoch.into(), chain });
-                match self.rooms.judge(&from, &said_in, &me().account) {
+                let sent_ms = self.now.wall_ms;
+                match self.rooms.judge(&from, &said_in, sent_ms, &me().account) {
                     Said::Take => {
                         let members = self.rooms.view(&id).expect("the room").members;
                         assert!(
@@ -286,7 +287,7 @@ impl World {
                     }
                     Said::Hold => {
                         let msg = MsgId::from_bytes([msg; 16]);
-                        self.with(|rooms, step| rooms.hold(from, msg, &said_in, step));
+                        self.with(|rooms, step| rooms.hold(from, msg, &said_in, sent_ms, step));
                     }
                     Said::Refuse(_) => {}
                 }
