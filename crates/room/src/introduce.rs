@@ -57,6 +57,10 @@ impl Rooms {
         let Some(me) = step.me else { return };
         let Some(room) = self.rooms.get_mut(id) else { return };
         let owner = room.record.owner;
+        if owner == me.account {
+            // The owner has all of them as contacts.
+            return;
+        }
         let mut known = std::mem::take(&mut room.record.introduced).into_vec();
         let mut out = Vec::new();
         for one in made {

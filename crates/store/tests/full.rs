@@ -9,7 +9,7 @@ use std::sync::Arc;
 use penpal_store::conformance::{Histories, TABLES, assert_same};
 use penpal_store::disk::{Crash, MemDisk};
 use penpal_store::{
-    Batch, LogStore, MemIndex, MemStore, OpenError, Options, Outcome, QueueId, SpoolStore, Store,
+    Batch, LogStore, MemIndex, MemStore, OpenError, Options, Outcome, QueueId, Rebuilt, SpoolStore, Store,
 };
 
 const SEGMENT_BYTES: u64 = 64 * 1024;
@@ -58,6 +58,7 @@ fn what_was_taken_is_there_however_often_the_disk_is_full() {
                     disk.set_capacity(None);
                 }
                 2 => index.set_full(histories.below(2) == 0),
+                3 => index.set_room(usize::try_from(histories.below(3)).unwrap_or(0)),
                 _ => {}
             }
             for batch in histories.batches(&model) {
@@ -129,6 +130,34 @@ fn removing_frees_segments_while_the_index_has_no_room() {
         assert_eq!(both(&mut store, &mut model, row(301, 10)), Outcome::Done);
         assert_same(&store, &model, "with room");
     }
+}
+
+/// The disk fills up between the first fold's two halves, tombstones go with their segments, and the process dies: the half that
+/// was folded names rows that no record of the log takes away any more.
+#[test]
+fn an_index_folded_by_half_on_a_full_disk_is_made_anew() {
+    let (disk, index) = (MemDisk::new(), MemIndex::new());
+    let (mut store, mut model) = (open(&disk, &index), MemStore::new());
+    for n in 1..=300 {
+        assert_eq!(both(&mut store, &mut model, row(n, 2000)), Outcome::Done);
+    }
+    // The first map's fold has room, the second's has none.
+    index.set_room(1);
+    disk.set_capacity(Some(disk.used_bytes()));
+    for n in 1..=300 {
+        assert_eq!(both(&mut store, &mut model, Batch::new().remove(QUEUE, [n])), Outcome::Done);
+        store.compact(u64::MAX).expect("compact");
+    }
+    let stats = store.stats();
+    assert!(stats.segments <= 3 && stats.full, "{stats:?}");
+    drop(store);
+    disk.crash(Crash::Process);
+    index.set_full(false);
+    disk.set_capacity(None);
+    let store = open(&disk, &index);
+    assert_same(&store, &model, "opened again");
+    assert!(matches!(store.opening().rebuilt, Some(Rebuilt::Stale { .. })), "{:?}", store.opening());
+    assert_eq!(store.verify(&mut |_| {}).expect("verify").findings, []);
 }
 
 /// Rows that have no room on the disk are held in memory, and not more than is said.

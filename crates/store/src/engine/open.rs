@@ -337,6 +337,10 @@ impl Opener {
     ) -> Result<(Catalog, Replayed), ReplayError> {
         let end = survey.newest.as_ref().and_then(|newest| newest.scanned.last).map_or(0, |(last, _)| last);
         match (catalog.watermarks(), clean_end) {
+            // Replaying from the beginning would leave the other one's rows, whose tombstones may be gone.
+            (None, None) if catalog.is_half() => {
+                return Err(ReplayError::Stale("one of its maps has no watermark".to_owned()));
+            }
             (None, None) => {}
             (None, Some(_)) => return Err(ReplayError::Stale("it has no watermark".to_owned())),
             (Some(marks), clean_end) => {

@@ -38,6 +38,9 @@ pub(super) struct Newest {
     pub(super) existing: Option<BTreeSet<SegmentNo>>,
 }
 
+/// Most segments of one log: 16 TiB of the usual size. Bounds what a damaged record can make the reader gather.
+const MAX_SEGMENTS: u32 = 1 << 20;
+
 /// What replay has come to.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
@@ -142,18 +145,21 @@ impl Reader {
     pub(super) fn newest(&self, reader: &mut SegmentReader) -> Result<Newest, OpenError> {
         let segment = reader.segment();
         let mut existing: Option<BTreeSet<SegmentNo>> = None;
-        let mut damages = Vec::new();
+        let (mut damages, mut senseless) = (Vec::new(), None);
         let visit = |found: Found<'_>| {
             for placed in found.records() {
                 let placed = placed.map_err(|bad| damaged(&unreadable(segment, bad)))?;
-                match placed.record {
+                let made_sense = match &placed.record {
                     Record::SegmentSet { ranges } => {
-                        existing = Some(ranges.into_iter().flat_map(|(first, last)| first..=last).collect());
+                        existing = named(ranges, segment);
+                        existing.is_some()
                     }
                     Record::Unlink { segments } => {
                         if let Some(existing) = &mut existing {
-                            existing.retain(|segment| !segments.contains(segment));
+                            let gone: BTreeSet<SegmentNo> = segments.iter().copied().collect();
+                            existing.retain(|segment| !gone.contains(segment));
                         }
+                        !segments.contains(&segment)
                     }
                     Record::Put { .. }
                     | Record::Delete { .. }
@@ -161,7 +167,15 @@ impl Reader {
                     | Record::Floor { .. }
                     | Record::Remove { .. }
                     | Record::DropQueue { .. }
-                    | Record::Seal => {}
+                    | Record::Seal => true,
+                };
+                if !made_sense {
+                    let detail = "what it says of the segments that exist makes no sense".to_owned();
+                    let found = Damage { segment, offset: placed.offset, next: None, detail };
+                    if !self.repair {
+                        return Err(damaged(&found).into());
+                    }
+                    senseless.get_or_insert(found);
                 }
             }
             Ok(())
@@ -174,9 +188,10 @@ impl Reader {
                 OpenError::Damaged { file: segment_name(segment), offset: 0, detail }
             }
         })?;
-        if !damages.iter().all(|damage| damage.offset > 0) {
+        if !damages.iter().all(|damage| damage.offset > 0) || senseless.is_some() {
             existing = None;
         }
+        damages.extend(senseless);
         Ok(Newest { segment, scanned, damages, existing })
     }
 
@@ -283,6 +298,17 @@ impl Reader {
         }
         Ok(from)
     }
+}
+
+/// The segments of a set in the segment `own`, which is among them and the last; `None` when it cannot have been written like that.
+fn named(ranges: &[(SegmentNo, SegmentNo)], own: SegmentNo) -> Option<BTreeSet<SegmentNo>> {
+    let count = ranges.iter().try_fold(0_u32, |sum, (first, last)| {
+        let count = last.checked_sub(*first)?.checked_add(1)?;
+        sum.checked_add(count).filter(|sum| *sum <= MAX_SEGMENTS)
+    });
+    count?;
+    let named: BTreeSet<SegmentNo> = ranges.iter().flat_map(|(first, last)| *first..=*last).collect();
+    (named.last() == Some(&own)).then_some(named)
 }
 
 fn replay_batch(catalog: &mut Catalog, segment: SegmentNo, found: &Found<'_>) -> Result<(), ReplayError> {

@@ -59,6 +59,11 @@ impl Catalog {
         Some([*self.short.watermark()?, *self.long.watermark()?])
     }
 
+    /// Whether only one map was ever folded into: no log can complete the other when segments are gone.
+    pub(crate) fn is_half(&self) -> bool {
+        self.short.watermark().is_some() != self.long.watermark().is_some()
+    }
+
     pub(crate) fn pending(&self) -> usize {
         self.short.pending() + self.long.pending()
     }

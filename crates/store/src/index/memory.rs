@@ -24,6 +24,8 @@ struct State {
     clean_end: Option<u64>,
     fails: bool,
     full: bool,
+    /// How many more changes have room; any number when `None`.
+    room: Option<usize>,
     /// For each map, what it was before every change since the last flush; kept only when asked for.
     unflushed: Option<[Vec<Map>; 2]>,
 }
@@ -49,7 +51,13 @@ impl MemIndex {
 
     /// Whether there is no room for changes from now on: then nothing of them is made.
     pub fn set_full(&self, full: bool) {
-        self.state().full = full;
+        let mut state = self.state();
+        (state.full, state.room) = (full, None);
+    }
+
+    /// There is room for so many more changes of a map, and then none until [`Self::set_full`] says otherwise.
+    pub fn set_room(&self, changes: usize) {
+        self.state().room = Some(changes);
     }
 
     /// Keeps every state since the last flush, for [`Self::roll_back`]. Costs a copy for each change.
@@ -88,6 +96,7 @@ impl MemIndex {
             clean_end: state.clean_end,
             fails: state.fails,
             full: state.full,
+            room: state.room,
             unflushed: state.unflushed.clone(),
         };
         Self { state: Arc::new(Mutex::new(copy)) }
@@ -184,9 +193,15 @@ impl IndexBase for MemBase {
     }
 
     fn apply(&self, changes: &mut dyn Iterator<Item = IndexChange<'_>>) -> Result<(), IndexError> {
-        if self.index.state().full {
+        let mut state = self.index.state();
+        if state.room == Some(0) {
+            state.full = true;
+        }
+        if state.full {
             return Err(IndexError::Full);
         }
+        state.room = state.room.map(|room| room - 1);
+        drop(state);
         if let State { maps, unflushed: Some(unflushed), .. } = &mut *self.index.state()
             && let (Some(map), Some(states)) = (maps.get(self.map), unflushed.get_mut(self.map))
         {
