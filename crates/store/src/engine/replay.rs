@@ -38,9 +38,6 @@ pub(super) struct Newest {
     pub(super) existing: Option<BTreeSet<SegmentNo>>,
 }
 
-/// Most segments of one log: 16 TiB of the usual size. Bounds what a damaged record can make the reader gather.
-const MAX_SEGMENTS: u32 = 1 << 20;
-
 /// What replay has come to.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
@@ -302,11 +299,6 @@ impl Reader {
 
 /// The segments of a set in the segment `own`, which is among them and the last; `None` when it cannot have been written like that.
 fn named(ranges: &[(SegmentNo, SegmentNo)], own: SegmentNo) -> Option<BTreeSet<SegmentNo>> {
-    let count = ranges.iter().try_fold(0_u32, |sum, (first, last)| {
-        let count = last.checked_sub(*first)?.checked_add(1)?;
-        sum.checked_add(count).filter(|sum| *sum <= MAX_SEGMENTS)
-    });
-    count?;
     let named: BTreeSet<SegmentNo> = ranges.iter().flat_map(|(first, last)| *first..=*last).collect();
     (named.last() == Some(&own)).then_some(named)
 }
