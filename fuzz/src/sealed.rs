@@ -5,7 +5,7 @@ use penpal_protocol::{
     envelope::Header,
     limits::{MAX_BODY_BYTES, MAX_MANIFEST_BYTES},
     sealed::{
-        Body, Bundle, Content, InviteAccept, InviteRecord, InviteRequest, Kind, LinkAnswer, LinkRequest,
+        AccountState, Body, Bundle, Content, InviteAccept, InviteRecord, InviteRequest, Kind, LinkAnswer, LinkRequest,
         Manifest, OwnState, Rekey, SealedRequest, Signed,
     },
 };
@@ -24,7 +24,7 @@ const KINDS: [Kind; 8] = [
 ];
 
 /// Structure that the first byte stands for, as vectors call it; 8 is the header of an envelope, 9 the outer form alone, and
-/// contents follow in the order of their kinds; 0xf0 to 0xf3 are what devices of one account say to each other.
+/// contents follow in the order of their kinds; 0xf0 to 0xf3 are what devices of one account say to each other, 0xf4 what their relay keeps.
 pub const STRUCTURES: [&str; 8] = [
     "body",
     "manifest",
@@ -60,6 +60,7 @@ pub fn check(data: &[u8]) {
         0xf1 => drop(one_encoding(bytes, LinkAnswer::decode, LinkAnswer::encode)),
         0xf2 => drop(one_encoding(bytes, Rekey::decode, Rekey::encode)),
         0xf3 => own_state(bytes),
+        0xf4 => drop(one_encoding(bytes, AccountState::decode, AccountState::encode)),
         other => content(KINDS[usize::from(other - FIRST_CONTENT) % KINDS.len()], bytes),
     }
 }

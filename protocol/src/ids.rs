@@ -101,6 +101,8 @@ fixed_bytes! {
     RoomId, 16;
     /// A blob of an artifact at a relay. Random.
     BlobId, 16;
+    /// One version of an account's state that its relay keeps. Random.
+    StateId, 16;
     /// What a relay address pins: the first half of the labelled hash of the relay's key.
     RelayPin, 16;
     /// The first half of a labelled hash that names content.
@@ -258,6 +260,8 @@ secret_bytes! {
     SharedKey, 32;
     /// What an invite code carries and every key of the invite is derived from.
     InviteSecret, 20;
+    /// The seed of an account's root key, as a recovery code carries it.
+    RootSeed, 32;
 }
 
 impl Capability {

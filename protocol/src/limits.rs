@@ -116,6 +116,21 @@ pub const SPOOL_ROW_LIFE_MS: u64 = 31 * DAY_MS;
 /// Most entries of one kind in what an account's devices tell each other at a time.
 pub const MAX_STATE_ENTRIES: usize = 256;
 
+/// Longest part of the account state that a relay keeps, sealed, in bytes.
+pub const MAX_STATE_PART_BYTES: usize = STATE_CHUNK_BYTES + 16;
+
+/// Account state in one part, in bytes; only a state that fits into one part may have less.
+pub const STATE_CHUNK_BYTES: usize = 32 * 1024;
+
+/// Most contacts, and removals, in the account state that a relay keeps: contacts first.
+pub const MAX_KEPT_ENTRIES: usize = 3 * MAX_CONTACTS;
+
+/// Longest account state that a relay keeps, padded, in bytes.
+pub const MAX_ACCOUNT_STATE_BYTES: usize = STATE_CHUNK_BYTES * MAX_STATE_PARTS as usize;
+
+/// Most parts of the account state that a relay keeps: 4 MiB. A thousand contacts with one device each need about 2 MiB.
+pub const MAX_STATE_PARTS: u8 = 128;
+
 /// How far a sender's clock may be ahead before its message is held, in milliseconds: 24 hours.
 pub const MAX_CLOCK_AHEAD_MS: u64 = DAY_MS;
 

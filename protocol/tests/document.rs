@@ -33,7 +33,7 @@ fn frame_numbers_are_the_ones_in_the_table() {
     let known: Vec<(u8, String)> =
         FrameKind::ALL.iter().map(|kind| (kind.number(), format!("{kind:?}"))).collect();
     assert_eq!(described, known);
-    let reserved = |number| (28..=31).contains(&number) || (83..=95).contains(&number);
+    let reserved = |number| (30..=31).contains(&number) || (84..=95).contains(&number);
     assert!(FrameKind::ALL.iter().all(|kind| !reserved(kind.number())));
 }
 

@@ -156,7 +156,7 @@ ids! {
     Fingerprint DeviceId SlotId EdgeId MsgId SessionId ConversationId TraceId InviteId DepositId AccountId RoomId BlobId
     RelayPin ShortHash KeyId KeyHint SpoolEpoch Incarnation RunId RootPublicKey SigningPublicKey TransportPublicKey Hash
     Signature Mac Capability ProfileKey HalfSecret RegistrationProof
-    AccountProof SharedKey
+    AccountProof SharedKey StateId
 }
 
 impl Sample for XWingPublicKey {

@@ -3,7 +3,7 @@
 use penpal_protocol::blob::BlobShape;
 use penpal_protocol::cbor::List;
 use penpal_protocol::ids::ShortHash;
-use penpal_protocol::limits::{MAX_MESSAGE_LIFE_MS, MAX_PRESENCE_TTL_MS};
+use penpal_protocol::limits::{MAX_MESSAGE_LIFE_MS, MAX_PRESENCE_TTL_MS, MAX_STATE_PARTS};
 use penpal_protocol::sealed::*;
 use penpal_protocol::wire::*;
 
@@ -83,6 +83,14 @@ structures! {
     PutProof { proof_hash };
     DeviceAdd { key, proof };
     DeviceRemove { slot, proof };
+    PutState { proof, expect, state, parts, part, sealed } then |value, _| {
+        value.parts = value.parts % MAX_STATE_PARTS + 1;
+        value.part %= value.parts;
+        if value.expect == Some(value.state) {
+            value.expect = None;
+        }
+    };
+    GetState { proof, part };
     Deposit { edge, cap, slot, deposit, ephemeral, envelope };
     DepositAnswer { deposit, outcome };
     HelloAnswer { verdict, epoch, newest, handle, manifest_revision };
@@ -92,6 +100,7 @@ structures! {
     DeviceBundles { slot, profile };
     InviteAnswer { state, record };
     BlobState { there };
+    StatePart { handle, manifest_revision, state, parts, sealed, manifest };
     Refusal { code, detail };
     Welcome { min_revision, max_revision, now_ms, registered, software };
     Delivery { epoch, seq, envelope };
@@ -165,6 +174,8 @@ structures! {
     Rekey { edge, cap, pair, both };
     Stamp { counter, device };
     OwnState { contacts, read, sent };
+    AccountState { manifest, profile_key, counter, among, contacts };
+    AmongDevices { edge, cap, pair };
     SentCopy { msg_id, conversation, kind, content, to, accounts, sent_ms, expires_ms };
     ContactEntry { contact, stamp, card };
     ContactCard {

@@ -75,13 +75,14 @@ pub(crate) fn all() -> Vec<Structure> {
         GetContactState "get-contact-state" EdgeCreate "edge-create" EdgeLink "edge-link" EdgeRevoke "edge-revoke"
         InviteCreate "invite-create" InviteFetch "invite-fetch" InviteRedeem "invite-redeem" InviteRevoke "invite-revoke"
         BlobCreate "blob-create" BlobPut "blob-put" BlobGet "blob-get" BlobDelete "blob-delete"
-        PutProof "put-proof" DeviceAdd "device-add" DeviceRemove "device-remove"
+        PutProof "put-proof" DeviceAdd "device-add" DeviceRemove "device-remove" PutState "put-state"
+        GetState "get-state"
     };
     all.extend(frames! { Deposit: Deposit "deposit" });
     all.extend(frames! { DepositAnswer: DepositAnswer "deposit-answer" });
     all.extend(frames! { Answer:
         HelloAnswer "hello-answer" Registered "registered" AckAnswer "ack-answer" ContactState "contact-state"
-        InviteAnswer "invite-answer" BlobState "blob-state" Refusal "refusal"
+        InviteAnswer "invite-answer" BlobState "blob-state" Refusal "refusal" StatePart "state-part"
     });
     all.extend(frames! { Event:
         Welcome "welcome" Delivery "delivery" Redeemed "redeemed" EdgeState "edge-state" Ephemeral "ephemeral"
@@ -108,6 +109,7 @@ pub(crate) fn all() -> Vec<Structure> {
         LinkAnswer "link-answer" LinkAnswer::decode;
         Rekey "rekey" Rekey::decode;
         OwnState "own-state" OwnState::decode;
+        AccountState "account-state" AccountState::decode;
         Signed "signed" |bytes| Signed::decode(bytes, MAX_MANIFEST_BYTES.max(MAX_BODY_BYTES));
     });
     all

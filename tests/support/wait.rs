@@ -31,3 +31,17 @@ pub fn until_within(patience: Duration, what: &str, mut holds: impl FnMut() -> b
         looked = now;
     }
 }
+
+/// Whether something comes to hold within so long.
+pub fn holds_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    loop {
+        if holds() {
+            return true;
+        }
+        if begun.elapsed() >= patience {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}

@@ -21,6 +21,7 @@ mod operator;
 mod persons;
 mod plugin;
 mod portable;
+mod recovery;
 mod restarts;
 mod rooms;
 mod search;

@@ -24,11 +24,13 @@ fn inside_an_agent_nobody_accepts_verifies_or_grants() {
         .expect("a safety number")
         .to_owned();
     pair.alice.ok(&["contact", "block", "bob"]);
-    let refused: [&[&str]; 4] = [
+    let refused: [&[&str]; 6] = [
         &["contact", "accept", "carol"],
         &["contact", "verify", "bob", "--number", &number],
         &["contact", "unblock", "bob"],
         &["contact", "invite", "--auto-accept"],
+        &["account", "recovery-code"],
+        &["recover", "--revoke", "all"],
     ];
     for args in refused {
         let said = inside_agent(&pair.alice, args);

@@ -1,12 +1,14 @@
 //! What the machine asks of its shell.
 
+use std::sync::Arc;
+
 use penpal_protocol::{
     ids::{Capability, DeviceId, EdgeId, Fingerprint, InviteId, KeyId, MsgId},
     sealed::Control,
     text::RelayAddress,
     wire::Request,
 };
-use penpal_seal::{InviteEntry, PairKey};
+use penpal_seal::{IdentityKeys, InviteEntry, PairKey};
 
 use crate::{notice::Notice, record::Change};
 
@@ -15,6 +17,9 @@ use crate::{notice::Notice, record::Change};
 pub enum Command {
     /// Keep an invite's secrets in the key file, durably, *before* this step's changes are committed.
     KeepSecret(KeepSecret),
+    /// Keep these keys in the key file in place of those that are there, durably, *before* this step's changes are committed, and use them
+    /// from now on: another root key was given, or ours is not ours any more. All other keys are the same.
+    KeepIdentity(Arc<IdentityKeys>),
     /// Store a row, in this step's batch.
     Persist(Change),
     /// Erase an invite's secrets from the key file, *after* this step's changes were committed.

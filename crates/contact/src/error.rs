@@ -268,6 +268,39 @@ pub enum AcceptRequestError {
     TooLong(#[from] penpal_protocol::cbor::Bounded),
 }
 
+/// A recovery code cannot be used here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// There is another account here.
+    #[error("this node has the account {handle} already, which is not the one of this code")]
+    Registered {
+        /// Its handle.
+        handle: Label,
+    },
+    /// This is the device that the code would make it.
+    #[error("this machine holds the root key already")]
+    Primary,
+    /// An account was asked for and not answered.
+    #[error("the account {handle} was asked for and not answered yet")]
+    Registering {
+        /// Its handle.
+        handle: Label,
+    },
+    /// A code for a device is in use.
+    #[error("this machine is becoming a device of an account")]
+    Joining,
+    /// Another code is in use.
+    #[error("another account is being recovered here")]
+    Running,
+    /// `desk` and `me` mean something else.
+    #[error("{name} is a reserved word")]
+    Reserved {
+        /// The wanted name.
+        name: Label,
+    },
+}
+
 /// A contact cannot be changed that way.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -87,6 +87,12 @@ pub(crate) enum Job {
     AwaitLink(InviteId),
     /// Says that it came.
     ConfirmLink(InviteId),
+    /// Asks for the state that our relay keeps, or that of a recovery code's account.
+    GetState,
+    /// Leaves the next part of it.
+    PutState,
+    /// Makes this machine a device of a recovery code's account.
+    AddSelf,
 }
 
 impl Job {
@@ -94,7 +100,7 @@ impl Job {
     fn waits_for(self) -> Option<Self> {
         match self {
             Self::RevokeInvite(id) => Some(Self::CreateInvite(id)),
-            Self::RemoveDevice(_) => Some(Self::PutProof),
+            Self::RemoveDevice(_) | Self::PutState => Some(Self::PutProof),
             Self::RevokeEdge(edge) => Some(Self::CreateEdge(edge)),
             Self::Register
             | Self::PutManifest
@@ -114,7 +120,9 @@ impl Job {
             | Self::FetchLink(_)
             | Self::JoinLink(_)
             | Self::AwaitLink(_)
-            | Self::ConfirmLink(_) => None,
+            | Self::ConfirmLink(_)
+            | Self::GetState
+            | Self::AddSelf => None,
         }
     }
 }
@@ -172,7 +180,9 @@ impl Jobs {
             Stage::Asked { .. } => false,
             Stage::Paused { until, .. } => until <= now,
         };
-        let clear = |job: &Job| job.waits_for().is_none_or(|other| !self.is_asked(other));
+        // What needs the proof comes after it, and not beside it.
+        let awaited = |other| self.is_asked(other) || (other == Job::PutProof && self.is_wanted(other));
+        let clear = |job: &Job| job.waits_for().is_none_or(|other| !awaited(other));
         self.jobs
             .iter()
             .filter(|(job, progress)| is_due(progress) && clear(job))

@@ -32,12 +32,12 @@ mod record;
 pub use command::{At, By, Command, Deliver, KeepSecret, RelayCall, Route, Token, Unreachable};
 pub use error::{
     AcceptRequestError, AddError, ContactError, ControlError, DeviceError, InviteError, JoinError,
-    LinkDeviceError, PublishError, RegisterError, UnknownName,
+    LinkDeviceError, PublishError, RecoverError, RegisterError, UnknownName,
 };
 pub use machine::{
-    ContactView, Contacts, DeviceView, Heard, InviteStatus, InviteView, MAX_INVITE_LIFE_MS,
+    ContactView, Contacts, DeviceView, Found, Heard, InviteStatus, InviteView, MAX_INVITE_LIFE_MS,
     MAX_INVITES_AT_ONCE, MAX_OPEN_INVITES, MIN_INVITE_LIFE_MS, Me, NewAccount, NewCode, Opener, OwnDevice,
-    PeerKeys, Removed, Restoring, State, Step, Via,
+    PeerKeys, Removed, Restoring, Revoke, State, Step, Via,
 };
-pub use notice::{AddFailure, JoinFailure, Notice, RegistrationFailure};
+pub use notice::{AddFailure, JoinFailure, Notice, RecoveryFailure, RegistrationFailure};
 pub use record::{Change, InviteEnd, KeyChange, RowError, Table, Trust};

@@ -205,6 +205,27 @@ pub enum Notice {
     },
     /// This machine did not become a device.
     JoinFailed(JoinFailure),
+    /// The account of a recovery code was found; which of its devices are to be revoked must be said.
+    RecoveryFound {
+        /// Its handle.
+        handle: Label,
+    },
+    /// This machine is the account's, and signs for it.
+    Recovered {
+        /// Its handle.
+        handle: Label,
+    },
+    /// The account of a recovery code is not on this machine.
+    RecoveryFailed(RecoveryFailure),
+    /// A contact's account is signed for on another machine than before: it was recovered, or its code is in other hands.
+    NewPrimary {
+        /// The contact.
+        contact: Fingerprint,
+        /// Name here.
+        name: Label,
+        /// Name of the machine.
+        device: Label,
+    },
     /// A contact has devices that it had not before.
     NewDevices {
         /// The contact.
@@ -250,6 +271,34 @@ pub enum JoinFailure {
     /// Nobody answered in time.
     NotAnswered,
     /// Its secret is not on this machine any more.
+    Lost,
+}
+
+/// Why an account was not recovered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoveryFailure {
+    /// The relay has no account for this code: it was deleted, or is at another relay now.
+    NotFound,
+    /// The relay keeps nothing of the account: its node was older, or never had the time.
+    NothingKept,
+    /// What the relay keeps was not sealed with this code's key.
+    Forged,
+    /// The account has no such device.
+    UnknownDevice {
+        /// What was named.
+        name: Label,
+        /// Those that there are.
+        candidates: Vec<Label>,
+    },
+    /// This device cannot stay: it shares nothing with others by which it would hear of this one.
+    MustGo {
+        /// Its name.
+        name: Label,
+    },
+    /// The account has as many devices as it may have; some must be revoked.
+    TooManyDevices,
+    /// The root key is not on this machine any more.
     Lost,
 }
 

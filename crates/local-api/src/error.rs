@@ -101,6 +101,7 @@ error_codes! {
     Usage, "usage", 2, "The command or request cannot be understood.", "run the command with --help";
     BadName, "bad-name", 2, "A name is not of the form [a-z0-9][a-z0-9._-]{0,63}, or is reserved.", "use letters, digits, `.`, `_` and `-`";
     BadCode, "bad-code", 2, "The text holds no invite code, or one with a typing mistake.", "copy the whole code again, from `pp1-` to its end";
+    BadRecoveryCode, "bad-recovery-code", 2, "The text is no recovery code, or one with a typing mistake.", "compare it with what you wrote down, line by line";
     BadAddress, "bad-address", 2, "The text is not a relay address of the form penpal://host[:port]/pin.", "ask whoever runs the relay: penpal-relay address";
     BodyTooLarge, "body-too-large", 2, "The text is longer than 64 KiB.", "put the text into a file and send its path or a summary";
     UnknownAddress, "unknown-address", 1, "No session or contact has that name.", "penpal sessions; penpal contact sessions";
@@ -125,6 +126,8 @@ error_codes! {
     RelayRefused, "relay-refused", 1, "The relay refused.", "penpal doctor";
     RelayVersion, "relay-version", 1, "The relay speaks another version of the protocol.", "update penpal, or ask whoever runs the relay to update it";
     UnknownDevice, "unknown-device", 1, "The account has no device of that name.", "penpal device list";
+    NothingToRecover, "nothing-to-recover", 1, "The relay has nothing for this recovery code.", "ask whoever runs the relay; with another address of it: penpal recover --relay ADDRESS";
+    StateForged, "state-forged", 1, "What the relay keeps of the account was not sealed with its key. The relay or somebody between may be hostile.", "ask whoever runs the relay";
     NotPrimary, "not-primary", 1, "Only the device that holds the account's root key can do this.", "penpal device list; run it on the device that is marked primary";
     SessionBusy, "session-taken", 1, "A live session has that name.", "penpal sessions";
     NotRetryable, "not-retryable", 1, "Only own messages that are still on their way, refused or expired can be sent again.", "penpal trace ID";

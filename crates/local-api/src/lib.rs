@@ -30,6 +30,7 @@ pub mod hook;
 pub mod mail;
 pub mod method;
 pub mod methods;
+pub mod recovery;
 pub mod room;
 pub mod search;
 pub mod sessions;

@@ -2,8 +2,8 @@
 
 use crate::method::{Method, MethodSchema};
 use crate::{
-    account as a, artifact as f, contacts as c, daemon as d, devices as dv, hook as h, mail as m, room as r,
-    search as se, sessions as s, status as st, wake as w,
+    account as a, artifact as f, contacts as c, daemon as d, devices as dv, hook as h, mail as m,
+    recovery as rc, room as r, search as se, sessions as s, status as st, wake as w,
 };
 
 macro_rules! methods {
@@ -68,6 +68,10 @@ methods! {
     Register "register" 30_000 a::RegisterRequest => a::Account;
     /// The account.
     AccountShow "account/show" 10_000 a::AccountRequest => a::Account;
+    /// The recovery code of the account; only a person may see it.
+    AccountRecoveryCode "account/recovery-code" 10_000 rc::CodeRequest => rc::Code;
+    /// Brings an account back with its recovery code, or looks for it.
+    Recover "recover" 60_000 rc::RecoverRequest => rc::Recovery;
     /// Makes a code for a further device.
     DeviceLink "device/link" 30_000 dv::LinkRequest => dv::LinkCode;
     /// Makes this machine a device of an account.

@@ -65,6 +65,18 @@ pub struct AccountLine {
     pub fingerprint: String,
     /// Name of this machine.
     pub device: String,
+    /// How it could be brought back; absent on a device without the root key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryLine>,
+}
+
+/// What there is for the day on which this machine is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecoveryLine {
+    /// Whether a person has seen the recovery code.
+    pub shown: bool,
+    /// Whether the relay keeps everything that it brings back, as it is now.
+    pub kept: bool,
 }
 
 /// The relay and the connection to it.

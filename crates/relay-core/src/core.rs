@@ -419,6 +419,8 @@ impl RelayCore {
             (Request::InviteRedeem(what), _) => self.invite_redeem(&caller, &what, cx)?,
             (Request::DeviceAdd(what), _) => self.device_add(&what, cx)?,
             (Request::DeviceRemove(what), _) => self.device_remove(&what, cx)?,
+            (Request::PutState(what), _) => self.put_state(what, cx)?,
+            (Request::GetState(what), _) => self.get_state(&what, cx)?,
             (Request::PutProof(what), Some(device)) => self.put_proof(device, &what, cx)?,
             (Request::Hello(what), Some(device)) => return self.hello(conn, id, device, &what, cx),
             (Request::Ack(what), Some(device)) => return self.ack(conn, id, device, &what, cx),
@@ -458,10 +460,13 @@ impl RelayCore {
             return Some(Answer::refused(RefusalCode::Suspended));
         }
         let (writes, costly) = match request {
-            Request::Register(_) | Request::InviteRedeem(_) | Request::DeviceAdd(_) => (true, true),
+            Request::Register(_)
+            | Request::InviteRedeem(_)
+            | Request::DeviceAdd(_)
+            | Request::PutState(_) => (true, true),
             // A stolen device must be cut off also while the disk is full.
             Request::DeviceRemove(_) => (false, true),
-            Request::InviteFetch(_) => (false, true),
+            Request::InviteFetch(_) | Request::GetState(_) => (false, true),
             // While the disk is full a device must still be able to receive, acknowledge and revoke.
             Request::Hello(_)
             | Request::Ack(_)

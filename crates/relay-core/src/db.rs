@@ -12,7 +12,8 @@ use crate::config::Limits;
 use crate::error::{Fault, StartError};
 use crate::marks::Marks;
 use crate::rows::records::{
-    Account, Blob, Bundle, Device, Edge, HandleOwner, Invite, Link, Manifest, Meta, ProofOwner, Slot, Token,
+    Account, Blob, Bundle, Device, Edge, HandleOwner, Invite, Link, Manifest, Meta, ProofOwner, Slot,
+    StatePiece, Token,
 };
 use crate::rows::{Cached, Change, Rows, RowsError, Table, keys};
 use crate::secrets::GraphKey;
@@ -20,6 +21,9 @@ use crate::spool::Spools;
 
 /// Kinds of rows that are large and rarely read are remembered in this number.
 const LARGE_ROWS: usize = 64;
+
+/// Parts of states that are remembered, of 32 KiB each: hardly any is asked for twice.
+const STATE_PIECES: usize = 4;
 
 /// Keys read at a time.
 const KEYS_PAGE: usize = 4_096;
@@ -38,6 +42,7 @@ pub(crate) struct Db {
     pub(crate) tokens: Cached<Token>,
     pub(crate) blobs: Cached<Blob>,
     pub(crate) proofs: Cached<ProofOwner>,
+    pub(crate) pieces: Cached<StatePiece>,
     /// Bytes of all blobs: as committed, and as this step sees them.
     blob_bytes: (u64, u64),
     pub(crate) spools: Spools,
@@ -86,6 +91,7 @@ impl Db {
             tokens: Cached::new(LARGE_ROWS),
             blobs: Cached::new(LARGE_ROWS),
             proofs: Cached::new(LARGE_ROWS),
+            pieces: Cached::new(STATE_PIECES),
             blob_bytes: (blob_bytes, blob_bytes),
             spools: Spools::new(cached),
             marks: Marks::load(limits.deposit_marks, rows)?,
@@ -117,6 +123,8 @@ impl Db {
         self.invites.age();
         self.tokens.age();
         self.blobs.age();
+        self.proofs.age();
+        self.pieces.age();
         self.spools.age();
     }
 
@@ -132,6 +140,8 @@ impl Db {
             + self.invites.len()
             + self.tokens.len()
             + self.blobs.len()
+            + self.proofs.len()
+            + self.pieces.len()
             + self.spools.len()
             + self.index.len()
     }
@@ -248,6 +258,7 @@ impl Db {
         self.tokens.commit();
         self.blobs.commit();
         self.proofs.commit();
+        self.pieces.commit();
         self.blob_bytes.0 = self.blob_bytes.1;
         self.spools.commit();
         self.marks.commit();
@@ -267,6 +278,7 @@ impl Db {
         self.tokens.abort();
         self.blobs.abort();
         self.proofs.abort();
+        self.pieces.abort();
         self.blob_bytes.1 = self.blob_bytes.0;
         self.spools.abort();
         self.marks.abort();

@@ -131,6 +131,8 @@ labels! {
         LinkMailbox = "link-mailbox",
         /// Shows a relay that its holder has the account's root.
         AccountProof = "proof-of-root",
+        /// Key of one part of the account state that a relay keeps.
+        State = "state",
         /// Key of a stored manifest or bundle.
         Profile = "profile",
         /// Key of an artifact's chunks.
@@ -164,6 +166,7 @@ mod tests {
                 b"penpal/v1/reg\0",
                 b"penpal/v1/relay-pin\0",
                 b"penpal/v1/account-proof\0",
+                b"penpal/v1/recovery-code\0",
             ])
             .collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());

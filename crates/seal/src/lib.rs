@@ -16,6 +16,7 @@
 //! | `invite` | the three messages of an invite |
 //! | `room` | entries of a room's membership log |
 //! | `artifact` | contents of artifacts, a part at a time |
+//! | `state` | what a relay keeps of an account, for a recovery code |
 //! | `export` | a stream in one file, sealed under a passphrase |
 //!
 //! ```text
@@ -60,6 +61,7 @@ mod primitives;
 mod profile;
 mod room;
 mod safety_number;
+mod state;
 
 pub use artifact::{BlobCipher, PartError};
 pub use envelope::{
@@ -82,7 +84,7 @@ pub use keyfile::{
 pub use keys::{AccountSecret, DeviceSigningKey, HedgeSecret, PairKey, ReceiveSeed, RootKey, TransportSeed};
 pub use pair::{PairHalves, boot_key, own_devices_key};
 pub use penpal_protocol::ids::{
-    AccountProof, Capability, HalfSecret, InviteSecret, ProfileKey, RegistrationProof,
+    AccountProof, Capability, HalfSecret, InviteSecret, ProfileKey, RegistrationProof, RootSeed,
 };
 pub use primitives::SignatureError;
 pub use profile::{
@@ -91,6 +93,7 @@ pub use profile::{
 };
 pub use room::{RoomEntryError, SignedRoomEntry};
 pub use safety_number::SafetyNumber;
+pub use state::{StateBlob, StateError, open_state, seal_state};
 
 #[cfg(test)]
 #[path = "../tests/seal/people.rs"]

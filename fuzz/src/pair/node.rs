@@ -247,6 +247,7 @@ impl Node {
             ContactCommand::KeepSecret(keep) => {
                 self.receive.keep_invite(keep.invite, keep.entry).expect("memory");
             }
+            ContactCommand::KeepIdentity(keys) => self.identity = keys,
             ContactCommand::Persist(change) => self.batch.push(change),
             ContactCommand::EraseSecret(invite) => self.erase_invites.push(invite),
             ContactCommand::Relay(call) => {

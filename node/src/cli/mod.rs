@@ -54,6 +54,7 @@ enum Command {
     Status(commands::status::Args),
     Doctor(commands::doctor::Args),
     Register(commands::register::Args),
+    Recover(commands::recover::Args),
     #[command(subcommand)]
     Account(commands::account::Args),
     #[command(subcommand)]
@@ -202,6 +203,7 @@ fn run(command: Option<Command>, context: &Context) -> Done {
         Some(Command::Status(args)) => commands::status::run(&args, context),
         Some(Command::Doctor(args)) => commands::doctor::run(&args, context),
         Some(Command::Register(args)) => commands::register::run(&args, context),
+        Some(Command::Recover(args)) => commands::recover::run(&args, context),
         Some(Command::Account(args)) => commands::account::run(&args, context),
         Some(Command::Contact(args)) => commands::contact::run(&args, context),
         Some(Command::Device(args)) => commands::device::run(&args, context),

@@ -105,7 +105,7 @@ pub(super) fn holds(notice: &Notice) -> Holds {
         Notice::KeyChanged { contact, .. } => Holds::Changed(*contact),
         Notice::StaleManifest { contact, .. } => Holds::Stale(*contact),
         Notice::AccountRefused { .. } => Holds::UntilGreeted,
-        Notice::NewDevices { contact, .. } => Holds::Contact(*contact),
+        Notice::NewDevices { contact, .. } | Notice::NewPrimary { contact, .. } => Holds::Contact(*contact),
         _ => Holds::Always,
     }
 }
@@ -189,6 +189,12 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
             let devices: Vec<&str> = devices.iter().map(penpal_protocol::text::Label::as_str).collect();
             format!("{name} has a new device: {}", devices.join(", "))
         }
+        Notice::NewPrimary { name, device, .. } => format!(
+            "{name}'s account was recovered on another machine, {device}: ask them whether it was them, and compare numbers: \
+             penpal contact verify {name}"
+        ),
+        Notice::Recovered { handle } => format!("the account {handle} is on this machine now"),
+        Notice::RecoveryFailed(_) => "the account of a recovery code could not be brought here".to_owned(),
         Notice::AccountRefused { code: penpal_protocol::wire::RefusalCode::NotRegistered } => {
             "the relay does not know this device: it was revoked, or the account is gone".to_owned()
         }

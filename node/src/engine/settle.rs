@@ -138,6 +138,13 @@ impl Engine {
                     tracing::error!(%error, "the secret of an invite could not be kept");
                 }
             }
+            ContactCommand::KeepIdentity(keys) => {
+                if let Err(error) = penpal_seal::store_identity(self.vault.receive.storage(), &keys) {
+                    // The machine finds out at the next start and says so.
+                    tracing::error!(%error, "the root key could not be kept");
+                }
+                self.vault.identity = keys;
+            }
             ContactCommand::Persist(change) => {
                 self.storage.change(storage::contact_table(change.table), change.key, change.value);
             }
@@ -180,7 +187,7 @@ impl Engine {
     }
 
     fn contact_notice(&mut self, notice: &Notice) {
-        if let Notice::Registered { .. } | Notice::Joined { .. } = notice {
+        if let Notice::Registered { .. } | Notice::Joined { .. } | Notice::Recovered { .. } = notice {
             self.hello();
         }
         if self.introduction_notice(notice) {

@@ -44,6 +44,8 @@ pub(super) enum Wait {
     Linked { invite: InviteId, code: String, expires_ms: u64 },
     /// Becoming a device.
     Joined,
+    /// What the relay keeps of the account of a recovery code, or being that account.
+    Recovered { decided: bool },
     /// The relay must hear of a revoked device.
     Revoked { name: String },
     /// The relay must hear of a removed contact.

@@ -8,7 +8,10 @@ use crate::ids::{
     AccountId, Capability, ConversationId, DeviceId, EdgeId, Fingerprint, Hash, MsgId, ProfileKey, SharedKey,
     SigningPublicKey, TransportPublicKey, XWingPublicKey,
 };
-use crate::limits::{MAX_BODY_BYTES, MAX_INVITE_BLOB_BYTES, MAX_MANIFEST_BYTES, MAX_STATE_ENTRIES};
+use crate::limits::{
+    MAX_ACCOUNT_STATE_BYTES, MAX_BODY_BYTES, MAX_INVITE_BLOB_BYTES, MAX_KEPT_ENTRIES, MAX_MANIFEST_BYTES,
+    MAX_STATE_ENTRIES,
+};
 use crate::text::Label;
 
 /// What a new device answers to a code, sealed to the one-time key of the code's record.
@@ -218,6 +221,42 @@ pub struct SentCopy {
     pub expires_ms: u64,
 }
 
+/// What the relay keeps of an account, sealed for whoever has its root key: enough to be that account on a new machine.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct AccountState {
+    /// Its signed manifest.
+    #[n(0)]
+    pub manifest: Blob<MAX_MANIFEST_BYTES>,
+    /// Opens its profile.
+    #[n(1)]
+    pub profile_key: ProfileKey,
+    /// Highest counter of a change.
+    #[n(2)]
+    pub counter: u64,
+    /// What its devices share; absent when it never had two.
+    #[n(3)]
+    pub among: Option<AmongDevices>,
+    /// Contacts and removals.
+    #[n(4)]
+    pub contacts: List<ContactEntry, MAX_KEPT_ENTRIES>,
+}
+
+/// What the devices of an account share to write to each other.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct AmongDevices {
+    /// Edge on which they deposit for each other.
+    #[n(0)]
+    pub edge: EdgeId,
+    /// Its capability.
+    #[n(1)]
+    pub cap: Capability,
+    /// Pair key among them.
+    #[n(2)]
+    pub pair: SharedKey,
+}
+
 macro_rules! codec {
     ($($name:ident, $max:expr;)*) => {$(
         impl $name {
@@ -243,4 +282,5 @@ codec! {
     LinkAnswer, MAX_INVITE_BLOB_BYTES;
     Rekey, MAX_BODY_BYTES;
     OwnState, MAX_BODY_BYTES;
+    AccountState, MAX_ACCOUNT_STATE_BYTES;
 }

@@ -16,7 +16,8 @@ pub use content::{
     RoomRef, SessionEntry, SessionRef, SessionState, SessionTarget, Stage, SyncCopy,
 };
 pub use device::{
-    ContactCard, ContactEntry, LinkAnswer, LinkRequest, OwnState, ReadMark, Rekey, SentCopy, Stamp,
+    AccountState, AmongDevices, ContactCard, ContactEntry, LinkAnswer, LinkRequest, OwnState, ReadMark,
+    Rekey, SentCopy, Stamp,
 };
 pub use invite::{InviteAccept, InviteRecord, InviteRequest, SealedRequest};
 pub use profile::{Bundle, DeviceEntry, Manifest, ManifestVersion, PreviousKey};

@@ -6,6 +6,7 @@ mod host;
 mod id;
 mod invite_code;
 mod label;
+mod recovery_code;
 mod relay_address;
 
 pub use address::{Address, AddressError, AddressPart};
@@ -14,6 +15,7 @@ pub(crate) use id::parse as parse_id;
 pub use id::{IdError, MIN_SHORT_ID, short_id};
 pub use invite_code::{CodePurpose, InviteCode, InviteCodeError};
 pub use label::{Label, LabelError};
+pub use recovery_code::{RecoveryCode, RecoveryCodeError};
 pub use relay_address::{RelayAddress, RelayAddressError, pin_from_text, pin_to_text};
 
 /// Puts a dash after every fifth character.

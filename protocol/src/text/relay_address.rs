@@ -95,7 +95,7 @@ impl RelayAddress {
 
 /// The check character over GF(32) with polynomial x⁵+x²+1: each value is weighted with another power of x, so one wrong
 /// character and two exchanged ones always show.
-fn check_value(values: impl Iterator<Item = u8>) -> u8 {
+pub(super) fn check_value(values: impl Iterator<Item = u8>) -> u8 {
     values.fold(0, |sum, value| {
         let doubled = (sum ^ value) << 1;
         if doubled & 0b10_0000 == 0 { doubled } else { doubled ^ 0b10_0101 }

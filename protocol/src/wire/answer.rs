@@ -5,8 +5,10 @@ use minicbor::{Decode, Encode};
 use super::kind::{FrameError, FrameKind, empty};
 use super::request::Profile;
 use crate::cbor::{self, Blob, List, Text};
-use crate::ids::{AccountId, SlotId, SpoolEpoch};
-use crate::limits::{MAX_DEVICES, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES, MAX_PART_SET_BYTES};
+use crate::ids::{AccountId, SlotId, SpoolEpoch, StateId};
+use crate::limits::{
+    MAX_DEVICES, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES, MAX_PART_SET_BYTES, MAX_STATE_PART_BYTES,
+};
 use crate::text::Label;
 
 /// The answer to one request.
@@ -26,6 +28,8 @@ pub enum Answer {
     Invite(InviteAnswer),
     /// [`BlobState`]
     Blob(BlobState),
+    /// [`StatePart`]
+    State(StatePart),
     /// [`Refusal`]
     Refused(Refusal),
 }
@@ -150,6 +154,30 @@ pub struct BlobState {
     pub there: Blob<MAX_PART_SET_BYTES>,
 }
 
+/// An account, and a part of its sealed state.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct StatePart {
+    /// Handle of the account.
+    #[n(0)]
+    pub handle: Label,
+    /// Revision of the manifest that the relay holds; 0 when none.
+    #[n(1)]
+    pub manifest_revision: u64,
+    /// The stored state; absent when none.
+    #[n(2)]
+    pub state: Option<StateId>,
+    /// How many parts it has; 0 when none.
+    #[n(3)]
+    pub parts: u8,
+    /// The part that was asked for; absent when there is none.
+    #[n(4)]
+    pub sealed: Option<Blob<MAX_STATE_PART_BYTES>>,
+    /// The sealed manifest, beside the first part.
+    #[n(5)]
+    pub manifest: Option<Profile>,
+}
+
 /// The request was understood and is not done.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -213,6 +241,7 @@ impl Answer {
             Self::ContactState(_) => FrameKind::ContactState,
             Self::Invite(_) => FrameKind::InviteAnswer,
             Self::Blob(_) => FrameKind::BlobState,
+            Self::State(_) => FrameKind::StatePart,
             Self::Refused(_) => FrameKind::Refusal,
         }
     }
@@ -221,6 +250,22 @@ impl Answer {
     #[must_use]
     pub fn refused(code: RefusalCode) -> Self {
         Self::Refused(Refusal { code, detail: None })
+    }
+
+    /// Why it was refused; `None` when it was not.
+    #[must_use]
+    pub fn refusal_code(&self) -> Option<RefusalCode> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.code),
+            Self::Done
+            | Self::Hello(_)
+            | Self::Registered(_)
+            | Self::Ack(_)
+            | Self::ContactState(_)
+            | Self::Invite(_)
+            | Self::Blob(_)
+            | Self::State(_) => None,
+        }
     }
 
     /// Encodes the payload.
@@ -234,6 +279,7 @@ impl Answer {
             Self::ContactState(answer) => cbor::encode(answer),
             Self::Invite(answer) => cbor::encode(answer),
             Self::Blob(answer) => cbor::encode(answer),
+            Self::State(answer) => cbor::encode(answer),
             Self::Refused(answer) => cbor::encode(answer),
         }
     }
@@ -261,6 +307,7 @@ impl Answer {
             }
             FrameKind::InviteAnswer => Self::Invite(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
             FrameKind::BlobState => Self::Blob(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
+            FrameKind::StatePart => Self::State(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
             FrameKind::Refusal => Self::Refused(cbor::decode(payload, MAX_FRAME_BYTES).map_err(failed)?),
             _ => return Err(FrameError::Misplaced { kind }),
         })

@@ -6,8 +6,8 @@ macro_rules! frame_kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
         /// Number of a frame's structure. Numbers are never reused; `docs/protocol.md` lists the reserved ones.
         ///
-        /// Requests stand below 64, answers from 64, events from 128. Numbers 28–31 are kept for recovery and
-        /// account deletion, and 83–95 for their answers.
+        /// Requests stand below 64, answers from 64, events from 128. Numbers 30 and 31 are kept for
+        /// account deletion, and 84–95 for answers.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum FrameKind {
             $($(#[$doc])* $name,)*
@@ -82,6 +82,10 @@ frame_kinds! {
     DeviceAdd = 26,
     /// [`super::DeviceRemove`]
     DeviceRemove = 27,
+    /// [`super::PutState`]
+    PutState = 28,
+    /// [`super::GetState`]
+    GetState = 29,
     /// Done; nothing to say.
     Done = 64,
     /// [`super::HelloAnswer`]
@@ -104,6 +108,8 @@ frame_kinds! {
     BlobState = 81,
     /// A part of a blob, sealed, and no CBOR around it: the answer to `BlobGet`, and the second frame of a client after `BlobPut`.
     BlobPart = 82,
+    /// [`super::StatePart`]
+    StatePart = 83,
     /// [`super::Welcome`]
     Welcome = 128,
     /// [`super::Delivery`]

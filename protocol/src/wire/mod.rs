@@ -19,12 +19,13 @@ mod request;
 
 pub use answer::{
     AckAnswer, Answer, BlobState, ContactState, DeviceBundles, HelloAnswer, InviteAnswer, InviteState,
-    MAX_ANSWER_BYTES, Refusal, RefusalCode, Registered, Verdict,
+    MAX_ANSWER_BYTES, Refusal, RefusalCode, Registered, StatePart, Verdict,
 };
 pub use event::{Delivery, EdgeState, Ephemeral, Event, Redeemed, Welcome};
 pub use kind::{FrameError, FrameKind};
 pub use request::{
     Ack, BlobCreate, BlobDelete, BlobGet, BlobPut, Deposit, DepositAnswer, DepositOutcome, DeviceAdd,
-    DeviceRemove, EdgeCreate, EdgeLink, EdgeRevoke, GetContactState, Hello, InviteCreate, InviteFetch,
-    InviteRedeem, InviteRevoke, Profile, PutBundle, PutManifest, PutProof, Register, Request,
+    DeviceRemove, EdgeCreate, EdgeLink, EdgeRevoke, GetContactState, GetState, Hello, InviteCreate,
+    InviteFetch, InviteRedeem, InviteRevoke, Profile, PutBundle, PutManifest, PutProof, PutState, Register,
+    Request,
 };

@@ -8,9 +8,12 @@ use crate::cbor::{self, Blob, CborError, List, Text};
 use crate::envelope::MAX_ENVELOPE_BYTES;
 use crate::ids::{
     AccountProof, BlobId, Capability, DepositId, EdgeId, Hash, Incarnation, InviteId, RegistrationProof,
-    RunId, SlotId, SpoolEpoch, TransportPublicKey,
+    RunId, SlotId, SpoolEpoch, StateId, TransportPublicKey,
 };
-use crate::limits::{MAX_ACK_GAPS, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES, MAX_PROFILE_BLOB_BYTES, MAX_RUNS};
+use crate::limits::{
+    MAX_ACK_GAPS, MAX_FRAME_BYTES, MAX_INVITE_BLOB_BYTES, MAX_PROFILE_BLOB_BYTES, MAX_RUNS,
+    MAX_STATE_PART_BYTES, MAX_STATE_PARTS,
+};
 use crate::text::Label;
 
 /// What a request must satisfy beyond its structure, without context.
@@ -81,7 +84,7 @@ macro_rules! requests {
 requests! {
     Hello, Register, Ack, PutManifest, PutBundle, GetContactState, EdgeCreate, EdgeLink, EdgeRevoke,
     InviteCreate, InviteFetch, InviteRedeem, InviteRevoke, BlobCreate, BlobPut, BlobGet, BlobDelete, PutProof,
-    DeviceAdd, DeviceRemove,
+    DeviceAdd, DeviceRemove, PutState, GetState,
 }
 
 /// Starts receiving. Only a registered device may say it.
@@ -356,6 +359,43 @@ pub struct DeviceRemove {
     pub proof: AccountProof,
 }
 
+/// Leaves one part of the sealed state of the account whose proof is shown. Parts come in order; with the last one the state takes the
+/// place of the one before, if that is still the expected one.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PutState {
+    /// The account's proof.
+    #[n(0)]
+    pub proof: AccountProof,
+    /// The state that is stored, as far as the client knows; absent when none.
+    #[n(1)]
+    pub expect: Option<StateId>,
+    /// The new one.
+    #[n(2)]
+    pub state: StateId,
+    /// How many parts it has, at least 1.
+    #[n(3)]
+    pub parts: u8,
+    /// Which part this is, from 0.
+    #[n(4)]
+    pub part: u8,
+    /// The part, sealed.
+    #[n(5)]
+    pub sealed: Blob<MAX_STATE_PART_BYTES>,
+}
+
+/// Asks for the account whose proof is shown, and a part of its sealed state.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct GetState {
+    /// The account's proof.
+    #[n(0)]
+    pub proof: AccountProof,
+    /// Which part, from 0.
+    #[n(1)]
+    pub part: u8,
+}
+
 impl Check for Hello {
     fn check(&self) -> Result<(), &'static str> {
         rule(!self.since.contains(&self.run), "the present run is listed as an earlier one")
@@ -409,6 +449,16 @@ impl Check for BlobDelete {}
 impl Check for PutProof {}
 impl Check for DeviceAdd {}
 impl Check for DeviceRemove {}
+
+impl Check for PutState {
+    fn check(&self) -> Result<(), &'static str> {
+        rule((1..=MAX_STATE_PARTS).contains(&self.parts), "no state has so many parts")?;
+        rule(self.part < self.parts, "the state has no such part")?;
+        rule(self.expect != Some(self.state), "the state is the one before")
+    }
+}
+
+impl Check for GetState {}
 
 macro_rules! frame_codec {
     ($($name:ident)*) => {$(

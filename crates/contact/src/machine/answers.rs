@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// An answer, sorted by what can be done about it.
-enum Reply<'a> {
+pub(super) enum Reply<'a> {
     /// The request was carried out, or looked up.
     Yes(&'a Answer),
     /// `no`.
@@ -48,16 +48,10 @@ impl Contacts {
         if self.join_answered(job, answer, step) {
             return;
         }
-        let reply = match answer {
-            Answer::Refused(refusal) if refusal.code == RefusalCode::No => Reply::No,
-            Answer::Refused(refusal) => Reply::Refused(refusal.code),
-            Answer::Done
-            | Answer::Hello(_)
-            | Answer::Registered(_)
-            | Answer::Ack(_)
-            | Answer::ContactState(_)
-            | Answer::Invite(_)
-            | Answer::Blob(_) => Reply::Yes(answer),
+        let reply = match answer.refusal_code() {
+            Some(RefusalCode::No) => Reply::No,
+            Some(code) => Reply::Refused(code),
+            None => Reply::Yes(answer),
         };
         if matches!(reply, Reply::Refused(RefusalCode::Busy | RefusalCode::Full)) {
             self.fetch_failed(job);
@@ -80,6 +74,8 @@ impl Contacts {
             Job::PutProof | Job::RemoveDevice(_) => self.device_answered(job, &reply),
             Job::CreateLink(id) | Job::AddDevice(id) | Job::AnswerLink(id) => self.link_step(job, id, &reply),
             Job::FetchLink(_) | Job::JoinLink(_) | Job::AwaitLink(_) | Job::ConfirmLink(_) => false,
+            Job::GetState | Job::PutState => self.kept_answered(job, &reply, step),
+            Job::AddSelf => self.recovery_answered(&reply, step),
         };
         if done {
             return;
@@ -372,6 +368,9 @@ impl Contacts {
     }
 
     fn profile_refused(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
+        if self.me() == Some(contact) {
+            self.looked = self.relay_revision;
+        }
         self.queue.push_back(Command::Fetched { contact, fresh: false });
         let Some(row) = self.contacts.get(&contact) else { return };
         let asked = profile_link(row).map(|link| link.edge_in);

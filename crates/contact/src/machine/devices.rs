@@ -12,7 +12,7 @@ use penpal_protocol::{
 };
 use penpal_seal::{AccountSecret, RootKey, VerifiedManifest, own_devices_key};
 
-use super::{Contacts, Step, linking::free_name};
+use super::{Contacts, Step, revoking::MAX_REVOKED};
 use crate::{
     command::{At, Command},
     error::DeviceError,
@@ -38,8 +38,11 @@ pub struct OwnDevice {
 impl Contacts {
     /// The root key, where this machine holds that of the account.
     pub(super) fn root(&self) -> Option<&RootKey> {
-        let root = self.keys.root.as_ref()?;
-        (self.me() == Some(root.fingerprint())).then_some(root)
+        let (root, own) = (self.keys.root.as_ref()?, self.own.as_ref()?);
+        let signs = |device: &DeviceEntry| device.primary == Some(true) && device.id != own.device;
+        // A recovery code makes another device the one that signs.
+        let elsewhere = own.manifest.0.manifest().devices.iter().any(signs) && !self.is_taking();
+        (self.me() == Some(root.fingerprint()) && !elsewhere).then_some(root)
     }
 
     /// The devices of our account, by name; empty without one.
@@ -79,7 +82,8 @@ impl Contacts {
             return Err(DeviceError::Reserved { name: new.clone() });
         }
         let own = self.own.as_ref().ok_or(DeviceError::NoAccount)?;
-        if new != name && free_name(&own.manifest.0, new) != *new {
+        let devices = &own.manifest.0.manifest().devices;
+        if new != name && devices.iter().any(|device| device.name == *new) {
             return Err(DeviceError::NameTaken { name: new.clone() });
         }
         self.may_sign()?;
@@ -120,6 +124,7 @@ impl Contacts {
         }
         own.manifest = Pinned(manifest.clone());
         self.touch(RowKey::Own);
+        self.give_up_root();
         if let Some(row) = self.contacts.get_mut(&me) {
             row.bundles.follow(&manifest, step.now.wall_ms);
             row.manifest = Pinned(manifest);
@@ -241,7 +246,7 @@ impl Contacts {
 
     /// What is asked of the relay about our devices; `None` when it is not needed any more.
     pub(super) fn device_request(&self, job: Job) -> Option<(At, Request)> {
-        let proof = self.root().map(RootKey::account_proof)?;
+        let proof = self.recovery_root().or_else(|| self.root()).map(RootKey::account_proof)?;
         let request = if job == Job::PutProof {
             Request::PutProof(PutProof { proof_hash: proof.hash() })
         } else if let Job::RemoveDevice(slot) = job
@@ -262,12 +267,40 @@ impl Contacts {
         }
     }
 
+    /// Keeps in mind that the relay ended a device.
+    fn note_cut_off(&mut self, slot: SlotId) {
+        if self.cut_off.len() >= MAX_REVOKED
+            && let Some(other) = self.cut_off.pop_first()
+        {
+            self.touch(RowKey::CutOff(other));
+        }
+        self.cut_off.insert(slot);
+        self.touch(RowKey::CutOff(slot));
+    }
+
+    /// The relay was put back to an older copy of itself: what it was told since is told again.
+    pub(super) fn relay_went_back(&mut self) {
+        tracing::warn!("our relay is an older copy of itself; it is told again what it may have forgotten");
+        if let Some(own) = &mut self.own {
+            own.proof_put = None;
+            own.bundle_published = None;
+            self.touch(RowKey::Own);
+        }
+        self.kept_lost();
+        if self.root().is_some() {
+            for slot in self.cut_off.clone() {
+                self.retire_device(slot);
+            }
+        }
+    }
+
     /// The relay has no such device any more, and no manifest of ours: it is asked which one it holds, and gets the present one.
     pub(super) fn device_removed(&mut self, slot: SlotId) {
         if !self.retired_devices.remove(&slot) {
             return;
         }
         self.touch(RowKey::RetiredDevice(slot));
+        self.note_cut_off(slot);
         if let Some(own) = &mut self.own {
             own.manifest_published = None;
             self.relay_revision = None;

@@ -156,17 +156,7 @@ impl Contacts {
 
     /// Takes an answer of the relay; tells whether it was one to this.
     pub(super) fn join_answered(&mut self, job: Job, answer: &Answer, step: &mut Step<'_>) -> bool {
-        let refusal = match answer {
-            Answer::Refused(refusal) => Some(refusal.code),
-            Answer::Done
-            | Answer::Hello(_)
-            | Answer::Registered(_)
-            | Answer::Ack(_)
-            | Answer::ContactState(_)
-            | Answer::Invite(_)
-            | Answer::Blob(_) => None,
-        };
-        match (job, answer, refusal) {
+        match (job, answer, answer.refusal_code()) {
             (Job::FetchLink(id), Answer::Invite(found), _) => {
                 self.jobs.done(job);
                 match (&found.state, &found.record) {
@@ -319,6 +309,9 @@ impl Contacts {
             settled: true,
             proof_put: None,
             counter: None,
+            kept: None,
+            epoch: None,
+            code_shown: None,
         };
         // The device that signs brings it to the relay.
         own.manifest_published = Some(own.manifest_mark());

@@ -262,6 +262,9 @@ impl Contacts {
                 tracing::debug!(contact = ?contact, %error, "bundle not taken");
             }
         }
+        if self.me() == Some(contact) {
+            self.looked = self.relay_revision;
+        }
         self.queue.push_back(Command::Fetched { contact, fresh });
     }
 
@@ -306,6 +309,7 @@ impl Contacts {
         if let ManifestUpdate::Newer { manifest, .. } = update {
             row.bundles.follow(&manifest, now_ms);
             let added = added(&row.manifest.0, &manifest);
+            let primary = new_primary(&row.manifest.0, &manifest);
             row.manifest = Pinned(manifest);
             row.repin = false;
             let name = row.name.clone();
@@ -314,6 +318,8 @@ impl Contacts {
             self.plan_contact(contact, now_ms);
             if self.me() == Some(contact) {
                 self.adopt_manifest(step);
+            } else if let Some(device) = primary {
+                self.notify(Notice::NewPrimary { contact, name, device });
             } else if !added.is_empty() {
                 self.notify(Notice::NewDevices { contact, name, devices: added });
             }
@@ -341,6 +347,16 @@ impl Contacts {
 fn added(before: &VerifiedManifest, after: &VerifiedManifest) -> Vec<Label> {
     let devices = after.manifest().devices.iter().filter(|device| before.device(&device.id).is_none());
     devices.map(|device| device.name.clone()).collect()
+}
+
+/// The device that signs, when it is another one than before.
+fn new_primary(before: &VerifiedManifest, after: &VerifiedManifest) -> Option<Label> {
+    let primary = |manifest: &VerifiedManifest| {
+        let mut devices = manifest.manifest().devices.iter();
+        devices.find(|device| device.primary == Some(true)).map(|device| (device.id, device.name.clone()))
+    };
+    let ((held, _), (now, name)) = (primary(before)?, primary(after)?);
+    (held != now).then_some(name)
 }
 
 /// What about a contact's key does not add up, when a manifest is refused for that.

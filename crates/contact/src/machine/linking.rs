@@ -281,7 +281,8 @@ impl Contacts {
         if held.device(&request.device).is_some() {
             return Some(());
         }
-        let name = free_name(&held, &request.name);
+        let taken = |name: &Label| held.manifest().devices.iter().any(|device| device.name == *name);
+        let name = free_name(&taken, &request.name);
         let entry = DeviceEntry {
             id: request.device,
             slot,
@@ -418,8 +419,7 @@ impl DeviceLink {
 }
 
 /// The wanted name, or with a number when another device has it.
-pub(super) fn free_name(manifest: &VerifiedManifest, wanted: &Label) -> Label {
-    let taken = |name: &Label| manifest.manifest().devices.iter().any(|device| device.name == *name);
+pub(super) fn free_name(taken: &dyn Fn(&Label) -> bool, wanted: &Label) -> Label {
     let numbered = (2_u32..).map(|number| wanted.numbered(number));
     let mut names = std::iter::once(wanted.clone()).chain(numbered);
     names.find(|name| !name.is_reserved() && !taken(name)).unwrap_or_else(|| wanted.clone())

@@ -7,9 +7,11 @@ mod devices;
 mod inviting;
 mod joining;
 mod keeping;
+mod kept;
 mod learning;
 mod linking;
 mod own;
+mod recovering;
 mod requests;
 mod restore;
 mod revoking;
@@ -41,8 +43,8 @@ use crate::{
     jobs::{Job, Jobs},
     notice::Notice,
     record::{
-        self, Adding, Change, Contact, DeviceLink, Invite, Joining, Own, Registering, RetiredEdge, RowKey,
-        Tombstone,
+        self, Adding, Change, Contact, DeviceLink, Invite, Joining, Own, Recovering, Registering,
+        RetiredEdge, RowKey, Tombstone,
     },
 };
 use timing::Checks;
@@ -52,6 +54,7 @@ pub use devices::OwnDevice;
 pub use inviting::NewCode;
 pub use keeping::Removed;
 pub use learning::Heard;
+pub use recovering::{Found, Revoke};
 
 /// Most invites that one call makes.
 pub const MAX_INVITES_AT_ONCE: u32 = 64;
@@ -139,18 +142,28 @@ pub struct Contacts {
     retired_edges: BTreeMap<EdgeId, RetiredEdge>,
     retired_invites: BTreeSet<InviteId>,
     retired_devices: BTreeSet<SlotId>,
+    /// Spools of devices that the relay ended: it is told again when it is put back to an older copy.
+    cut_off: BTreeSet<SlotId>,
     /// Contacts that were removed, with the change that did it.
     tombstones: BTreeMap<Fingerprint, Tombstone>,
     /// Codes for further devices.
     links: BTreeMap<InviteId, DeviceLink>,
     /// The use of such a code here.
     joining: Option<Joining>,
+    /// The use of a recovery code here, once it is decided.
+    recovering: Option<Recovering>,
+    /// What is known of it in this run, also before that.
+    looking: Option<recovering::Looking>,
+    /// The state that our relay keeps.
+    kept: kept::Kept,
     /// Contacts of whose change in this step our other devices are to be told.
     unsaid: BTreeSet<Fingerprint>,
     secrets: BTreeMap<InviteId, Secrets>,
     /// Revision of our manifest that our relay named in this run. Nothing is signed before it is known: this database may be an
     /// old copy.
     relay_revision: Option<u64>,
+    /// The one for which our own profile was fetched: another device with the root key may have signed it.
+    looked: Option<u64>,
     /// How often in a row the relay held another manifest than expected, and until when nothing is signed for that.
     conflicts: u32,
     sign_after: Duration,
@@ -180,12 +193,17 @@ impl Contacts {
             retired_edges: BTreeMap::new(),
             retired_invites: BTreeSet::new(),
             retired_devices: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
             tombstones: BTreeMap::new(),
             links: BTreeMap::new(),
             joining: None,
+            recovering: None,
+            looking: None,
+            kept: kept::Kept::default(),
             unsaid: BTreeSet::new(),
             secrets: BTreeMap::new(),
             relay_revision: None,
+            looked: None,
             conflicts: 0,
             sign_after: Duration::ZERO,
             refused: None,
@@ -221,7 +239,7 @@ impl Contacts {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let signing = (self.sign_after > self.now.mono).then_some(self.sign_after);
-        [self.jobs.next(), self.checks.next(self.now), signing].into_iter().flatten().min()
+        [self.jobs.next(), self.checks.next(self.now), signing, self.kept_due()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -239,9 +257,11 @@ impl Contacts {
     /// Ends every input: brings our profile up to date and sends what is due.
     fn settle(&mut self, step: &mut Step<'_>) {
         self.now = step.now;
+        self.continue_recovery(step);
         self.continue_links(step);
         self.maintain_profile(step);
         self.say_state(step);
+        self.maintain_kept(step);
         for job in self.jobs.due(step.now.mono) {
             match self.request(job) {
                 Some((relay, request)) => {
@@ -266,8 +286,10 @@ impl Contacts {
             RowKey::RetiredEdge(edge) => self.retired_edges.get(&edge).map(record::encode),
             RowKey::RetiredInvite(id) => self.retired_invites.get(&id).map(record::encode),
             RowKey::RetiredDevice(slot) => self.retired_devices.get(&slot).map(record::encode),
+            RowKey::CutOff(slot) => self.cut_off.get(&slot).map(record::encode),
             RowKey::Removed(contact) => self.tombstones.get(&contact).map(record::encode),
             RowKey::Joining => self.joining.as_ref().map(record::encode),
+            RowKey::Recovering => self.recovering.as_ref().map(record::encode),
             RowKey::Link(id) => self.links.get(&id).map(record::encode),
         };
         Change { table: row.table(), key: row.bytes(), value }
@@ -275,11 +297,18 @@ impl Contacts {
 
     /// Notes that a row changed; it is stored with this step.
     fn touch(&mut self, row: RowKey) {
+        self.kept.touched(row);
         self.dirty.insert(row);
     }
 
     fn notify(&mut self, notice: Notice) {
         self.queue.push_back(Command::Notice(notice));
+    }
+
+    /// Takes other keys into use, in the key file before this step's rows.
+    fn keep_identity(&mut self, keys: IdentityKeys) {
+        self.keys = Arc::new(keys);
+        self.keep.push_back(Command::KeepIdentity(Arc::clone(&self.keys)));
     }
 
     fn keep_secret(&mut self, invite: InviteId, entry: InviteEntry) {

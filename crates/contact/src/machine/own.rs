@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use penpal_protocol::{
     cbor::{Blob, List, Text},
-    ids::{DeviceId, ProfileKey},
+    ids::{DeviceId, Fingerprint, ProfileKey},
     limits::{DAY_MS, MAX_PROFILE_BLOB_BYTES},
     sealed::{Control, DeviceEntry, Manifest},
     text::{Label, RelayAddress},
@@ -160,6 +160,9 @@ impl Contacts {
             settled: asked.invite.is_none(),
             proof_put: None,
             counter: None,
+            kept: None,
+            epoch: None,
+            code_shown: None,
         });
         self.relay_revision = Some(0);
         self.touch(RowKey::Own);
@@ -242,6 +245,13 @@ impl Contacts {
                 own.bundle_published = None;
                 own.proof_put = None;
                 self.touch(RowKey::Own);
+            }
+            let before = self.own.as_mut().and_then(|own| own.epoch.replace(answer.epoch));
+            if before != Some(answer.epoch) {
+                self.touch(RowKey::Own);
+                if before.is_some() {
+                    self.relay_went_back();
+                }
             }
             if self.root().is_some() && self.own.as_ref().is_some_and(|own| own.proof_put.is_none()) {
                 self.jobs.want(Job::PutProof);
@@ -330,7 +340,7 @@ impl Contacts {
     }
 
     /// Tells a contact our present profile key, when it does not hold it.
-    pub(super) fn tell_profile(&mut self, contact: penpal_protocol::ids::Fingerprint, step: &mut Step<'_>) {
+    pub(super) fn tell_profile(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
         if self.root().is_none() || (self.me() == Some(contact) && self.others().is_empty()) {
             return;
         }
@@ -352,7 +362,7 @@ impl Contacts {
 
     /// Signs a newer manifest when the one we have cannot be put or is getting old.
     fn renew_manifest(&mut self, step: &mut Step<'_>) {
-        if self.root().is_none() {
+        if self.root().is_none() || self.is_taking() {
             return;
         }
         let (Some(own), Some(revision)) = (&mut self.own, self.relay_revision) else { return };
@@ -362,6 +372,12 @@ impl Contacts {
         let published = own.manifest_published == Some(own.manifest_mark());
         let newest = newest_named(version, revision, own.echoed);
         let overtaken = if published { newest > version } else { newest >= version };
+        let me = own.manifest.0.fingerprint();
+        if revision > version && self.looked != Some(revision) && self.is_among_linked(&me) {
+            // Another device may sign by now, made so with a recovery code.
+            return self.jobs.want(Job::FetchProfile(me));
+        }
+        let Some(own) = &self.own else { return };
         if own.manifest_put.is_none() && (renew_ms <= now_ms || overtaken) {
             let successor = own.manifest.0.successor(now_ms).map(|manifest| Manifest {
                 version: manifest.version.max(newest.saturating_add(1)),
@@ -381,6 +397,12 @@ impl Contacts {
         if let Some(renew_ms) = renew_ms {
             self.plan_own(renew_ms.max(now_ms.saturating_add(1)));
         }
+    }
+
+    /// Whether our devices have an edge by which our own profile can be fetched.
+    fn is_among_linked(&self, me: &Fingerprint) -> bool {
+        let link = self.contacts.get(me).and_then(|row| row.link.as_ref());
+        link.is_some_and(|link| link.linked)
     }
 
     fn put_profile(&mut self, step: &mut Step<'_>) {

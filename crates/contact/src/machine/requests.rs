@@ -22,7 +22,10 @@ impl Contacts {
     pub fn home_relay(&self) -> Option<&RelayAddress> {
         let registering = self.registering.as_ref().map(|registering| &registering.relay.0);
         let joining = self.joining.as_ref().map(|joining| &joining.relay.0);
-        self.own.as_ref().map(|own| &own.relay.0).or(registering).or(joining)
+        let recovering = self.recovering.as_ref().map(|recovering| &recovering.relay.0);
+        let looking = self.looking.as_ref().map(|looking| &looking.relay);
+        let own = self.own.as_ref().map(|own| &own.relay.0);
+        own.or(registering).or(joining).or(recovering).or(looking)
     }
 
     /// The request of a job; `None` when state has moved on and nobody needs it.
@@ -83,6 +86,8 @@ impl Contacts {
             Job::FetchLink(_) | Job::JoinLink(_) | Job::AwaitLink(_) | Job::ConfirmLink(_) => {
                 self.join_request(job)
             }
+            Job::GetState | Job::PutState => self.kept_request(job),
+            Job::AddSelf => self.recovery_request(),
         }
     }
 

@@ -82,12 +82,23 @@ impl Restoring {
                 }
                 matches
             }
+            RowKey::CutOff(slot) => {
+                let matches = record::decode::<SlotId>(table, value)? == slot;
+                if matches {
+                    machine.cut_off.insert(slot);
+                }
+                matches
+            }
             RowKey::Removed(contact) => {
                 machine.tombstones.insert(contact, record::decode(table, value)?);
                 true
             }
             RowKey::Joining => {
                 machine.joining = Some(record::decode(table, value)?);
+                true
+            }
+            RowKey::Recovering => {
+                machine.recovering = Some(record::decode(table, value)?);
                 true
             }
             RowKey::Link(id) => {
@@ -214,6 +225,7 @@ impl Contacts {
 
     fn resume_devices(&mut self, step: &Step<'_>) {
         self.want_join();
+        self.resume_recovery();
         for (id, link) in &self.links {
             match &link.state {
                 LinkState::Creating { .. } => self.jobs.want(Job::CreateLink(*id)),

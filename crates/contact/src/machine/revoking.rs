@@ -24,7 +24,7 @@ use crate::{
 /// How long envelopes under a key that was replaced are recognised, in milliseconds: as long as a spool keeps them.
 const OLD_KEY_MS: u64 = 31 * DAY_MS;
 /// Most revoked devices that a manifest lists.
-const MAX_REVOKED: usize = 256;
+pub(super) const MAX_REVOKED: usize = 256;
 
 impl Contacts {
     /// Takes a device out of the account. From the next connection to the relay on it can neither receive nor deposit.
@@ -61,12 +61,16 @@ impl Contacts {
         // It may never have come: then its answer is not to be had any more.
         self.device_heard(&device);
         self.rotate_profile_key(step);
-        let contacts: Vec<_> = self.contacts.keys().copied().collect();
-        for contact in contacts {
-            self.rekey(contact, true, step);
-        }
+        self.rekey_all(step);
         self.notify(Notice::DeviceRevoked { name: name.clone() });
         Ok(())
+    }
+
+    /// Begins new edges and keys with all contacts, in both directions.
+    pub(super) fn rekey_all(&mut self, step: &mut Step<'_>) {
+        for contact in self.contacts.keys().copied().collect::<Vec<_>>() {
+            self.rekey(contact, true, step);
+        }
     }
 
     /// Lets the relay end a device of ours.

@@ -156,7 +156,7 @@ impl Contacts {
     }
 
     /// How a contact stands here, for our other devices. One that was never connected is this device's own affair.
-    fn entry(&self, contact: Fingerprint) -> Option<ContactEntry> {
+    pub(super) fn entry(&self, contact: Fingerprint) -> Option<ContactEntry> {
         if self.me() == Some(contact) {
             return None;
         }
@@ -230,7 +230,7 @@ impl Contacts {
         (known && stamp.counter <= most) || *stamp == NEVER
     }
 
-    fn saw_counter(&mut self, counter: u64) {
+    pub(super) fn saw_counter(&mut self, counter: u64) {
         if let Some(own) = &mut self.own
             && own.counter.unwrap_or_default() < counter
         {
@@ -239,7 +239,7 @@ impl Contacts {
         }
     }
 
-    fn take_removal(&mut self, contact: Fingerprint, stamp: Stamp, step: &mut Step<'_>) {
+    pub(super) fn take_removal(&mut self, contact: Fingerprint, stamp: Stamp, step: &mut Step<'_>) {
         if self.tombstones.get(&contact).is_some_and(|held| held.stamp >= stamp) {
             return;
         }
@@ -255,7 +255,13 @@ impl Contacts {
         self.end_contact(contact, step);
     }
 
-    fn take_card(&mut self, contact: Fingerprint, stamp: Stamp, card: &ContactCard, step: &mut Step<'_>) {
+    pub(super) fn take_card(
+        &mut self,
+        contact: Fingerprint,
+        stamp: Stamp,
+        card: &ContactCard,
+        step: &mut Step<'_>,
+    ) {
         if self.tombstones.get(&contact).is_some_and(|held| held.stamp >= stamp) {
             return;
         }
@@ -295,7 +301,8 @@ impl Contacts {
             accepting: None,
             old: None,
             gone_since_ms: None,
-            told: u64::MAX,
+            // Whoever connected with it told it the present profile key.
+            told: self.own.as_ref().map_or(0, |own| own.generation),
             telling: None,
             manifest_sent: self.own.as_ref().map_or(0, |own| own.manifest.0.version()),
             since_ms: step.now.wall_ms,

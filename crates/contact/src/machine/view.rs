@@ -263,7 +263,8 @@ impl Contacts {
     pub fn route(&self, contact: &Fingerprint) -> Option<Route<'_>> {
         let row = self.contacts.get(contact)?;
         let link = row.link.as_ref()?;
-        Some(self.route_by(row, link, &link.pair_out.0, row.is_open()))
+        let among = self.me() == Some(*contact);
+        Some(self.route_by(row, link, &link.pair_out.0, row.is_open() && (among || !self.is_unlisted())))
     }
 
     /// Where the message of an acceptance goes; `None` once that is over.

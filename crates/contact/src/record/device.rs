@@ -2,9 +2,9 @@
 
 use minicbor::{Decode, Encode};
 use penpal_protocol::{
-    cbor::Blob,
+    cbor::{Blob, List},
     ids::{DeviceId, Fingerprint, Hash, InviteId, SlotId},
-    limits::MAX_INVITE_BLOB_BYTES,
+    limits::{MAX_DEVICES, MAX_INVITE_BLOB_BYTES},
     sealed::{LinkRequest, Stamp},
     text::Label,
 };
@@ -108,6 +108,42 @@ pub(crate) struct JoinRequest {
     /// `T5`.
     #[n(2)]
     pub(crate) transcript: Hash,
+}
+
+/// A recovery code in use, from the moment on that a person said which devices are to be revoked. The root key is in the key file by then.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Recovering {
+    /// The account.
+    #[n(0)]
+    pub(crate) account: Fingerprint,
+    #[n(1)]
+    pub(crate) relay: StoredRelay,
+    /// Id of this device, chosen before the first try.
+    #[n(2)]
+    pub(crate) device: DeviceId,
+    #[n(3)]
+    pub(crate) device_name: Label,
+    /// Devices to be revoked.
+    #[n(4)]
+    pub(crate) revoke: List<DeviceId, MAX_DEVICES>,
+    #[n(5)]
+    pub(crate) step: RecoverStep,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub(crate) enum RecoverStep {
+    /// This machine is to become a device: the chosen ones go from the relay, then it is added.
+    #[n(1)]
+    Adding,
+    /// It is a device, by a code of another one, and is to sign from now on.
+    #[n(2)]
+    Taking,
+    /// The manifest is signed; once the relay has it, contacts are told.
+    #[n(3)]
+    Telling,
 }
 
 /// That people removed a contact or declined a request, so that an older word of another device does not bring it back.

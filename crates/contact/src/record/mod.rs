@@ -16,10 +16,12 @@ use penpal_protocol::{
 
 pub(crate) use contact::{Accepting, Contact, Link, OldKey, Rekeying, RetiredEdge, Telling};
 pub use contact::{Change as KeyChange, Trust};
-pub(crate) use device::{DeviceLink, JoinRequest, Joining, LinkState, Tombstone};
+pub(crate) use device::{DeviceLink, JoinRequest, Joining, LinkState, RecoverStep, Recovering, Tombstone};
 pub use invite::InviteEnd;
 pub(crate) use invite::{AddStep, Adding, Invite, InviteState, Prepared, Request};
-pub(crate) use own::{BundlePut, Copies, ManifestPut, Own, OwnBundle, PreviousProfile, Registering};
+pub(crate) use own::{
+    BundlePut, Copies, KeptMark, ManifestPut, Own, OwnBundle, PreviousProfile, Registering,
+};
 pub(crate) use stored::{Bundles, Pinned, StoredPairKey, StoredRelay};
 
 /// Version of every row that this code writes and reads.
@@ -31,7 +33,7 @@ const MAX_ROW_BYTES: usize = 256 * 1024;
 /// The tables of this crate. All live as long as the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// Our own account: keys `own`, `registering` and `joining`, and codes for further devices (`l` and invite id).
+    /// Our own account: keys `own`, `registering`, `joining` and `recovering`, and codes for further devices (`l` and invite id).
     Account,
     /// Invites that we made, by invite id.
     Invite,
@@ -40,7 +42,7 @@ pub enum Table {
     /// Contacts, by fingerprint.
     Contact,
     /// What a relay still has to be told to forget: edges (`e` and edge id), invites (`i` and invite id) and devices (`d` and slot);
-    /// and contacts that were removed (`c` and fingerprint).
+    /// what it is told again if it forgets it: devices that were revoked (`s` and slot); and contacts that were removed (`c` and fingerprint).
     Retired,
 }
 
@@ -79,25 +81,32 @@ pub(crate) enum RowKey {
     RetiredEdge(EdgeId),
     RetiredInvite(InviteId),
     RetiredDevice(SlotId),
+    CutOff(SlotId),
     Removed(Fingerprint),
     Joining,
+    Recovering,
     Link(InviteId),
 }
 
 const OWN_KEY: &[u8] = b"own";
 const REGISTERING_KEY: &[u8] = b"registering";
 const JOINING_KEY: &[u8] = b"joining";
+const RECOVERING_KEY: &[u8] = b"recovering";
 
 impl RowKey {
     pub(crate) fn table(self) -> Table {
         match self {
-            Self::Own | Self::Registering | Self::Joining | Self::Link(_) => Table::Account,
+            Self::Own | Self::Registering | Self::Joining | Self::Recovering | Self::Link(_) => {
+                Table::Account
+            }
             Self::Invite(_) => Table::Invite,
             Self::Adding(_) => Table::Adding,
             Self::Contact(_) => Table::Contact,
-            Self::RetiredEdge(_) | Self::RetiredInvite(_) | Self::RetiredDevice(_) | Self::Removed(_) => {
-                Table::Retired
-            }
+            Self::RetiredEdge(_)
+            | Self::RetiredInvite(_)
+            | Self::RetiredDevice(_)
+            | Self::CutOff(_)
+            | Self::Removed(_) => Table::Retired,
         }
     }
 
@@ -110,8 +119,10 @@ impl RowKey {
             Self::RetiredEdge(edge) => [b"e".as_slice(), edge.as_bytes()].concat(),
             Self::RetiredInvite(id) => [b"i".as_slice(), id.as_bytes()].concat(),
             Self::RetiredDevice(slot) => [b"d".as_slice(), slot.as_bytes()].concat(),
+            Self::CutOff(slot) => [b"s".as_slice(), slot.as_bytes()].concat(),
             Self::Removed(contact) => [b"c".as_slice(), contact.as_bytes()].concat(),
             Self::Joining => JOINING_KEY.to_vec(),
+            Self::Recovering => RECOVERING_KEY.to_vec(),
             Self::Link(id) => [b"l".as_slice(), id.as_bytes()].concat(),
         }
     }
@@ -121,6 +132,7 @@ impl RowKey {
             Table::Account if key == OWN_KEY => Some(Self::Own),
             Table::Account if key == REGISTERING_KEY => Some(Self::Registering),
             Table::Account if key == JOINING_KEY => Some(Self::Joining),
+            Table::Account if key == RECOVERING_KEY => Some(Self::Recovering),
             Table::Account => match key.split_first()? {
                 (b'l', id) => InviteId::from_slice(id).map(Self::Link),
                 _ => None,
@@ -132,6 +144,7 @@ impl RowKey {
                 (b'e', id) => EdgeId::from_slice(id).map(Self::RetiredEdge),
                 (b'i', id) => InviteId::from_slice(id).map(Self::RetiredInvite),
                 (b'd', slot) => SlotId::from_slice(slot).map(Self::RetiredDevice),
+                (b's', slot) => SlotId::from_slice(slot).map(Self::CutOff),
                 (b'c', contact) => Fingerprint::from_slice(contact).map(Self::Removed),
                 _ => None,
             },
@@ -245,8 +258,10 @@ mod tests {
             RowKey::RetiredEdge(EdgeId::from_bytes([3; 16])),
             RowKey::RetiredInvite(InviteId::from_bytes([1; 16])),
             RowKey::RetiredDevice(SlotId::from_bytes([4; 16])),
+            RowKey::CutOff(SlotId::from_bytes([4; 16])),
             RowKey::Removed(Fingerprint::from_bytes([2; 16])),
             RowKey::Joining,
+            RowKey::Recovering,
             RowKey::Link(InviteId::from_bytes([1; 16])),
         ];
         for key in keys {

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use penpal_protocol::{
     cbor::{Blob, Text},
-    ids::{AccountId, DeviceId, InviteId, KeyId, ProfileKey, SlotId},
+    ids::{AccountId, DeviceId, InviteId, KeyId, ProfileKey, ShortHash, SlotId, SpoolEpoch, StateId},
     limits::{MAX_BUNDLE_BYTES, MAX_PROFILE_BLOB_BYTES},
     text::Label,
     wire::Profile,
@@ -84,6 +84,27 @@ pub(crate) struct Own {
     /// Highest counter of a change that this device made or saw.
     #[n(18)]
     pub(crate) counter: Option<u64>,
+    /// The state that the relay keeps of this account.
+    #[n(19)]
+    pub(crate) kept: Option<KeptMark>,
+    /// Life of our spool when the relay last answered: another one says that the relay was put back to an older copy.
+    #[n(20)]
+    pub(crate) epoch: Option<SpoolEpoch>,
+    /// Whether a person has seen the recovery code.
+    #[n(21)]
+    pub(crate) code_shown: Option<bool>,
+}
+
+/// A state at the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct KeptMark {
+    /// Its name.
+    #[n(0)]
+    pub(crate) state: StateId,
+    /// Labelled hash of what is in it; absent when that is not known here.
+    #[n(1)]
+    pub(crate) hash: Option<ShortHash>,
 }
 
 /// A profile key that some contacts may still use.

@@ -32,7 +32,7 @@ impl World {
     }
 
     /// Some minutes: a code lives a quarter of an hour. The little of delivery that people here have fetches no prekeys by itself.
-    fn calm(&mut self) {
+    pub(crate) fn calm(&mut self) {
         for _ in 0..3 {
             self.run(Duration::from_secs(60));
             for who in 0..self.people.len() {

@@ -13,5 +13,6 @@ mod flows;
 mod happy;
 mod hostile;
 mod people;
+mod recovery;
 mod schedules;
 mod support;

@@ -93,7 +93,7 @@ impl RelayCore {
     }
 
     /// The account whose proof is shown, unless it is suspended or not confirmed yet.
-    fn proved(
+    pub(crate) fn proved(
         &mut self,
         proof: &AccountProof,
         rows: &dyn Rows,

@@ -12,5 +12,6 @@ mod invite;
 mod profile;
 mod register;
 mod removal;
+mod state;
 
 pub(crate) use admin::token_key;

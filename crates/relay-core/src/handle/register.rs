@@ -146,6 +146,8 @@ impl RelayCore {
             suspended: false,
             provisional,
             proof_hash: None,
+            state: None,
+            next_state: None,
         };
         self.db.accounts.put(id, account, changes);
         self.db.handles.put(what.handle.clone(), HandleOwner { account: id }, changes);

@@ -26,6 +26,7 @@ impl RelayCore {
         for device in account.devices.iter() {
             self.end_device(device);
         }
+        self.drop_states(id, &account);
         if let Some(hash) = account.proof_hash {
             self.db.proofs.delete(hash, &mut self.db.changes);
         }

@@ -56,6 +56,8 @@ pub enum Table {
     BlobEnd,
     /// Hash of an account's proof → account id.
     Proof,
+    /// Account id, id of a state, number of a part → that part, sealed.
+    State,
 }
 
 impl Table {
@@ -80,6 +82,7 @@ impl Table {
         Self::OwnedBlob,
         Self::BlobEnd,
         Self::Proof,
+        Self::State,
     ];
 
     /// The table's number in storage.
@@ -105,6 +108,7 @@ impl Table {
             Self::OwnedBlob => 17,
             Self::BlobEnd => 18,
             Self::Proof => 19,
+            Self::State => 20,
         }
     }
 
@@ -122,7 +126,8 @@ impl Table {
             | Self::Edge
             | Self::OwnedEdge
             | Self::LinkedEdge
-            | Self::Proof => true,
+            | Self::Proof
+            | Self::State => true,
             Self::Invite
             | Self::OwnedInvite
             | Self::InviteEnd

@@ -5,10 +5,10 @@
 use minicbor::{Decode, Encode};
 use penpal_protocol::cbor::{self, Blob as Bytes, CborError, List, Text};
 use penpal_protocol::ids::{
-    AccountId, BlobId, EdgeId, Hash, Incarnation, InviteId, RunId, ShortHash, SlotId, SpoolEpoch,
+    AccountId, BlobId, EdgeId, Hash, Incarnation, InviteId, RunId, ShortHash, SlotId, SpoolEpoch, StateId,
     TransportPublicKey,
 };
-use penpal_protocol::limits::{MAX_DEVICES, MAX_INVITE_BLOB_BYTES, MAX_PART_SET_BYTES};
+use penpal_protocol::limits::{MAX_DEVICES, MAX_INVITE_BLOB_BYTES, MAX_PART_SET_BYTES, MAX_STATE_PART_BYTES};
 use penpal_protocol::text::Label;
 use penpal_protocol::wire::Profile;
 
@@ -93,6 +93,9 @@ records! {
     Token in Token by ShortHash, |key| key.as_bytes().to_vec();
     Blob in Blob by BlobId, |key| key.as_bytes().to_vec();
     ProofOwner in Proof by Hash, |key| key.as_bytes().to_vec();
+    StatePiece in State by (AccountId, StateId, u8), |key| {
+        [key.0.as_bytes().as_slice(), key.1.as_bytes(), &[key.2]].concat()
+    };
     MarkBucket in MarkBucket by u64, |key| key.to_be_bytes().to_vec();
 }
 
@@ -130,6 +133,43 @@ pub(crate) struct Account {
     /// Hash of the proof by which its devices are added and removed.
     #[n(6)]
     pub(crate) proof_hash: Option<Hash>,
+    /// The sealed state that is kept for whoever shows that proof.
+    #[n(7)]
+    pub(crate) state: Option<KeptState>,
+    /// The one that is to take its place, whose parts are not all there yet.
+    #[n(8)]
+    pub(crate) next_state: Option<NextState>,
+}
+
+/// A sealed state that is there as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct KeptState {
+    #[n(0)]
+    pub(crate) state: StateId,
+    #[n(1)]
+    pub(crate) parts: u8,
+}
+
+/// A sealed state of which the first parts are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct NextState {
+    #[n(0)]
+    pub(crate) state: StateId,
+    #[n(1)]
+    pub(crate) parts: u8,
+    /// How many are there.
+    #[n(2)]
+    pub(crate) there: u8,
+}
+
+/// One part of a sealed state.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct StatePiece {
+    #[n(0)]
+    pub(crate) sealed: Bytes<MAX_STATE_PART_BYTES>,
 }
 
 /// A device in its account's row.

@@ -27,5 +27,6 @@ mod people;
 mod profiles;
 mod registration;
 mod simulation;
+mod state;
 mod uniform_no;
 mod world;

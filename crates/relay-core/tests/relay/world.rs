@@ -67,16 +67,7 @@ pub(crate) fn label(text: &str) -> Label {
 }
 
 pub(crate) fn refusal(answer: &Answer) -> Option<RefusalCode> {
-    match answer {
-        Answer::Refused(refusal) => Some(refusal.code),
-        Answer::Done
-        | Answer::Hello(_)
-        | Answer::Registered(_)
-        | Answer::Ack(_)
-        | Answer::ContactState(_)
-        | Answer::Invite(_)
-        | Answer::Blob(_) => None,
-    }
+    answer.refusal_code()
 }
 
 impl World {

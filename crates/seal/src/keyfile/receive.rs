@@ -152,6 +152,12 @@ pub struct ReceiveKeys<S> {
 }
 
 impl<S: KeyStorage> ReceiveKeys<S> {
+    /// Where the key files are.
+    #[must_use]
+    pub fn storage(&self) -> &S {
+        &self.storage
+    }
+
     /// How many seeds nobody was given yet.
     #[must_use]
     pub fn unused_count(&self) -> usize {

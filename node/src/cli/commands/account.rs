@@ -11,6 +11,11 @@ use crate::cli::{Context, Done, caller, parse};
 pub(crate) enum Args {
     /// Show handle, fingerprint, device and relay
     Show,
+    /// Show the code that brings the account back when this machine is lost
+    ///
+    /// Only on the device that holds the root key, and only to a person. Whoever has the code is the account: keep it on paper, away from the
+    /// machine. It stays the same.
+    RecoveryCode,
     /// Write keys, contacts, history and files into one file, sealed under a passphrase
     ///
     /// The node stands still meanwhile. The passphrase is asked for, or the first line of --passphrase-file; without it nobody opens the
@@ -26,6 +31,7 @@ pub(crate) enum Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
     match args {
         Args::Show => show(context),
+        Args::RecoveryCode => super::recover::show_code(context),
         Args::Export(export) => super::portable::export(export, context),
         Args::Import(import) => super::portable::import(import, context),
     }
@@ -41,7 +47,7 @@ fn show(context: &Context) -> Done {
         out.line(format_args!("  relay        {}", account.relay))?;
         out.line(format_args!("  since        {}", parse::day_and_time(account.created_ms)))?;
         out.line(if account.primary {
-            "  losing this machine loses the account: penpal account export FILE keeps a copy"
+            "  if this machine is lost: penpal recover, with the code that penpal account recovery-code shows"
         } else {
             "  the account's root key is on another device: penpal device list"
         })
@@ -49,8 +55,8 @@ fn show(context: &Context) -> Done {
     Ok(())
 }
 
-/// What is said when an account was made.
-pub(super) fn print_made(out: Output, account: &Account) -> Result<(), Closed> {
+/// What is said when an account was made, or came to this machine.
+pub(super) fn print_named(out: Output, account: &Account) -> Result<(), Closed> {
     let host = account
         .relay
         .strip_prefix("penpal://")
@@ -61,6 +67,5 @@ pub(super) fn print_made(out: Output, account: &Account) -> Result<(), Closed> {
         out.good("✓"),
         account.handle,
         account.device
-    ))?;
-    if account.primary { out.line("    losing this machine loses the account") } else { Ok(()) }
+    ))
 }

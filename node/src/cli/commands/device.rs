@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             let request = JoinRequest { caller, code, name: args.name.clone() };
             let account = node.call::<DeviceJoin>(&request)?;
             out.show(&account, |made| {
-                account::print_made(out, made)?;
+                account::print_named(out, made)?;
                 out.line("    contacts follow in a moment: penpal contact list")
             })?;
         }

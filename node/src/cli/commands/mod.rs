@@ -20,6 +20,7 @@ pub(crate) mod overview;
 mod portable;
 pub(crate) mod qr;
 pub(crate) mod read;
+pub(crate) mod recover;
 pub(crate) mod register;
 pub(crate) mod reply;
 pub(crate) mod retry;

@@ -6,7 +6,7 @@ use penpal_local_api::methods::Register;
 use penpal_protocol::ids::RelayPin;
 use penpal_protocol::text::{HostPort, RelayAddress, pin_from_text, pin_to_text};
 
-use super::account;
+use super::{account, recover};
 use crate::cli::{Context, Done, Failure, caller};
 use crate::config::{Config, Settings};
 use crate::finding;
@@ -46,10 +46,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     };
     let made = context.node().call::<Register>(&request)?;
     context.out.show(&made, |made| {
-        account::print_made(context.out, made)?;
+        account::print_named(context.out, made)?;
         context.out.line("  next: penpal contact invite")
     })?;
-    Ok(())
+    recover::offer_code(context)
 }
 
 /// The address with its pin: the one given, or what the domain publishes and a person confirmed.

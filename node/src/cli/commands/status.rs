@@ -31,6 +31,13 @@ pub(super) fn print(out: Output, status: &Status) -> Result<(), Closed> {
         }
         None => out.line("  account   none: sessions on this machine can write to each other")?,
     }
+    let recovery = status.account.as_ref().and_then(|account| account.recovery);
+    if recovery.is_some_and(|recovery| !recovery.shown) {
+        let mark = out.warn("!");
+        out.line(format_args!(
+            "  {mark} losing this machine loses the account until you write its code down: penpal account recovery-code"
+        ))?;
+    }
     if let Some(relay) = &status.relay {
         let state = match relay.state {
             RelayState::Connected => out.good("connected"),

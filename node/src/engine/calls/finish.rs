@@ -60,6 +60,7 @@ impl Engine {
                 self.look_linked(*invite, code, *expires_ms, late, heard)
             }
             Wait::Joined => self.look_joined(late, heard),
+            Wait::Recovered { decided } => self.look_recovered(*decided, late, heard),
             Wait::Revoked { name } => self.look_revoked(name, late),
             Wait::Removed { contact, name } => {
                 let ended = heard.iter().any(

@@ -9,6 +9,7 @@ mod devices;
 mod finish;
 mod hook;
 mod mail;
+mod recovery;
 mod room;
 mod room_send;
 mod search;
@@ -86,6 +87,8 @@ impl Engine {
             Call::Doctor(_) => self.doctor(),
             Call::Register(request) => self.register(&request),
             Call::AccountShow(_) => self.account_show(),
+            Call::AccountRecoveryCode(request) => self.recovery_code(&request),
+            Call::Recover(request) => self.recover(&request),
             Call::DeviceLink(request) => self.device_link(&request),
             Call::DeviceJoin(request) => self.device_join(&request),
             Call::DeviceList(_) => self.device_list(),

@@ -3,7 +3,9 @@
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::daemon::{StopRequest, Stopping};
 use penpal_local_api::error::{ApiError, ErrorCode};
-use penpal_local_api::status::{AccountLine, Check, CheckState, Doctor, Node, Relay, RelayState, Status};
+use penpal_local_api::status::{
+    AccountLine, Check, CheckState, Doctor, Node, RecoveryLine, Relay, RelayState, Status,
+};
 use penpal_protocol::sealed::SessionState;
 
 use super::{Outcome, now};
@@ -22,6 +24,10 @@ impl Engine {
             handle: me.handle.to_string(),
             fingerprint: me.account.to_text(),
             device: me.device_name.to_string(),
+            recovery: self.contacts.recovery_code().is_some().then(|| RecoveryLine {
+                shown: self.contacts.is_code_shown(),
+                kept: self.contacts.is_kept(),
+            }),
         });
         now(&Status {
             v: SHAPE_VERSION,

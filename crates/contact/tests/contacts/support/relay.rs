@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use penpal_protocol::{
     cbor::List,
-    ids::{AccountId, Capability, EdgeId, Hash, InviteId, RelayPin, SlotId, TransportPublicKey},
+    ids::{AccountId, Capability, EdgeId, Hash, InviteId, RelayPin, SlotId, StateId, TransportPublicKey},
     limits::REDEEMED_INVITE_LIFE_MS,
     text::{Label, RelayAddress},
     wire::{
         Answer, ContactState, Deposit, DepositOutcome, DeviceBundles, InviteAnswer, InviteState, Profile,
-        RefusalCode, Register, Registered, Request,
+        RefusalCode, Register, Registered, Request, StatePart,
     },
 };
 
 /// Whoever asks: a device by its transport key, or somebody with a throw-away key.
 pub(crate) type Caller = Option<TransportPublicKey>;
+
+type StateBytes = penpal_protocol::cbor::Blob<{ penpal_protocol::limits::MAX_STATE_PART_BYTES }>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
@@ -26,6 +28,10 @@ pub(crate) struct Account {
     pub(crate) manifest: Option<Profile>,
     pub(crate) bundle: Option<Profile>,
     pub(crate) proof: Option<Hash>,
+    /// Whether the first device was removed.
+    pub(crate) first_gone: bool,
+    pub(crate) state: Option<(StateId, Vec<StateBytes>)>,
+    pub(crate) next_state: Option<(StateId, Vec<StateBytes>)>,
     /// Devices besides the first: key, spool, bundle.
     pub(crate) more: Vec<(TransportPublicKey, SlotId, Option<Profile>)>,
 }
@@ -71,6 +77,8 @@ pub(crate) struct Relay {
     pub(crate) down: bool,
     /// Everything it was ever sent, for looking for what it must not see.
     pub(crate) seen: Vec<u8>,
+    /// Life of its spools.
+    pub(crate) epoch: u8,
     made: u64,
 }
 
@@ -91,6 +99,7 @@ impl Relay {
             spools: BTreeMap::new(),
             down: false,
             seen: Vec::new(),
+            epoch: 1,
             made: u64::from(number) << 32,
         }
     }
@@ -99,14 +108,15 @@ impl Relay {
     pub(crate) fn owner(&self, key: &TransportPublicKey) -> Option<TransportPublicKey> {
         let has = |account: &Account| account.more.iter().any(|(device, ..)| device == key);
         let further = self.accounts.iter().find(|(_, account)| has(account)).map(|(first, _)| *first);
-        further.or_else(|| self.accounts.contains_key(key).then_some(*key))
+        let first = self.accounts.get(key).is_some_and(|account| !account.first_gone);
+        further.or_else(|| first.then_some(*key))
     }
 
     /// The device that a spool belongs to.
     fn device(&self, owner: &TransportPublicKey, slot: SlotId) -> Option<TransportPublicKey> {
         let account = self.accounts.get(owner)?;
         let further = account.more.iter().find(|(_, of, _)| *of == slot).map(|(device, ..)| *device);
-        further.or_else(|| (account.slot == slot).then_some(*owner))
+        further.or_else(|| (account.slot == slot && !account.first_gone).then_some(*owner))
     }
 
     fn proved(&mut self, proof: &penpal_protocol::ids::AccountProof) -> Option<&mut Account> {
@@ -269,10 +279,47 @@ impl Relay {
                 let Some(account) = self.proved(&remove.proof) else { return no() };
                 let before = account.more.len();
                 account.more.retain(|(_, slot, _)| *slot != remove.slot);
-                if account.more.len() < before {
+                let first = account.slot == remove.slot && !account.first_gone;
+                if first {
+                    (account.first_gone, account.bundle) = (true, None);
+                }
+                if first || account.more.len() < before {
                     (account.revision, account.manifest) = (0, None);
                 }
                 Answer::Done
+            }
+            Request::PutState(put) => {
+                let Some(account) = self.proved(&put.proof) else { return no() };
+                let stored = account.state.as_ref().map(|(id, _)| *id);
+                if stored == Some(put.state) {
+                    return Answer::Done;
+                }
+                let begun = account.next_state.take().filter(|(id, _)| *id == put.state);
+                let mut parts = begun.map(|(_, parts)| parts).unwrap_or_default();
+                if stored != put.expect || parts.len() < usize::from(put.part) {
+                    return Answer::refused(RefusalCode::Conflict);
+                }
+                parts.truncate(usize::from(put.part));
+                parts.push(put.sealed);
+                if parts.len() == usize::from(put.parts) {
+                    account.state = Some((put.state, parts));
+                } else {
+                    account.next_state = Some((put.state, parts));
+                }
+                Answer::Done
+            }
+            Request::GetState(get) => {
+                let Some(account) = self.proved(&get.proof) else { return no() };
+                let (state, parts) = account.state.clone().unzip();
+                let parts = parts.unwrap_or_default();
+                Answer::State(StatePart {
+                    handle: account.handle.clone(),
+                    manifest_revision: account.revision,
+                    state,
+                    parts: u8::try_from(parts.len()).unwrap(),
+                    sealed: parts.get(usize::from(get.part)).cloned(),
+                    manifest: account.manifest.clone().filter(|_| get.part == 0),
+                })
             }
             Request::Hello(_)
             | Request::Ack(_)
@@ -330,6 +377,9 @@ impl Relay {
             manifest: None,
             bundle: None,
             proof: None,
+            first_gone: false,
+            state: None,
+            next_state: None,
             more: Vec::new(),
         };
         self.accounts.insert(key, account);

@@ -151,6 +151,10 @@ impl World {
                     person.disk.secrets.insert(keep.invite, keep.entry.clone());
                     batch.secrets.insert(keep.invite, keep.entry);
                 }
+                Command::KeepIdentity(keys) => {
+                    assert!(kept, "keys come before everything else");
+                    person.keys = keys;
+                }
                 Command::Persist(change) => {
                     kept = false;
                     let key = (change.table, change.key);
@@ -315,7 +319,7 @@ impl World {
         let account = &relay.accounts[&relay.owner(&person.transport()).unwrap()];
         let answer = HelloAnswer {
             verdict: Verdict::Known,
-            epoch: penpal_protocol::ids::SpoolEpoch::from_bytes([1; 8]),
+            epoch: penpal_protocol::ids::SpoolEpoch::from_bytes([relay.epoch; 8]),
             newest: 0,
             handle: account.handle.clone(),
             manifest_revision: account.revision,

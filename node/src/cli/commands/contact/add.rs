@@ -7,7 +7,7 @@ use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::methods::{ContactAdd, Status};
 use penpal_local_api::status::StatusRequest;
 
-use crate::cli::commands::account;
+use crate::cli::commands::{account, recover};
 use crate::cli::output::{Closed, Output};
 use crate::cli::{Context, Done, Failure, caller, parse};
 
@@ -47,6 +47,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let limit = Duration::from_millis(wait_ms).saturating_add(Duration::from_secs(60));
     let added = node.call_within::<ContactAdd>(&request, limit)?;
     out.show(&added, |added| print(out, added, args.wait.is_some()))?;
+    if added.account.is_some() {
+        recover::offer_code(context)?;
+    }
     match added.contact.state {
         ContactState::Declined => Err(Failure::Status(1)),
         ContactState::PendingOut if args.wait.is_some() => {
@@ -77,7 +80,7 @@ fn ask_handle(out: Output) -> Result<String, ApiError> {
 
 fn print(out: Output, added: &Added, waited: bool) -> Result<(), Closed> {
     if let Some(made) = &added.account {
-        account::print_made(out, made)?;
+        account::print_named(out, made)?;
     }
     let name = &added.contact.name;
     match added.contact.state {

@@ -1,0 +1,342 @@
+//! An account on a new machine, by its recovery code, whoever dies when and whatever the relay says.
+
+use std::time::Duration;
+
+use penpal_contact::{Notice, RecoverError, RecoveryFailure, Revoke, State, Trust};
+use penpal_protocol::{
+    ids::{RootSeed, StateId},
+    text::RecoveryCode,
+    wire::{Answer, RefusalCode, Request},
+};
+
+use crate::{
+    happy::label,
+    support::{ALICE, BOB, CAROL, Crash, World},
+};
+
+/// Carol's machine: the one that Alice's account comes to.
+const NEW: usize = CAROL;
+
+impl World {
+    /// Alice with Bob as a contact; her relay keeps her state.
+    fn kept(seed: u64) -> (Self, RecoveryCode) {
+        let mut world = Self::new(seed, &[0, 0, 0]);
+        assert!(world.pursue(20));
+        world.settle();
+        assert!(world.people[ALICE].node.is_kept());
+        let code = world.people[ALICE].node.recovery_code().unwrap();
+        (world, code)
+    }
+
+    fn recover(&mut self, who: usize, code: &RecoveryCode, choice: Option<Revoke>) {
+        self.on(who, |node, step| node.recover(code, label("new"), choice, step).unwrap());
+    }
+
+    /// Like [`Self::calm`], and longer.
+    fn quiet(&mut self) {
+        for _ in 0..2 {
+            self.calm();
+        }
+    }
+
+    fn failures(&self) -> Vec<&RecoveryFailure> {
+        fn failure(notice: &Notice) -> Option<&RecoveryFailure> {
+            match notice {
+                Notice::RecoveryFailed(why) => Some(why),
+                _ => None,
+            }
+        }
+        self.people[NEW].notices.iter().filter_map(failure).collect()
+    }
+
+    fn devices_of_alice(&self) -> Vec<String> {
+        let devices = self.view(BOB, ALICE).unwrap().devices;
+        devices.iter().map(|device| device.name.to_string()).collect()
+    }
+
+    /// Mail goes between Bob and the new machine, both ways.
+    fn check_mail(&mut self, text: &str) {
+        let bob = self.view(NEW, BOB).unwrap().name;
+        self.send(NEW, bob.as_str(), &format!("{text} from the new one"));
+        self.send(BOB, "alice", &format!("{text} to alice"));
+        self.quiet();
+        assert_eq!(self.has_mail(BOB, &format!("{text} from the new one")), 1);
+        assert_eq!(self.has_mail(NEW, &format!("{text} to alice")), 1);
+    }
+}
+
+#[test]
+fn an_account_comes_back_with_its_contacts_who_are_told() {
+    let (mut world, code) = World::kept(1);
+    let bob = world.people[BOB].fp();
+    let safety = world.view(ALICE, BOB).unwrap().safety.unwrap();
+    world.on(ALICE, |node, step| node.verify(&label("bob"), &safety, step).unwrap());
+    world.on(ALICE, |node, step| node.rename(&label("bob"), &label("robert"), step).unwrap());
+    world.settle();
+    let before = world.people[ALICE].node.route(&bob).unwrap().edge;
+    world.recover(NEW, &code, None);
+    world.run(Duration::from_secs(5));
+    let found = world.people[NEW].node.recovery_found().unwrap();
+    assert_eq!((found.handle, found.contacts), (label("alice"), 1));
+    assert_eq!(found.devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>(), ["desktop"]);
+    assert_eq!(world.noticed(NEW, |n| matches!(n, Notice::RecoveryFound { .. })), 1);
+    assert!(world.people[NEW].node.account().is_none(), "nothing changed yet");
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.quiet();
+    assert!(world.failures().is_empty(), "{:?}", world.failures());
+    assert_eq!(world.noticed(NEW, |n| matches!(n, Notice::Recovered { .. })), 1);
+    let view = world.people[NEW].node.view(&bob).unwrap();
+    assert_eq!((view.state, view.trust, view.name), (State::Active, Trust::Verified, label("robert")));
+    assert_eq!(
+        world.noticed(BOB, |n| matches!(n, Notice::NewPrimary { device, .. } if *device == label("new"))),
+        1
+    );
+    assert_eq!(world.devices_of_alice(), ["new"]);
+    world.check_mail("one");
+    assert_ne!(world.people[NEW].node.route(&bob).unwrap().edge, before, "new edges and keys");
+    assert!(world.people[NEW].node.is_kept());
+    assert_eq!(world.people[NEW].node.recovery_code().as_ref(), Some(&code));
+    // It can be done again, from what the new machine left.
+    world.check_mail("two");
+}
+
+#[test]
+fn the_machine_before_is_nobody_and_opens_nothing() {
+    let (mut world, code) = World::kept(2);
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.quiet();
+    let old = world.people[ALICE].transport();
+    assert_eq!(world.relays[0].owner(&old), None);
+    world.start(ALICE);
+    let mail = world.people[ALICE].disk.mail.len();
+    world.check_mail("later");
+    assert_eq!(world.people[ALICE].disk.mail.len(), mail);
+    let bob = world.people[BOB].fp();
+    let [stale, fresh] = [ALICE, NEW].map(|who| world.people[who].node.route(&bob).unwrap().pair_key.clone());
+    assert_ne!(stale, fresh);
+}
+
+#[test]
+fn recovery_is_completed_whoever_dies_at_which_step() {
+    for how in [Crash::BeforeCommit, Crash::AfterCommit] {
+        for at in 0.. {
+            let (mut world, code) = World::kept(3);
+            world.plan = Some((NEW, at, how));
+            for _ in 0..20 {
+                if world.people[NEW].node.account().is_some() && !world.people[NEW].node.is_recovering() {
+                    break;
+                }
+                // Who died before it was decided is asked again.
+                world.on(NEW, |node, step| drop(node.recover(&code, label("new"), Some(Revoke::All), step)));
+                world.run(Duration::from_secs(30));
+            }
+            let happened = world.plan.take().is_none();
+            assert!(world.failures().is_empty(), "step {at}, {how:?}: {:?}", world.failures());
+            assert!(world.people[NEW].node.account().is_some(), "step {at}, {how:?}");
+            world.quiet();
+            assert_eq!(world.devices_of_alice(), ["new"], "step {at}, {how:?}");
+            world.check_mail("after");
+            if !happened {
+                assert!(at > 5, "{at} steps");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_code_and_an_empty_relay_change_nothing() {
+    let (mut world, code) = World::kept(4);
+    let wrong = RecoveryCode { seed: RootSeed::from_bytes([9; 32]), ..code.clone() };
+    world.recover(NEW, &wrong, Some(Revoke::All));
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.failures(), [&RecoveryFailure::NotFound]);
+    let first = *world.relays[0].accounts.keys().next().unwrap();
+    world.relays[0].accounts.get_mut(&first).unwrap().state = None;
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.failures().last(), Some(&&RecoveryFailure::NothingKept));
+    assert!(world.people[NEW].node.account().is_none() && world.people[NEW].node.home_relay().is_none());
+    assert_eq!(world.devices_of_alice(), ["desktop"]);
+}
+
+#[test]
+fn a_relay_that_is_away_is_waited_for_and_a_lying_one_is_found_out() {
+    let (mut world, code) = World::kept(5);
+    world.relays[0].down = true;
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.run(Duration::from_secs(60));
+    assert!(world.failures().is_empty() && world.people[NEW].node.account().is_none());
+    world.relays[0].down = false;
+    world.tamper = Some(|request, answer| match (request, answer) {
+        (Request::GetState(_), Answer::State(mut part)) => {
+            part.state = Some(StateId::from_bytes([1; 16]));
+            Answer::State(part)
+        }
+        (_, answer) => answer,
+    });
+    world.settle();
+    assert_eq!(world.failures(), [&RecoveryFailure::Forged]);
+    assert!(world.people[NEW].node.account().is_none());
+    world.tamper = None;
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.quiet();
+    world.check_mail("after all");
+}
+
+#[test]
+fn a_linked_device_takes_over_with_the_code() {
+    let (mut world, code) = World::kept(6);
+    let link = world.on(ALICE, |node, step| node.link_device(step)).unwrap().unwrap().code;
+    world.run(Duration::from_secs(10));
+    world.on(NEW, |node, step| node.join_account(&link, label("tower"), step).unwrap());
+    world.calm();
+    assert!(world.people[NEW].node.recovery_code().is_none(), "a linked device has no root key");
+    let other = RecoveryCode { seed: RootSeed::from_bytes([9; 32]), ..code.clone() };
+    let refused = world.on(NEW, |node, step| node.recover(&other, label("new"), None, step).unwrap_err());
+    assert_eq!(refused, Some(RecoverError::Registered { handle: label("alice") }));
+    let refused = world.on(ALICE, |node, step| node.recover(&code, label("new"), None, step).unwrap_err());
+    assert_eq!(refused, Some(RecoverError::Primary));
+    world.recover(NEW, &code, None);
+    assert_eq!(world.people[NEW].node.recovery_found().unwrap().devices.len(), 2);
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.quiet();
+    assert!(world.failures().is_empty(), "{:?}", world.failures());
+    assert_eq!(world.devices_of_alice(), ["tower"]);
+    assert_eq!(world.noticed(BOB, |n| matches!(n, Notice::NewPrimary { .. })), 1);
+    assert!(world.people[NEW].node.recovery_code().is_some());
+    world.check_mail("taken over");
+    // It does what only the device that signs may do.
+    world.on(NEW, |node, step| node.link_device(step).unwrap()).unwrap();
+}
+
+#[test]
+fn a_machine_that_stays_gives_its_root_key_up() {
+    let (mut world, code) = World::kept(7);
+    let link = world.on(ALICE, |node, step| node.link_device(step)).unwrap().unwrap().code;
+    world.run(Duration::from_secs(10));
+    world.on(NEW, |node, step| node.join_account(&link, label("tower"), step).unwrap());
+    world.calm();
+    world.recover(NEW, &code, Some(Revoke::Only(Vec::new())));
+    world.quiet();
+    assert!(world.failures().is_empty(), "{:?}", world.failures());
+    assert!(world.people[ALICE].keys.root.is_none(), "the key file has it no more");
+    assert!(world.people[ALICE].node.recovery_code().is_none());
+    assert!(world.people[NEW].node.devices().iter().any(|device| device.here && device.primary));
+    assert_eq!(world.devices_of_alice().len(), 2);
+    world.start(ALICE);
+    world.days(20);
+    assert_eq!(world.devices_of_alice().len(), 2, "nobody signs against the other");
+    let versions: Vec<_> =
+        [ALICE, NEW].map(|who| world.people[who].node.account().unwrap().manifest.version).into();
+    assert_eq!(versions[0], versions[1]);
+    world.check_mail("both stay");
+    assert_eq!(world.has_mail(ALICE, "both stay to alice"), 1);
+}
+
+#[test]
+fn a_machine_that_shares_nothing_cannot_stay() {
+    let (mut world, code) = World::kept(8);
+    world.recover(NEW, &code, Some(Revoke::Only(Vec::new())));
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.failures(), [&RecoveryFailure::MustGo { name: label("desktop") }]);
+    world.recover(NEW, &code, Some(Revoke::AllBut(vec![label("attic")])));
+    world.run(Duration::from_secs(5));
+    let unknown = RecoveryFailure::UnknownDevice { name: label("attic"), candidates: vec![label("desktop")] };
+    assert_eq!(world.failures().last(), Some(&&unknown));
+}
+
+#[test]
+fn what_changed_is_kept_together_and_a_removal_comes_along() {
+    let (mut world, code) = World::kept(9);
+    let puts = |world: &World| {
+        world
+            .requests
+            .iter()
+            .filter(|(who, what)| *who == ALICE && matches!(what, Request::PutState(_)))
+            .count()
+    };
+    let before = puts(&world);
+    for round in 0..20 {
+        let (from, to) = if round % 2 == 0 { ("bob", "bert") } else { ("bert", "bob") };
+        world.on(ALICE, |node, step| node.rename(&label(from), &label(to), step).unwrap());
+    }
+    world.settle();
+    assert_eq!(puts(&world), before + 1);
+    world.on(ALICE, |node, step| node.remove(&label("bob"), step).unwrap());
+    assert!(!world.people[ALICE].node.is_kept());
+    world.settle();
+    assert!(world.people[ALICE].node.is_kept());
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.quiet();
+    assert!(world.people[NEW].node.account().is_some());
+    assert_eq!(world.state(NEW, BOB), None);
+}
+
+#[test]
+fn a_relay_that_went_back_is_told_again() {
+    let (mut world, _) = World::kept(10);
+    let old = world.relays[0].clone();
+    let link = world.on(ALICE, |node, step| node.link_device(step)).unwrap().unwrap().code;
+    world.run(Duration::from_secs(10));
+    world.on(NEW, |node, step| node.join_account(&link, label("tower"), step).unwrap());
+    world.calm();
+    let with_tower = world.relays[0].clone();
+    world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+    world.calm();
+    let tower = world.people[NEW].transport();
+    assert_eq!(world.relays[0].owner(&tower), None);
+    world.relays[0] = with_tower;
+    world.relays[0].epoch = 2;
+    assert!(world.relays[0].owner(&tower).is_some());
+    for who in [ALICE, BOB] {
+        world.people[who].hello = false;
+    }
+    world.calm();
+    assert_eq!(world.relays[0].owner(&tower), None, "revoked again");
+    assert!(world.people[ALICE].node.is_kept());
+    // And one that has neither proof nor state.
+    world.relays[0] = old;
+    world.relays[0].epoch = 3;
+    let first = *world.relays[0].accounts.keys().next().unwrap();
+    let account = world.relays[0].accounts.get_mut(&first).unwrap();
+    (account.proof, account.state) = (None, None);
+    world.people[ALICE].hello = false;
+    world.calm();
+    let account = &world.relays[0].accounts[&first];
+    assert!(account.proof.is_some() && account.state.is_some());
+    assert!(world.people[ALICE].node.is_kept());
+}
+
+#[test]
+fn a_conflict_is_read_and_nothing_of_it_is_lost() {
+    let (mut world, code) = World::kept(11);
+    // An older copy of Alice's machine: before Bob was renamed and the state written.
+    let (disk, keys) = (world.people[ALICE].disk.clone(), world.people[ALICE].keys.clone());
+    world.on(ALICE, |node, step| node.rename(&label("bob"), &label("bert"), step).unwrap());
+    world.settle();
+    (world.people[ALICE].disk, world.people[ALICE].keys) = (disk, keys);
+    world.start(ALICE);
+    world.on(ALICE, |node, step| node.rename_device(&label("desktop"), &label("attic"), step).is_ok());
+    world.calm();
+    world.on(ALICE, |node, step| node.rename_device(&label("desktop"), &label("attic"), step).is_ok());
+    world.quiet();
+    assert_eq!(world.view(ALICE, BOB).unwrap().name, label("bert"), "learned from the relay");
+    assert!(world.people[ALICE].node.is_kept());
+    drop(code);
+}
+
+#[test]
+fn a_relay_that_keeps_nothing_is_asked_again_without_haste() {
+    let mut world = World::new(12, &[0, 0]);
+    world.tamper = Some(|request, answer| match request {
+        Request::PutState(_) => Answer::refused(RefusalCode::No),
+        _ => answer,
+    });
+    assert!(world.pursue(20));
+    world.settle();
+    assert!(!world.people[ALICE].node.is_kept());
+    let before = world.requests.len();
+    world.run(Duration::from_secs(3600));
+    assert!(world.requests.len() - before < 40, "{}", world.requests.len() - before);
+}
