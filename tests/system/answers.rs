@@ -151,6 +151,14 @@ fn keys_and_mail_go_only_when_a_person_types_so_and_nothing_else_with_them() {
     assert!(owner.read(".gemini/settings.json").contains("penpal"), "nothing was taken out either");
     assert_eq!(owner.person.json(&["sessions"])["sessions"][0]["session"], "api");
 
+    // While a file cannot be given back, the copies that could stay.
+    let wired = owner.read(".gemini/settings.json");
+    owner.write(".gemini/settings.json", "{ \"mcpServers\": ");
+    let (status, shown) = in_terminal(&owner, &["uninstall", "--yes", "--purge"], "delete everything\n");
+    assert_eq!(status, Some(1), "{shown}");
+    assert!(shown.contains("nothing was deleted") && home.join("wiring.json").exists(), "{shown}");
+    owner.write(".gemini/settings.json", &wired);
+
     // A home may be any folder: what is not penpal's stays in it.
     fs::write(home.join("thesis.txt"), "mine").expect("written");
     let (status, shown) = in_terminal(&owner, &["uninstall", "--yes", "--purge"], "delete everything\n");

@@ -104,12 +104,31 @@ fn the_desk_is_shown_to_no_agent_unless_its_person_says_so() {
             let said = inside(alice, session, args);
             assert_eq!((said.status, said.code().as_str()), (4, "needs-person"), "{args:?}: {said:?}");
         }
+        let all = inside(alice, session, &["inbox", "--with", "bob", "--all"]);
+        assert!(!all.out.contains("lunch?"), "{all:?}");
         for args in [&["read", &message][..], &["reply", &message, "x"]] {
             let said = inside(alice, session, args);
-            assert_eq!((said.status, said.code().as_str()), (1, "unknown-id"), "{args:?}: {said:?}");
+            let answers = args[0] == "reply" && session.is_none();
+            let code = if answers { "which-session" } else { "unknown-id" };
+            assert_eq!((said.status, said.code().as_str()), (1, code), "{args:?}: {said:?}");
         }
-        assert_eq!(inside(alice, session, &["inbox"]).json()["messages"], json!([]));
     }
+    assert_eq!(inside(alice, work, &["inbox"]).json()["messages"], json!([]));
+    // Where it cannot be told which session calls, nothing is shown and nobody's name is taken.
+    for args in
+        [&["inbox"][..], &["outbox"], &["send", "bob", "x"], &["search", "lunch"], &["broadcast", "x"]]
+    {
+        let said = inside(alice, None, args);
+        assert_eq!((said.status, said.code().as_str()), (1, "which-session"), "{args:?}: {said:?}");
+    }
+    // Another agent's mail and name are its own; what was opened by hand is anybody's here.
+    let other = json!({ "session_id": "c2", "cwd": "/nowhere/other", "hook_event_name": "SessionStart", "source": "startup" });
+    alice.run_with(&["hook", "claude-code", "SessionStart"], other.to_string().as_bytes());
+    for args in [&["inbox", "other"][..], &["send", "bob/web", "x", "--as", "other"]] {
+        let said = inside(alice, work, args);
+        assert_eq!((said.status, said.code().as_str()), (4, "needs-person"), "{args:?}: {said:?}");
+    }
+    assert_eq!(inside(alice, work, &["inbox", "api"]).status, 0);
     assert!(inside(alice, work, &["session", "desk", "work"]).err.contains("in their own terminal"));
 
     // Once allowed, it is shown as what it is; the own mail comes first, and a turn is not held for it.

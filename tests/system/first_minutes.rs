@@ -183,6 +183,13 @@ fn an_auto_accepted_contact_is_held_until_a_person_writes() {
     let sent = bob.json(&["send", "alice/api", "let me in", "--as", "web", "--anyway"]);
     assert_eq!(sent["stage"], "held", "{sent}");
     assert_eq!(alice.json(&["status"])["held"], 1);
+    // What an agent says lets nobody in.
+    let by_agent = ["send", "bob/web", "who is there?", "--anyway", "--json"];
+    let mut by_agent = alice.command(&by_agent);
+    by_agent.env("CLAUDECODE", "1").env("PENPAL_SESSION", "api").stdin(std::process::Stdio::null());
+    let said: penpal_tests::Said = by_agent.output().expect("penpal runs").into();
+    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!(alice.json(&["status"])["held"], 1);
     alice.ok(&["send", "bob/web", "welcome", "--as", "api", "--anyway"]);
     wait::until("the hold to end", || alice.json(&["status"])["held"] == 0);
     assert_eq!(alice.json(&["inbox", "api"])["messages"][0]["body"], "let me in");

@@ -232,8 +232,13 @@ fn a_long_absence_is_told_in_short_and_the_rest_left_to_the_inbox() {
     me.ok(&["send", "api", "news"]);
     let news = api.shown("PostToolUse", NOTHING()).expect("what is new");
     assert!(news.contains("| news") && !news.contains("note 0"), "{news}");
+    assert!(news.ends_with("7 more unread: read them with inbox()."), "said again: {news}");
     let unread = me.json(&["inbox", "api"])["messages"].as_array().map(Vec::len);
     assert_eq!(unread, Some(7));
+    // A conversation that begins anew has heard of none of it.
+    let shown = api.shown("SessionStart", json!({ "source": "clear" }));
+    let shown = shown.or_else(|| api.shown("UserPromptSubmit", json!({ "prompt": "hi" }))).expect("a digest");
+    assert!(shown.contains("| note 6"), "{shown}");
 }
 
 #[test]

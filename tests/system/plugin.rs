@@ -128,12 +128,20 @@ fn the_plugin_names_conversations_shows_mail_and_wakes() {
     assert_eq!(before(&mut opencode, "bash"), json!({}));
 
     // An ask that waits at the end of a turn is the next prompt; what comes back as a prompt is not shown again.
-    me.ok(&["send", "work", "which branch?", "--ask", "--wait", "0s"]);
+    let asked = me.json(&["send", "work", "which branch?", "--ask", "--wait", "0s"]);
+    let surfaced_by = |asked: &serde_json::Value| {
+        let trail = me.json(&["trace", asked["id"].as_str().expect("an id")]);
+        let events = trail["events"].as_array().cloned().unwrap_or_default();
+        let surfaced = events.into_iter().find(|event| event["stage"] == "surfaced");
+        surfaced.and_then(|event| event["mechanism"].as_str().map(str::to_owned))
+    };
     opencode.event("session.idle", "ses_outer");
     let prompt = opencode.given();
     let text = prompt["text"].as_str().expect("a text").to_owned();
     assert!(prompt["session"] == "ses_outer" && text.contains("| which branch?"), "{prompt}");
+    assert_eq!(surfaced_by(&asked), None, "handed to the plugin, and in no conversation yet");
     assert_eq!(opencode.message("ses_outer", &text).len(), 1);
+    assert_eq!(surfaced_by(&asked).as_deref(), Some("stop-hook"));
 
     // Idle, it is woken by an ask.
     opencode.event("session.idle", "ses_outer");
@@ -145,12 +153,7 @@ fn the_plugin_names_conversations_shows_mail_and_wakes() {
     let text = prompt["text"].as_str().expect("a text").to_owned();
     assert!(text.contains("| and which tag?") && text.contains("your user typed nothing"), "{prompt}");
     assert_eq!(opencode.message("ses_outer", &text).len(), 1);
-    let trail = me.json(&["trace", asked["id"].as_str().expect("an id")]);
-    let events = trail["events"].as_array().cloned().unwrap_or_default();
-    assert!(
-        events.iter().any(|event| event["stage"] == "surfaced" && event["mechanism"] == "plugin"),
-        "{trail}"
-    );
+    assert_eq!(surfaced_by(&asked).as_deref(), Some("plugin"));
 
     // Without penpal it does nothing and breaks nothing.
     me.ok(&["daemon", "stop"]);

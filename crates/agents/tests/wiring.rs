@@ -137,6 +137,21 @@ fn what_a_person_added_to_our_server_stays() {
 }
 
 #[test]
+fn what_a_person_added_to_our_table_stays() {
+    let config = wish(&AgentKind::Codex, "config.toml");
+    let text = "model = \"x\"\n\n[mcp_servers.penpal] # mail\ndefault_tools_approval_mode = \"approve\" # asked every time\n\
+                command = \"/old/penpal\" # moved\nargs = [ # none\n  \"mcp\", # only\n]\n\n[mcp_servers.penpal.env]\nPENPAL_LOG = \"debug\"\n\n[other]\ncommand = \"mine\"\n";
+    let changed = config.put(Some(text)).expect("put");
+    let wanted =
+        text.replace("/old/penpal", "/usr/bin/penpal").replace("[ # none\n  \"mcp\", # only\n]", "[\"mcp\"]");
+    assert_eq!(changed, wanted);
+    assert_eq!(config.put(Some(&changed)).expect("again"), changed);
+    // Where it stands in another way it is left alone.
+    let dotted = "[mcp_servers]\npenpal.command = \"/old/penpal\"\npenpal.args = [\"mcp\"]\n";
+    assert!(config.put(Some(dotted)).expect_err("dotted").to_string().contains("by hand"));
+}
+
+#[test]
 fn somebody_elses_penpal_is_not_touched() {
     let servers = wish(&AgentKind::ClaudeCode, ".claude.json");
     let text = r#"{"mcpServers":{"penpal":{"command":"npx","args":["pen-friend"]}}}"#;

@@ -121,7 +121,8 @@ struct Served {
     events: Events,
 }
 
-/// Refuses a program that is too old for this node.
+/// Refuses a program that is too old for this node, or newer: it takes the node's place and asks again, and nothing must
+/// have been done by then.
 fn known_api(headers: &HeaderMap) -> Result<(), ApiError> {
     let number = headers
         .get(API_HEADER)
@@ -130,6 +131,10 @@ fn known_api(headers: &HeaderMap) -> Result<(), ApiError> {
     if number.is_some_and(|number| number < API_NUMBER) {
         let message = format!("this program is older than the node, which speaks API {API_NUMBER}");
         return Err(ApiError::new(ErrorCode::OlderClient, message));
+    }
+    if number.is_some_and(|number| number > API_NUMBER) {
+        let message = format!("this program is newer than the node, which speaks API {API_NUMBER}");
+        return Err(ApiError::new(ErrorCode::OlderNode, message));
     }
     Ok(())
 }
@@ -222,5 +227,18 @@ mod tests {
         assert!(!may_call(Some(0), 1000));
         assert!(!may_call(Some(1001), 1000));
         assert!(!may_call(None, 1000));
+    }
+
+    #[test]
+    fn nothing_is_done_for_a_program_of_another_api() {
+        let asks = |number: u32| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(API_HEADER), HeaderValue::from(number));
+            known_api(&headers).map_err(|error| error.code)
+        };
+        assert_eq!(asks(API_NUMBER), Ok(()));
+        assert_eq!(asks(API_NUMBER + 1), Err(ErrorCode::OlderNode));
+        assert_eq!(asks(API_NUMBER - 1), Err(ErrorCode::OlderClient));
+        assert_eq!(known_api(&HeaderMap::new()).map_err(|error| error.code), Ok(()));
     }
 }

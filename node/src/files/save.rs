@@ -17,7 +17,13 @@ pub(crate) struct Save<'s> {
     pub(crate) output: Option<&'s Path>,
     /// Replaces a file that exists.
     pub(crate) force: bool,
+    /// A name that is not given begins with the content's hash: nothing that a sender calls `CLAUDE.md` or `Makefile` then stands where a
+    /// program looks for that name. For agents, who write wherever they work.
+    pub(crate) marked: bool,
 }
+
+/// Digits of the hash before a marked name.
+const MARK_DIGITS: usize = 8;
 
 /// Copies a content out and gives the path of the new file: mode 0600, never through a link, nothing replaced unless forced, and
 /// visible under its name only after its hash was compared.
@@ -25,7 +31,7 @@ pub(crate) struct Save<'s> {
 /// # Errors
 /// [`ErrorCode::FileExists`], [`ErrorCode::ArtifactDamaged`], [`ErrorCode::DiskFull`], [`ErrorCode::BadFile`].
 pub(crate) fn save(got: &Got, to: &Save<'_>, progress: OnProgress<'_>) -> Result<PathBuf, ApiError> {
-    let target = target(got, to.output)?;
+    let target = target(got, to)?;
     let exists = std::fs::symlink_metadata(&target);
     if exists.is_ok() && !to.force {
         return Err(exists_already(&target));
@@ -43,10 +49,15 @@ pub(crate) fn save(got: &Got, to: &Save<'_>, progress: OnProgress<'_>) -> Result
     Ok(target)
 }
 
-fn target(got: &Got, output: Option<&Path>) -> Result<PathBuf, ApiError> {
-    let target = match output {
-        None => PathBuf::from(safe_name(&got.name)),
-        Some(path) if path.is_dir() => path.join(safe_name(&got.name)),
+fn target(got: &Got, to: &Save<'_>) -> Result<PathBuf, ApiError> {
+    let mark: String = got.hash.chars().take(MARK_DIGITS).collect();
+    let name = match safe_name(&got.name) {
+        name if to.marked => format!("{mark}-{name}"),
+        name => name,
+    };
+    let target = match to.output {
+        None => PathBuf::from(name),
+        Some(path) if path.is_dir() => path.join(name),
         Some(path) => path.to_owned(),
     };
     std::path::absolute(&target).map_err(|error| failed(&target, &error))
@@ -153,11 +164,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();
-        let to = Save { output: Some(&out), force: false };
+        let to = Save { output: Some(&out), force: false, marked: false };
         let saved = save(&got(folder.path(), "../../.x\u{202e}y", "text"), &to, &mut |_| {}).unwrap();
         assert_eq!(saved, out.join("_xy"));
         assert_eq!(fs::metadata(&saved).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(left(&out), ["_xy"]);
+    }
+
+    #[test]
+    fn a_marked_name_is_none_that_a_program_looks_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        fs::create_dir(&out).unwrap();
+        let to = Save { output: Some(&out), force: false, marked: true };
+        let content = got(folder.path(), "CLAUDE.md", "text");
+        let saved = save(&content, &to, &mut |_| {}).unwrap();
+        assert_eq!(saved, out.join(format!("{}-CLAUDE.md", &content.hash[..8])));
     }
 
     #[test]
@@ -167,9 +189,10 @@ mod tests {
         fs::write(&victim, "mine").unwrap();
         std::os::unix::fs::symlink(&victim, &out).unwrap();
         let content = got(folder.path(), "x", "text");
-        let error = save(&content, &Save { output: Some(&out), force: false }, &mut |_| {}).unwrap_err();
+        let error = save(&content, &Save { output: Some(&out), force: false, marked: false }, &mut |_| {})
+            .unwrap_err();
         assert_eq!(error.code, ErrorCode::FileExists);
-        save(&content, &Save { output: Some(&out), force: true }, &mut |_| {}).unwrap();
+        save(&content, &Save { output: Some(&out), force: true, marked: false }, &mut |_| {}).unwrap();
         assert_eq!((fs::read(&victim).unwrap(), fs::read(&out).unwrap()), (b"mine".into(), b"text".into()));
         assert!(!fs::symlink_metadata(&out).unwrap().is_symlink());
     }
@@ -180,7 +203,9 @@ mod tests {
         for text in ["texx", "tex", "textt", ""] {
             let content = got(folder.path(), "x", text);
             let out = folder.path().join("out");
-            let error = save(&content, &Save { output: Some(&out), force: false }, &mut |_| {}).unwrap_err();
+            let error =
+                save(&content, &Save { output: Some(&out), force: false, marked: false }, &mut |_| {})
+                    .unwrap_err();
             assert_eq!(error.code, ErrorCode::ArtifactDamaged, "{text:?}");
             assert_eq!(left(folder.path()), ["content"]);
         }

@@ -87,7 +87,7 @@ pub(crate) fn run(home: Option<PathBuf>, agent: &str, event: &str) {
         Ok(answer) => {
             let Some(lease) = answer.lease else { return };
             // Committed only once the agent's pipe has it all: else it is unread again.
-            if say(&agent.say(event, shows, &answer.quote)) {
+            if say(&agent.say(event, shows, &answer.quote)) && !agent.gives_back(shows) {
                 let committed = client.call_within::<Commit>(&CommitRequest { lease }, COMMIT_LIMIT);
                 drop(committed);
             }

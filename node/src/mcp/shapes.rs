@@ -101,7 +101,7 @@ pub(super) struct PutArgs {
 pub(super) struct GetArgs {
     /// Hash of the file, as the message names it
     pub(super) hash: String,
-    /// Where to write it: a new file, or a folder; the present folder when absent. Nothing is replaced
+    /// Where to write it: a new file, or a folder, in which its name begins with its hash; the present folder when absent. Nothing is replaced
     #[serde(default)]
     pub(super) path: Option<String>,
     /// Which conversation calls, where only the agent's plugin can say so; models never see it

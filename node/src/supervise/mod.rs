@@ -305,7 +305,12 @@ impl Screen {
 
 /// A text as keys: as one paste where the program asked for it, else in one line, for a line break would send it.
 fn typed(text: &str, pasted: bool) -> String {
-    let lines = text.lines().map(|line| line.chars().filter(|one| !one.is_control()).collect::<String>());
+    let key = |one: char| match one {
+        // Agents read the file that `@path` names, wherever it stands in a prompt.
+        '@' => Some('＠'),
+        one => (!one.is_control()).then_some(one),
+    };
+    let lines = text.lines().map(|line| line.chars().filter_map(key).collect::<String>());
     let lines: Vec<String> = lines.collect();
     if pasted { format!("\x1b[200~{}\x1b[201~", lines.join("\r")) } else { lines.join(" ") }
 }
@@ -328,8 +333,8 @@ mod tests {
 
     #[test]
     fn what_is_typed_holds_no_key_that_does_something() {
-        let text = "a\nb\u{1b}[201~\rc\u{3}\td\u{9b}x";
-        assert_eq!(typed(text, true), "\u{1b}[200~a\rb[201~cdx\u{1b}[201~");
-        assert_eq!(typed(text, false), "a b[201~cdx");
+        let text = "a\nb\u{1b}[201~\rc\u{3}\td\u{9b}x @.env";
+        assert_eq!(typed(text, true), "\u{1b}[200~a\rb[201~cdx ＠.env\u{1b}[201~");
+        assert_eq!(typed(text, false), "a b[201~cdx ＠.env");
     }
 }

@@ -162,6 +162,11 @@ pub trait Agent: Debug + Sync {
         None
     }
 
+    /// Whether what is shown so becomes a prompt of its own, with which the agent's prompt hook gives it back: only then has it arrived.
+    fn gives_back(&self, _shows: Shows) -> bool {
+        false
+    }
+
     /// Whether a stop hook says truly that its turn was held before.
     fn tells_second_stop(&self) -> bool {
         true

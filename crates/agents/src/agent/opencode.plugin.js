@@ -36,8 +36,15 @@ export const Penpal = async ({ client, directory }) => {
   const inner = new Set()
   // One process for each conversation waits until penpal wakes it.
   const waiting = new Map()
-  const give = (sessionID, text) =>
-    client.session.promptAsync({ path: { id: sessionID }, body: { parts: [{ type: "text", text }] } })
+  // What could not be given is unread again after a while: somebody has to wait for it then.
+  const give = async (sessionID, text) => {
+    try {
+      const said = await client.session.promptAsync({ path: { id: sessionID }, body: { parts: [{ type: "text", text }] } })
+      if (said?.error) wait(sessionID)
+    } catch {
+      wait(sessionID)
+    }
+  }
 
   function wait(sessionID) {
     if (waiting.has(sessionID)) return

@@ -71,6 +71,11 @@ impl Agent for Opencode {
         Woken { out, error: String::new(), status: 0 }
     }
 
+    /// The plugin starts a turn with it, which may fail: the conversation may just end.
+    fn gives_back(&self, shows: Shows) -> bool {
+        shows == Shows::Hold
+    }
+
     fn lacks(&self) -> &'static [&'static str] {
         &[
             "Mail is not shown within a running turn.",

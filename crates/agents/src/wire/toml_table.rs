@@ -32,18 +32,17 @@ pub(super) fn put(text: &str, words: &[String]) -> Result<String, WireError> {
     let (command, args) = words.split_first().ok_or_else(|| shape("there is no command"))?;
     let wanted_args = Value::Array(args.iter().cloned().map(Value::String).collect());
     let mut text = text.to_owned();
+    let command = Value::String(command.clone());
     if let Some(there) = server(&before) {
         if !ours(there) {
             let what =
                 format!("an MCP server called {NAME} is there that does not start this program; rename it");
             return Err(WireError::Taken { what });
         }
-        if there.get("command").and_then(Value::as_str) == Some(command)
-            && there.get("args") == Some(&wanted_args)
-        {
+        if there.get("command") == Some(&command) && there.get("args") == Some(&wanted_args) {
             return Ok(text);
         }
-        text = take(&text)?.text;
+        return rewrite(&text, &command, &wanted_args);
     }
     let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     if !text.is_empty() && !text.ends_with('\n') {
@@ -52,7 +51,6 @@ pub(super) fn put(text: &str, words: &[String]) -> Result<String, WireError> {
     if !text.is_empty() {
         text.push_str(line_end);
     }
-    let command = Value::String(command.clone());
     for line in
         [format!("[{PARENT}.{NAME}]"), format!("command = {command}"), format!("args = {wanted_args}")]
     {
@@ -65,6 +63,88 @@ pub(super) fn put(text: &str, words: &[String]) -> Result<String, WireError> {
         return Err(shape("it cannot be changed without losing something"));
     }
     Ok(text)
+}
+
+/// The text with another command for our server; all else in its table is a person's and stays.
+fn rewrite(text: &str, command: &Value, args: &Value) -> Result<String, WireError> {
+    let lost = || shape("its command cannot be changed without losing something; change it by hand");
+    let before = read(text)?;
+    let mut changed = text.to_owned();
+    for (key, wanted) in [("command", command), ("args", args)] {
+        let value = value_of(&changed, key).ok_or_else(lost)?;
+        changed.replace_range(value, &wanted.to_string());
+    }
+    let after = read(&changed)?;
+    let rest = |table: &Table| {
+        let mut server = server(table).and_then(Value::as_table).cloned().unwrap_or_default();
+        server.retain(|key, _| !matches!(key, "command" | "args"));
+        server
+    };
+    let found = server(&after).ok_or_else(lost)?;
+    let is_wanted = found.get("command") == Some(command) && found.get("args") == Some(args);
+    if !is_wanted || rest(&after) != rest(&before) || without_server(&after) != without_server(&before) {
+        return Err(lost());
+    }
+    Ok(changed)
+}
+
+/// Where the value of a member of our table stands.
+fn value_of(text: &str, key: &str) -> Option<Range<usize>> {
+    let headers = headers(text);
+    let number = headers.iter().position(|header| {
+        let written = text.get(header.clone()).unwrap_or_default();
+        header_parts(written) == [PARENT, NAME]
+    })?;
+    let end = headers.get(number + 1).map_or(text.len(), |next| next.start);
+    let mut at = headers.get(number)?.end;
+    while at < end {
+        let rest = text.get(at..end)?;
+        let statement = statement_length(rest);
+        let written = rest.get(..statement)?;
+        if let Some((name, value)) = written.split_once('=')
+            && name.trim().trim_matches(['"', '\'']) == key
+        {
+            let start = at + name.len() + 1 + (value.len() - value.trim_start().len());
+            return Some(start..start + value.trim().len());
+        }
+        at += statement;
+        // A remark, and the line's end.
+        let rest = text.get(at..end)?;
+        at += rest.find('\n').map_or(rest.len(), |end| end + 1);
+    }
+    None
+}
+
+/// Length of what stands before a remark or the end of a line; texts and lists may go over several lines.
+fn statement_length(rest: &str) -> usize {
+    let bytes = rest.as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' | b'\'' => {
+                at += text_length(rest.get(at..).unwrap_or_default());
+                continue;
+            }
+            b'#' if depth > 0 => {
+                let line = rest.get(at..).unwrap_or_default();
+                at += line.find('\n').unwrap_or(line.len());
+                continue;
+            }
+            b'#' => break,
+            b'\r' | b'\n' if depth == 0 => break,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    at
+}
+
+/// The words of a line that begins a table.
+fn header_parts(line: &str) -> Vec<&str> {
+    let name = line.split('#').next().unwrap_or_default().trim().trim_matches(['[', ']']);
+    name.split('.').map(|part| part.trim().trim_matches(['"', '\''])).collect()
 }
 
 /// The text without our server.
@@ -106,8 +186,7 @@ fn tables(text: &str) -> Vec<Range<usize>> {
     for (number, header) in headers.iter().enumerate() {
         let next = headers.get(number + 1).map_or(text.len(), |next| next.start);
         let written = text.get(header.clone()).unwrap_or_default();
-        let name = written.split('#').next().unwrap_or_default().trim().trim_matches(['[', ']']);
-        let parts: Vec<&str> = name.split('.').map(|part| part.trim().trim_matches(['"', '\''])).collect();
+        let parts = header_parts(written);
         if parts.first() != Some(&PARENT) || parts.get(1) != Some(&NAME) {
             continue;
         }

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     match args {
         Args::Put { file } => put(file, context),
         Args::Get { hash, output, force, wait } => {
-            get(hash, &Save { output: output.as_deref(), force: *force }, *wait, context)
+            get(hash, &Save { output: output.as_deref(), force: *force, marked: false }, *wait, context)
         }
         Args::List => list(context),
         Args::Gc { keep, dry_run } => gc(*keep, *dry_run, context),

@@ -95,7 +95,8 @@ pub(super) fn import(args: &Import, context: &Context) -> Done {
 
 /// Keys leave the machine, or are put in place: no affair of an agent.
 fn person_only() -> Result<(), Failure> {
-    if penpal_agents::caller::inside_agent(&caller::gather(), &[]) {
+    let caller = caller::gather();
+    if caller.agent.is_some() || penpal_agents::caller::inside_agent(&caller, &[]) {
         let message = "only a person may do this, and this runs inside an agent";
         return Err(ApiError::new(ErrorCode::NeedsPerson, message).into());
     }

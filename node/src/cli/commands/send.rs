@@ -142,7 +142,10 @@ fn follow_files(node: &Node, sent: Sent, request: &SendRequest, context: &Contex
     let until = request.wait_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
     let mut told = false;
     loop {
-        let sending = node.call::<ArtifactSending>(&ask)?;
+        // It was accepted: what happens to the node meanwhile is no reason to send it again.
+        let Ok(sending) = node.call::<ArtifactSending>(&ask) else {
+            return Ok(Sent { timed_out: request.wait_ms.is_some(), ..sent });
+        };
         if !sending.waits || until.is_some_and(|until| Instant::now() >= until) {
             break;
         }
@@ -170,7 +173,9 @@ fn follow_files(node: &Node, sent: Sent, request: &SendRequest, context: &Contex
         mechanism: request.mechanism.clone(),
     };
     let limit = Duration::from_millis(wait_ms).saturating_add(Duration::from_secs(15));
-    let answer = node.call_within::<SendWait>(&request, limit)?;
+    let Ok(answer) = node.call_within::<SendWait>(&request, limit) else {
+        return Ok(Sent { timed_out: left.is_some(), ..sent });
+    };
     let timed_out = answer.timed_out && left.is_some();
     Ok(Sent { remarks: Vec::new(), timed_out, ..answer })
 }

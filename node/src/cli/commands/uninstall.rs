@@ -116,11 +116,19 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     if let Err(why) = &login {
         out.remark(format_args!("  {} at login: {why}", out.warn("!")));
     }
-    if args.purge {
-        purge(context)?;
-    }
     for (path, why) in &applied.failed {
         out.remark(format_args!("{} {}: {}", out.warn("✗"), path.display(), clean(why)));
+    }
+    let left = plan.agents.iter().any(|agent| agent.state == State::Conflict) || !applied.failed.is_empty();
+    if args.purge && left {
+        // The copies that `init` made are all that could give those files back.
+        let message = "nothing was deleted: a file named above still holds entries of penpal";
+        return Err(ApiError::new(ErrorCode::BadFile, message)
+            .hint("repair that file, or take the entries out by hand, and run it again")
+            .into());
+    }
+    if args.purge {
+        purge(context)?;
     }
     if out.json {
         out.json(&json!({

@@ -1,7 +1,7 @@
 //! Who is calling, and what that allows.
 
 use penpal_agents::caller::{Decision, KnownSession, Occasion, decide, inside_agent};
-use penpal_agents::kind::{AgentKind, Model};
+use penpal_agents::kind::{AgentKind, BY_HAND, Model};
 use penpal_delivery::Mailbox;
 use penpal_local_api::caller::{Caller, Process, Via};
 use penpal_local_api::error::{ApiError, ErrorCode};
@@ -123,10 +123,26 @@ impl Engine {
             }
             Some(name) => {
                 let name = super::label(name)?;
-                self.sessions.by_name(&name).map(Mailbox::Session).ok_or_else(|| self.no_session(&name))
+                let named = self.sessions.by_name(&name).ok_or_else(|| self.no_session(&name))?;
+                // What is kept by hand is anybody's here; another agent's mail and name are its own.
+                if own.is_some_and(|own| own != named) && self.acts_in_agent(caller) && self.is_agents(named)
+                {
+                    let message = format!("{name} is another agent's session, and this runs inside an agent");
+                    return Err(ApiError::new(ErrorCode::NeedsPerson, message));
+                }
+                Ok(Mailbox::Session(named))
+            }
+            None if own.is_none() && self.acts_in_agent(caller) => {
+                let message = "an agent acts for its own session, and it cannot be told which one is calling";
+                Err(ApiError::new(ErrorCode::WhichSession, message))
             }
             None => Ok(own.map_or(Mailbox::Desk, Mailbox::Session)),
         }
+    }
+
+    /// Whether a session is an agent's, and not one that was opened by hand.
+    fn is_agents(&self, session: SessionId) -> bool {
+        self.sessions.session(session).is_some_and(|view| view.agent.as_str() != BY_HAND)
     }
 
     /// Whether a session is shown its person's desk.
@@ -149,7 +165,7 @@ impl Engine {
 
     /// Refuses what only a person may do.
     pub(super) fn person_only(&self, caller: &Caller) -> Result<(), ApiError> {
-        if inside_agent(caller, &self.known()) {
+        if self.acts_in_agent(caller) {
             return Err(ApiError::new(
                 ErrorCode::NeedsPerson,
                 "only a person may do this, and this runs inside an agent",

@@ -105,6 +105,12 @@ impl Engine {
         if event == Event::Prompt {
             self.hooks.held.remove(&session);
         }
+        if matches!(event, Event::Start(_)) {
+            // Another conversation has not read what the one before was told of.
+            for mailbox in self.mailboxes_of(session) {
+                self.hooks.left.remove(&mailbox);
+            }
+        }
         let off = self.sessions.session(session).is_none_or(|view| view.mode == DeliveryMode::Off);
         if off || request.shows == HookShows::Nothing {
             return self.nothing_to_show(session);
@@ -165,6 +171,8 @@ impl Engine {
         let mut quote = self.quote(&messages?, Shown::Head);
         let text = self.lease_text(lease.id, mailbox, Some(mechanism));
         self.remember_quote(&quote, session, &text);
+        // Whatever an earlier one left is said again: its reader may never have had it.
+        let left = self.delivery.unread(mailbox).unread.saturating_sub(lease.messages.len());
         if left > 0 {
             quote.push_str(&format!("\n{left} more unread: read them with inbox()."));
         }

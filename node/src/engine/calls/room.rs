@@ -1,7 +1,6 @@
 //! `room/…`.
 
 use penpal_local_api::SHAPE_VERSION;
-use penpal_local_api::caller::Caller;
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::room::{Member, MemberRequest, NameRequest, Room, RoomRow, Rooms, Standing};
 use penpal_protocol::ids::{Fingerprint, RoomId};
@@ -27,7 +26,7 @@ impl Engine {
     pub(super) fn room_invite(&mut self, request: &MemberRequest) -> Outcome {
         self.needs_account()?;
         // Whoever comes reads what is said there, and becomes a contact of everybody in it.
-        self.no_agent(&request.caller)?;
+        self.person_only(&request.caller)?;
         let id = self.room_named(&request.name)?;
         let (account, name) = self.room_contact(&request.contact)?;
         if !self.is_linked(&account) {
@@ -41,7 +40,7 @@ impl Engine {
     pub(super) fn room_join(&mut self, request: &NameRequest) -> Outcome {
         self.needs_account()?;
         // It decides who may write to this account.
-        self.no_agent(&request.caller)?;
+        self.person_only(&request.caller)?;
         let id = self.room_named(&request.name)?;
         self.rooms.join(&id, &mut room_step!(self)).map_err(|error| room_error(&error))?;
         let remarks = self.meeting(&id);
@@ -56,7 +55,7 @@ impl Engine {
 
     pub(super) fn room_remove(&mut self, request: &MemberRequest) -> Outcome {
         // Neither this nor the end of a room can be taken back.
-        self.no_agent(&request.caller)?;
+        self.person_only(&request.caller)?;
         let id = self.room_named(&request.name)?;
         let account = self.room_member(&id, &request.contact)?;
         self.rooms.remove(&id, account, &mut room_step!(self)).map_err(|error| room_error(&error))?;
@@ -64,7 +63,7 @@ impl Engine {
     }
 
     pub(super) fn room_close(&mut self, request: &NameRequest) -> Outcome {
-        self.no_agent(&request.caller)?;
+        self.person_only(&request.caller)?;
         let id = self.room_named(&request.name)?;
         self.rooms.close(&id, &mut room_step!(self)).map_err(|error| room_error(&error))?;
         self.room_shape(&id, Vec::new())
@@ -81,18 +80,6 @@ impl Engine {
             remarks.push(format!("not your contacts yet: {}; nothing goes to them", unlinked.join(", ")));
         }
         self.room_shape(&id, remarks)
-    }
-
-    /// Refuses what an agent asks, by its shell or by its tools.
-    fn no_agent(&self, caller: &Caller) -> Result<(), ApiError> {
-        self.person_only(caller)?;
-        if self.acts_in_agent(caller) {
-            return Err(ApiError::new(
-                ErrorCode::NeedsPerson,
-                "only a person may do this, and an agent asks",
-            ));
-        }
-        Ok(())
     }
 
     /// What joining brings about, for whoever joins.

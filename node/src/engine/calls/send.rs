@@ -59,6 +59,8 @@ impl Engine {
             _ => own,
         };
         let mut route = match (&request.to, reply_to) {
+            // The answer's way is known exactly; the name it is shown by may mean several, or another one by now.
+            (Some(to), Some(key)) if self.is_shown_from(key, to)? => self.route_back(key)?,
             (Some(to), _) => self.route(to, request.anyway)?,
             (None, Some(key)) => self.route_back(key)?,
             (None, None) => return Err(ApiError::new(ErrorCode::Usage, "no address was given")),
@@ -81,6 +83,8 @@ impl Engine {
         })?;
         let life_ms = request.life_ms.unwrap_or(self.config.message_life_ms);
         let leaves = !route.accounts.is_empty();
+        // What an agent says, or anybody says to a whole room, takes nobody's mail out of its hold.
+        let to_them = route.room.is_none() && !self.acts_in_agent(&request.caller);
         let until_ms = leaves.then(|| self.now.wall_ms.saturating_add(life_ms));
         let artifacts = self.attach(&request.artifacts, until_ms)?;
         if artifacts.is_some() && until_ms.is_some() {
@@ -129,7 +133,9 @@ impl Engine {
             if !self.greeting.greeted {
                 self.hurry();
             }
-            self.wrote_to(&route.accounts);
+            if to_them {
+                self.wrote_to(&route.accounts);
+            }
         }
         if let Some(key) = reply_to {
             // Whoever answers has read.
@@ -326,6 +332,11 @@ impl Engine {
         let name = &view.name;
         match view.state {
             State::Active | State::Gone => {}
+            State::Blocked if view.changed.is_some() => {
+                let message = format!("the key of {name} changed, so nothing goes there");
+                return Err(ApiError::new(ErrorCode::ContactBlocked, message)
+                    .hint(format!("compare on a call: penpal contact verify {name}")));
+            }
             State::Blocked => {
                 return Err(ApiError::new(ErrorCode::ContactBlocked, format!("{name} is blocked"))
                     .hint(format!("penpal contact unblock {name}")));
@@ -344,6 +355,12 @@ impl Engine {
             ));
         }
         Ok(destinations)
+    }
+
+    /// Whether a message that was not said in a room is shown as from that address.
+    fn is_shown_from(&self, key: MailKey, address: &str) -> Result<bool, ApiError> {
+        let view = self.view_of(key)?;
+        Ok(view.room.is_none() && self.message(&view)?.from == address)
     }
 
     /// Back to whoever sent a message.
@@ -445,8 +462,8 @@ impl Engine {
                     view.mailbox.is_some_and(|mailbox| seen.contains(&mailbox))
                         || view.sent_from == Some(Mailbox::Session(session))
                 }
-                // Which session it is cannot be told; what was written to a person is not for it in any case.
-                None => view.mailbox != Some(Mailbox::Desk),
+                // Which session it is cannot be told, so none of them is its own.
+                None => false,
             })
         };
         self.delivery.resolve(typed, allowed, &self.storage).map_err(|error| {

@@ -100,7 +100,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         Args::Unblock(name) => {
             let contact = node.call::<ContactUnblock>(&name.request())?;
             out.show(&contact, |contact| {
-                out.line(format_args!("  {} is a contact again", contact.contact.name))
+                let name = &contact.contact.name;
+                match contact.contact.state {
+                    ContactState::Blocked => out.line(format_args!(
+                        "  {name} is not blocked by you any more, but its key changed: penpal contact verify {name}"
+                    )),
+                    _ => out.line(format_args!("  {name} is a contact again")),
+                }
             })?;
         }
         Args::Rename { name, new } => {
