@@ -129,7 +129,7 @@ fn the_plugin_names_conversations_shows_mail_and_wakes() {
 
     // An ask that waits at the end of a turn is the next prompt; what comes back as a prompt is not shown again.
     let asked = me.json(&["send", "work", "which branch?", "--ask", "--wait", "0s"]);
-    let surfaced_by = |asked: &serde_json::Value| {
+    let surfaced_by = |asked: &Value| {
         let trail = me.json(&["trace", asked["id"].as_str().expect("an id")]);
         let events = trail["events"].as_array().cloned().unwrap_or_default();
         let surfaced = events.into_iter().find(|event| event["stage"] == "surfaced");
