@@ -163,6 +163,7 @@ impl Door {
             max_per_network: 4,
             retry_above: 2,
             max_handshakes: 6,
+            max_handshakes_per_network: 2,
             handshake_timeout: Duration::from_secs(1),
         };
         Self { limits, gate: Gate::new(limits), inside: Vec::new() }
@@ -177,18 +178,25 @@ impl Door {
             _ => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, u16::from(from / 64), 0, 0, 0, 0, 1)),
         };
         let under_way = self.inside.iter().filter(|(_, _, over, _)| !over).count();
+        let proving = |inside: &[(IpAddr, bool, bool, PrefixSlot)]| {
+            let here = inside.iter().filter(|(other, ..)| network(*other) == network(address));
+            here.filter(|(_, proved, over, _)| *proved && !over).count()
+        };
+        let proving = proving(&self.inside);
         let unproved = self.inside.iter().filter(|(_, proved, over, _)| !over && !proved).count();
         match self.gate.judge(address, proved, self.inside.len()) {
             Verdict::Accept(slot) => {
                 assert!(self.inside.len() < self.limits.max_connections);
                 assert!(under_way < self.limits.max_handshakes);
                 assert!(proved || unproved < self.limits.retry_above);
+                assert!(!proved || proving < self.limits.max_handshakes_per_network);
                 self.inside.push((address, proved, false, slot));
             }
             Verdict::Retry => assert!(!proved && unproved >= self.limits.retry_above),
             Verdict::Refuse => {
                 let full = self.inside.len() >= self.limits.max_connections
                     || under_way >= self.limits.max_handshakes
+                    || (proved && proving >= self.limits.max_handshakes_per_network)
                     || self.of_network(address) >= self.limits.max_per_network;
                 assert!(full, "refused although there is room");
             }

@@ -11,14 +11,14 @@
 //! let (blob, now) = (BlobId::from_bytes([1; 16]), Duration::ZERO);
 //! let mut transfers = Transfers::default();
 //! transfers.add(blob, Direction::Up, 2, now);
-//! assert_eq!(transfers.poll_command(), Some(Command::Open { blob }));
+//! assert_eq!(transfers.poll_command(now), Some(Command::Open { blob }));
 //! // The relay has the first part of an earlier try.
 //! let mut there = PartSet::default();
 //! there.insert(0);
 //! transfers.handle_opened(blob, Ok(there), now);
-//! assert_eq!(transfers.poll_command(), Some(Command::Move { blob, part: 1 }));
+//! assert_eq!(transfers.poll_command(now), Some(Command::Move { blob, part: 1 }));
 //! transfers.handle_moved(blob, 1, Ok(()), now);
-//! assert_eq!(transfers.poll_command(), Some(Command::Finish { blob }));
+//! assert_eq!(transfers.poll_command(now), Some(Command::Finish { blob }));
 //! transfers.handle_finished(blob, Ok(()), now);
 //! assert_eq!(transfers.poll_outcome(), Some(Outcome::Done { blob }));
 //! ```
@@ -27,4 +27,4 @@ mod job;
 mod transfers;
 
 pub use job::{Direction, Progress, Trouble};
-pub use transfers::{Command, MAX_IN_FLIGHT, Outcome, Transfers};
+pub use transfers::{Command, FIRST_IN_FLIGHT, MAX_IN_FLIGHT, Outcome, Transfers};

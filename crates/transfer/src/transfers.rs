@@ -12,6 +12,12 @@ use crate::job::{Direction, Job, Progress, Step, Trouble, Verdict};
 /// bound on memory, each part being 1 MiB.
 pub const MAX_IN_FLIGHT: usize = 16;
 
+/// Parts under way at first. Over a slow link many at once would all take long, and all be lost when it ends.
+pub const FIRST_IN_FLIGHT: usize = 4;
+
+/// A part that took no longer says that one more may be under way; one that took as long as the second, that fewer should.
+const PACE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
+
 /// What is to be done. Each command is answered by one report, unless the transfer is [cancelled](Transfers::cancel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
@@ -55,12 +61,28 @@ pub enum Outcome {
 ///
 /// Contract: after any `add` or `handle_*`, drain [`Self::poll_command`] and [`Self::poll_outcome`]; call
 /// [`Self::handle_timeout`] when [`Self::poll_timeout`] is due. Reports about what is not under way are ignored.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Transfers {
     jobs: BTreeMap<BlobId, (Direction, Job)>,
+    /// Parts that may be under way now.
+    room: usize,
+    /// When each part that is under way was begun.
+    begun: BTreeMap<(BlobId, u32), Duration>,
     /// Whose turn it was last.
     turn: Option<BlobId>,
     outcomes: VecDeque<Outcome>,
+}
+
+impl Default for Transfers {
+    fn default() -> Self {
+        Self {
+            jobs: BTreeMap::new(),
+            room: FIRST_IN_FLIGHT,
+            begun: BTreeMap::new(),
+            turn: None,
+            outcomes: VecDeque::new(),
+        }
+    }
 }
 
 impl Transfers {
@@ -75,6 +97,7 @@ impl Transfers {
     /// Ends a transfer without an outcome.
     pub fn cancel(&mut self, blob: &BlobId) {
         self.jobs.remove(blob);
+        self.begun.retain(|(of, _), _| of != blob);
     }
 
     /// How far a transfer is; `None` when there is none.
@@ -95,7 +118,20 @@ impl Transfers {
 
     /// What became of a part.
     pub fn handle_moved(&mut self, blob: BlobId, part: u32, outcome: Result<(), Trouble>, now: Duration) {
+        if let Some(begun) = self.begun.remove(&(blob, part)) {
+            self.keep_pace(outcome, now.saturating_sub(begun));
+        }
         self.report(blob, |job| job.moved(part, outcome, now));
+    }
+
+    /// How many parts may be under way, by how the last one did.
+    fn keep_pace(&mut self, outcome: Result<(), Trouble>, took: Duration) {
+        self.room = match outcome {
+            Ok(()) if took <= PACE.0 => self.room.saturating_add(1).min(MAX_IN_FLIGHT),
+            Ok(()) if took >= PACE.1 => self.room.saturating_sub(1).max(1),
+            Err(Trouble::Away) => (self.room / 2).max(1),
+            Ok(()) | Err(_) => self.room,
+        };
     }
 
     /// What became of the whole. After [`Trouble::Damaged`] nothing of it is left where it was put together.
@@ -126,8 +162,8 @@ impl Transfers {
     }
 
     /// The next thing to do, which counts as begun.
-    pub fn poll_command(&mut self) -> Option<Command> {
-        let may_fly = self.jobs.values().map(|(_, job)| job.flying()).sum::<usize>() < MAX_IN_FLIGHT;
+    pub fn poll_command(&mut self, now: Duration) -> Option<Command> {
+        let may_fly = self.jobs.values().map(|(_, job)| job.flying()).sum::<usize>() < self.room;
         let after: Vec<BlobId> = match self.turn {
             Some(last) => {
                 let later = self.jobs.range(last..).map(|(blob, _)| *blob).filter(|blob| *blob != last);
@@ -141,7 +177,10 @@ impl Transfers {
                 self.turn = Some(blob);
                 return Some(match step {
                     Step::Open => Command::Open { blob },
-                    Step::Move(part) => Command::Move { blob, part },
+                    Step::Move(part) => {
+                        self.begun.insert((blob, part), now);
+                        Command::Move { blob, part }
+                    }
                     Step::Finish => Command::Finish { blob },
                 });
             }
@@ -161,7 +200,7 @@ impl Transfers {
             Verdict::Done => Outcome::Done { blob },
             Verdict::Failed(trouble) => Outcome::Failed { blob, trouble },
         };
-        self.jobs.remove(&blob);
+        self.cancel(&blob);
         self.outcomes.push_back(outcome);
     }
 }

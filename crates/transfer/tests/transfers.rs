@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use penpal_protocol::blob::PartSet;
 use penpal_protocol::ids::BlobId;
-use penpal_transfer::{Command, Direction, MAX_IN_FLIGHT, Outcome, Transfers, Trouble};
+use penpal_transfer::{Command, Direction, FIRST_IN_FLIGHT, MAX_IN_FLIGHT, Outcome, Transfers, Trouble};
 use proptest::prelude::*;
 
 const NOW: Duration = Duration::ZERO;
@@ -15,7 +15,11 @@ fn blob(number: u8) -> BlobId {
 }
 
 fn commands(transfers: &mut Transfers) -> Vec<Command> {
-    std::iter::from_fn(|| transfers.poll_command()).collect()
+    commands_at(transfers, NOW)
+}
+
+fn commands_at(transfers: &mut Transfers, now: Duration) -> Vec<Command> {
+    std::iter::from_fn(|| transfers.poll_command(now)).collect()
 }
 
 #[test]
@@ -29,9 +33,70 @@ fn parts_go_side_by_side_and_transfers_take_turns() {
         transfers.handle_opened(blob(number), Ok(PartSet::default()), NOW);
     }
     let moves = commands(&mut transfers);
-    assert_eq!(moves.len(), MAX_IN_FLIGHT);
+    assert_eq!(moves.len(), FIRST_IN_FLIGHT);
     let of_first = moves.iter().filter(|one| matches!(one, Command::Move { blob: of, .. } if *of == blob(1)));
-    assert_eq!(of_first.count(), MAX_IN_FLIGHT / 2);
+    assert_eq!(of_first.count(), FIRST_IN_FLIGHT / 2);
+}
+
+/// Streams that share a link get equal parts of it. A part ends when it is whole, or after ten minutes.
+fn over_a_link(bytes_a_second: u64, parts: u32) -> (Duration, usize) {
+    const PART: u64 = 1_048_832;
+    let mut transfers = Transfers::default();
+    transfers.add(blob(1), Direction::Up, parts, NOW);
+    commands(&mut transfers);
+    transfers.handle_opened(blob(1), Ok(PartSet::default()), NOW);
+    let mut under_way: BTreeMap<u32, (u64, Duration)> = BTreeMap::new();
+    let (mut now, mut most) = (NOW, 0);
+    loop {
+        for command in commands_at(&mut transfers, now) {
+            match command {
+                Command::Move { part, .. } => drop(under_way.insert(part, (0, now))),
+                Command::Finish { .. } => return (now, most),
+                Command::Open { .. } => panic!("a part was given up after {now:?}"),
+            }
+        }
+        most = most.max(under_way.len());
+        now += Duration::from_millis(100);
+        let share = bytes_a_second / 10 / u64::try_from(under_way.len().max(1)).unwrap();
+        for (got, begun) in under_way.values_mut() {
+            *got += share;
+            assert!(now - *begun < Duration::from_secs(600), "{bytes_a_second}");
+        }
+        let whole: Vec<u32> =
+            under_way.iter().filter(|(_, (got, _))| *got >= PART).map(|(part, _)| *part).collect();
+        for part in whole {
+            under_way.remove(&part);
+            transfers.handle_moved(blob(1), part, Ok(()), now);
+        }
+    }
+}
+
+#[test]
+fn few_parts_are_under_way_over_a_slow_link_and_many_over_a_fast_one() {
+    let (took, most) = over_a_link(16_000, 40);
+    assert!(most <= FIRST_IN_FLIGHT && took < Duration::from_secs(2_800), "{took:?} {most}");
+    let (took, most) = over_a_link(125_000, 40);
+    assert!(most <= FIRST_IN_FLIGHT && took < Duration::from_secs(360), "{took:?} {most}");
+    let (took, most) = over_a_link(20_000_000, 400);
+    assert!(most == MAX_IN_FLIGHT && took < Duration::from_secs(30), "{took:?} {most}");
+}
+
+#[test]
+fn a_part_that_fails_makes_fewer_be_under_way() {
+    let mut transfers = Transfers::default();
+    transfers.add(blob(1), Direction::Up, 100, NOW);
+    commands(&mut transfers);
+    transfers.handle_opened(blob(1), Ok(PartSet::default()), NOW);
+    assert_eq!(commands(&mut transfers).len(), FIRST_IN_FLIGHT);
+    for part in 0..4 {
+        transfers.handle_moved(blob(1), part, Err(Trouble::Away), NOW);
+    }
+    transfers.handle_online();
+    commands(&mut transfers);
+    transfers.handle_opened(blob(1), Ok(PartSet::default()), NOW);
+    assert_eq!(commands(&mut transfers).len(), 1);
+    transfers.handle_moved(blob(1), 0, Ok(()), NOW);
+    assert_eq!(commands(&mut transfers).len(), 2);
 }
 
 #[test]
@@ -126,7 +191,7 @@ proptest! {
         let mut lucks = lucks.into_iter();
         let mut done = BTreeSet::new();
         for pick in order.iter().cycle().take(20_000) {
-            for command in commands(&mut transfers) {
+            for command in commands_at(&mut transfers, now) {
                 prop_assert!(!under_way.contains(&command));
                 under_way.push(command);
             }

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::VarInt;
+use tokio::time::{Instant, sleep};
 
 use crate::close::{CloseCode, Lost};
-use crate::frame::{FrameReader, FrameWriter};
+use crate::frame::{FrameReader, FrameWriter, Patience, Stalled, Watch};
 use crate::key::PeerKey;
 use crate::server::PrefixSlot;
 
 /// Crockford's base32, as everywhere in what people read.
 const SYMBOLS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// How often it is looked whether a connection moves.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A connection whose other end has proved [`Self::peer_key`].
 ///
@@ -139,6 +143,32 @@ impl Connection {
     /// A number that tells this connection from all others of this process; for logs and tables.
     pub fn id(&self) -> usize {
         self.inner.stable_id()
+    }
+
+    /// Waits for something that needs bytes to go over this connection, as long as any do: what shares a slow link with much else may
+    /// take long.
+    ///
+    /// # Errors
+    /// [`Stalled`]; the work is dropped then.
+    pub async fn while_moving<T>(
+        &self,
+        patience: Patience,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Stalled> {
+        let began = Instant::now();
+        let bytes = || {
+            let (sent, received) = self.stats().bytes;
+            sent.saturating_add(received)
+        };
+        let mut watch = Watch::new(patience, bytes(), Duration::ZERO);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                () = sleep(LOOK) => watch.look(bytes(), began.elapsed())?,
+            }
+        }
     }
 
     /// What has gone over the connection so far.

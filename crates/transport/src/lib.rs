@@ -70,7 +70,8 @@ pub use clock::BootInstant;
 pub use close::{CloseCode, Lost};
 pub use connection::{Connection, ConnectionStats};
 pub use frame::{
-    FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameReader, FrameWriter, ReadError, TooLarge, WriteError,
+    FRAME_HEADER_BYTES, Frame, FrameDecoder, FrameReader, FrameWriter, Patience, ReadError, Stalled,
+    TooLarge, WriteError,
 };
 pub use key::{KeyError, PeerKey, RelayPin, TransportKey, relay_pin};
 pub use offload::Offload;

@@ -43,6 +43,7 @@ impl From<ReadError> for RequestError {
         match error {
             ReadError::Lost(lost) => Self::Lost(lost),
             ReadError::Reset { code } => Self::Refused { code },
+            ReadError::TimedOut { waited } => Self::TimedOut { waited },
             ReadError::TooLarge { .. } | ReadError::Truncated { .. } | ReadError::Stopped => {
                 Self::Malformed(error)
             }
@@ -55,6 +56,7 @@ impl From<WriteError> for RequestError {
         match error {
             WriteError::Lost(lost) => Self::Lost(lost),
             WriteError::Stopped { code } => Self::Refused { code },
+            WriteError::TimedOut { waited } => Self::TimedOut { waited },
             WriteError::Full { .. } | WriteError::TooLarge { .. } | WriteError::Finished => {
                 Self::Misuse(error)
             }

@@ -6,7 +6,9 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use penpal_transport::{CloseCode, Connection, Frame, ReadError, RequestError, Responder, WriteError};
+use penpal_transport::{
+    CloseCode, Connection, Frame, Patience, ReadError, RequestError, Responder, WriteError,
+};
 use support::foreign::Foreign;
 use support::*;
 
@@ -46,6 +48,41 @@ async fn frames_of_every_size_arrive_in_order() {
         assert!(reader.read().await.unwrap().is_none(), "the end stays the end");
     };
     soon(async { tokio::join!(writing, reading) }).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_trickles_is_waited_for_and_a_silent_one_is_not() {
+    const PATIENCE: Patience = Patience { silence: Duration::from_secs(2), whole: Duration::from_secs(60) };
+    let (mut listener, address) = listener();
+    let dialer = dialer();
+    let (accepted, dialed) = soon(pair(&mut listener, address, &dialer)).await;
+    let (mut writer, _) = dialed.connection.open_bi(0).await.unwrap();
+    // Five seconds in all, never two without a byte.
+    let writing = async {
+        let mut pause = tokio::time::interval(Duration::from_millis(250));
+        writer.push_raw_for_tests(&[0, 0, 0, 20, 7]);
+        for byte in 0..20 {
+            pause.tick().await;
+            writer.push_raw_for_tests(&[byte]);
+            writer.flush().await.unwrap();
+        }
+        writer.push_raw_for_tests(&[0, 0, 0, 2, 7, 1]);
+        writer.flush().await.unwrap();
+    };
+    let reading = async {
+        let (_writer, mut reader) = accepted.connection.accept_bi(MAX).await.unwrap();
+        assert!(reader.begun(PATIENCE).await.unwrap());
+        let frame = reader.read_within(PATIENCE).await.unwrap().unwrap();
+        assert_eq!(frame.payload, Bytes::from_iter(0..20));
+        let error = reader.read_within(PATIENCE).await.unwrap_err();
+        assert!(matches!(error, ReadError::TimedOut { .. }), "{error:?}");
+    };
+    soon(async { tokio::join!(writing, reading) }).await;
+    // And whoever takes nothing: the frame is larger than what fits on the way.
+    let (mut writer, _) = dialed.connection.open_bi(0).await.unwrap();
+    writer.push_frame(&Frame::new(7, vec![0; 8 * 1024 * 1024])).unwrap();
+    let error = soon(writer.finish_within(PATIENCE)).await.unwrap_err();
+    assert!(matches!(error, WriteError::TimedOut { .. }), "{error:?}");
 }
 
 #[tokio::test]

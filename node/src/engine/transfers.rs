@@ -504,7 +504,7 @@ impl Engine {
                 (Outcome::Done { .. }, Some(Direction::Down)) | (_, None) => {}
             }
         }
-        while let Some(command) = self.moving.machine.poll_command() {
+        while let Some(command) = self.moving.machine.poll_command(self.now.mono) {
             busy = true;
             self.outputs.push(Output::Transfer(TransferOrder::Do(command)));
         }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use penpal_protocol::blob::PART_BYTES;
 use penpal_protocol::wire::{Answer, BlobGet, BlobPut, FrameKind, RefusalCode, Request};
-use penpal_transport::{CloseCode, Frame, FrameReader, FrameWriter};
+use penpal_transport::{CloseCode, Frame, FrameReader, FrameWriter, Patience};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::stream::{EngineGone, Stream};
 use crate::engine::Input;
 
-/// How long a part may take to come: 1 MiB at 140 kbit/s. Whoever is slower holds memory that others wait for.
-const PART_WAIT: Duration = Duration::from_secs(60);
+/// How long a part may take, either way. Parts of one node share its link, so what counts is that bytes come; 1 MiB in ten minutes is
+/// 14 kbit/s.
+const PART_PATIENCE: Patience =
+    Patience { silence: Duration::from_secs(30), whole: Duration::from_secs(600) };
 
 /// Bytes of a connection that moves blobs which may be under way each way: about what fills 80 MB/s at 100 ms.
 const BLOB_WINDOW: u32 = 8 * 1024 * 1024;
@@ -53,14 +54,14 @@ impl Stream {
         };
         self.connection.set_receive_window(BLOB_WINDOW);
         reader.set_max_payload(PART_FRAME);
-        let frame = match timeout(PART_WAIT, reader.read()).await {
-            Ok(Ok(Some(frame)))
+        let frame = match reader.read_within(PART_PATIENCE).await {
+            Ok(Some(frame))
                 if frame.kind == FrameKind::BlobPart.number()
                     && u32::try_from(frame.payload.len()) == Ok(bytes) =>
             {
                 frame
             }
-            Ok(Ok(_) | Err(_)) | Err(_) => {
+            Ok(_) | Err(_) => {
                 writer.reset(CloseCode::Violation);
                 reader.stop(CloseCode::Violation);
                 return Ok(());
@@ -105,8 +106,8 @@ impl Stream {
             Ok(bytes) => {
                 let frame = Frame::new(FrameKind::BlobPart.number(), bytes);
                 if writer.push_frame(&frame).is_ok() {
-                    // A client that goes away, or reads nothing for a minute, is its own affair.
-                    timeout(PART_WAIT, writer.finish()).await.ok();
+                    // A client that goes away, or reads nothing for long, is its own affair.
+                    writer.finish_within(PART_PATIENCE).await.ok();
                 }
                 Ok(())
             }

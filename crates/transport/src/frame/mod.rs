@@ -4,12 +4,15 @@
 //! payload it may meet and refuses a larger announcement before it allocates anything for it.
 
 mod decoder;
+mod patience;
 mod reader;
 mod writer;
 
 use bytes::Bytes;
 
 pub use decoder::{FrameDecoder, TooLarge};
+pub(crate) use patience::Watch;
+pub use patience::{Patience, Stalled};
 pub use reader::{FrameReader, ReadError};
 pub use writer::{FrameWriter, WriteError};
 

@@ -1,8 +1,11 @@
 //! Frames out of a stream.
 
-use bytes::Bytes;
+use std::time::Duration;
 
-use super::{Frame, FrameDecoder, TooLarge};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::{Frame, FrameDecoder, Patience, TooLarge};
 use crate::close::{CloseCode, Lost};
 
 /// Most chunks taken from QUIC in one call; each is at most one datagram's worth of stream data.
@@ -33,6 +36,12 @@ pub enum ReadError {
     Reset {
         /// The peer's reason.
         code: CloseCode,
+    },
+    /// The peer was silent, or slow, for longer than this side waits.
+    #[error("nothing came for {waited:?}")]
+    TimedOut {
+        /// What passed.
+        waited: Duration,
     },
     /// The connection is gone.
     #[error("connection lost")]
@@ -76,16 +85,69 @@ impl FrameReader {
             if let Some(frame) = self.take_buffered()? {
                 return Ok(Some(frame));
             }
-            match self.stream.read_chunks(&mut self.chunks).await {
-                Ok(Some(count)) => self.accept_chunks(count),
-                Ok(None) => {
-                    return match self.decoder.unfinished() {
-                        None => Ok(None),
-                        Some((got, expected)) => Err(self.fail(ReadError::Truncated { got, expected })),
-                    };
-                }
-                Err(error) => return Err(self.fail(error.into())),
+            if !self.receive().await? {
+                return self.end();
             }
+        }
+    }
+
+    /// As [`Self::read`], as long as bytes keep coming.
+    ///
+    /// # Errors
+    /// [`ReadError::TimedOut`] too.
+    pub async fn read_within(&mut self, patience: Patience) -> Result<Option<Frame>, ReadError> {
+        let reading = async {
+            loop {
+                if let Some(frame) = self.take_buffered()? {
+                    return Ok(Some(frame));
+                }
+                match timeout(patience.silence, self.receive()).await {
+                    Ok(Ok(true)) => {}
+                    Ok(Ok(false)) => return self.end(),
+                    Ok(Err(error)) => return Err(error),
+                    Err(_) => return Err(ReadError::TimedOut { waited: patience.silence }),
+                }
+            }
+        };
+        let read = timeout(patience.whole, reading).await;
+        read.unwrap_or(Err(ReadError::TimedOut { waited: patience.whole }))
+    }
+
+    /// Waits until some of the next frame is here, for which no memory is taken yet; `false` is the clean end of the stream.
+    ///
+    /// # Errors
+    /// As [`Self::read_within`].
+    pub async fn begun(&mut self, patience: Patience) -> Result<bool, ReadError> {
+        if self.failed {
+            return Err(ReadError::Stopped);
+        }
+        let held =
+            self.chunks.get(self.next..).is_some_and(|left| left.iter().any(|chunk| !chunk.is_empty()));
+        if held || self.decoder.unfinished().is_some() {
+            return Ok(true);
+        }
+        match timeout(patience.silence, self.receive()).await {
+            Ok(come) => come,
+            Err(_) => Err(ReadError::TimedOut { waited: patience.silence }),
+        }
+    }
+
+    /// Waits for bytes; `false` when the stream has ended.
+    async fn receive(&mut self) -> Result<bool, ReadError> {
+        match self.stream.read_chunks(&mut self.chunks).await {
+            Ok(Some(count)) => {
+                self.accept_chunks(count);
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(error) => Err(self.fail(error.into())),
+        }
+    }
+
+    fn end(&mut self) -> Result<Option<Frame>, ReadError> {
+        match self.decoder.unfinished() {
+            None => Ok(None),
+            Some((got, expected)) => Err(self.fail(ReadError::Truncated { got, expected })),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Frames into a stream.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tokio::time::timeout;
 
-use super::{FRAME_HEADER_BYTES, Frame, header};
+use super::{FRAME_HEADER_BYTES, Frame, Patience, header};
 use crate::close::{CloseCode, Lost};
 use crate::limits::MAX_QUEUED;
 
@@ -26,6 +28,12 @@ pub enum WriteError {
     Stopped {
         /// The peer's reason.
         code: CloseCode,
+    },
+    /// The peer took nothing, or too little, for longer than this side waits.
+    #[error("nothing was taken for {waited:?}")]
+    TimedOut {
+        /// What passed.
+        waited: Duration,
     },
     /// The connection is gone.
     #[error("connection lost")]
@@ -131,12 +139,17 @@ impl FrameWriter {
     pub async fn flush(&mut self) -> Result<(), WriteError> {
         self.seal_block();
         while !self.queue.is_empty() {
-            let queue = self.queue.make_contiguous();
-            let count = queue.len().min(CHUNKS_PER_WRITE);
-            let written = self.stream.write_chunks(&mut queue[..count]).await?;
-            self.queue.drain(..written.chunks);
-            self.queued -= written.bytes;
+            self.hand_some().await?;
         }
+        Ok(())
+    }
+
+    async fn hand_some(&mut self) -> Result<(), WriteError> {
+        let queue = self.queue.make_contiguous();
+        let count = queue.len().min(CHUNKS_PER_WRITE);
+        let written = self.stream.write_chunks(&mut queue[..count]).await?;
+        self.queue.drain(..written.chunks);
+        self.queued -= written.bytes;
         Ok(())
     }
 
@@ -162,6 +175,24 @@ impl FrameWriter {
         self.flush().await?;
         self.finished = true;
         self.stream.finish().map_err(|_| WriteError::Finished)
+    }
+
+    /// As [`Self::finish`], as long as the peer keeps taking bytes.
+    ///
+    /// # Errors
+    /// [`WriteError::TimedOut`] too.
+    pub async fn finish_within(&mut self, patience: Patience) -> Result<(), WriteError> {
+        self.seal_block();
+        let writing = async {
+            while !self.queue.is_empty() {
+                let some = timeout(patience.silence, self.hand_some()).await;
+                some.unwrap_or(Err(WriteError::TimedOut { waited: patience.silence }))?;
+            }
+            Ok(())
+        };
+        let written = timeout(patience.whole, writing).await;
+        written.unwrap_or(Err(WriteError::TimedOut { waited: patience.whole }))?;
+        self.finish().await
     }
 
     /// Waits until the peer has acknowledged everything after [`Self::finish`], or has stopped reading.

@@ -19,6 +19,9 @@ pub struct Admission {
     pub retry_above: usize,
     /// Most handshakes under way at a time, each costing about a third of a millisecond of CPU. Default 512.
     pub max_handshakes: usize,
+    /// Most handshakes under way with one network that proved its address, so that one that ends none keeps nobody else out. Those of
+    /// clients that did not prove theirs count for nobody: whoever claims an address must not keep its owner out. Default 128.
+    pub max_handshakes_per_network: usize,
     /// Longest handshake. Default 10 s.
     pub handshake_timeout: Duration,
 }
@@ -30,6 +33,7 @@ impl Default for Admission {
             max_per_network: 1_024,
             retry_above: 64,
             max_handshakes: 512,
+            max_handshakes_per_network: 128,
             handshake_timeout: Duration::from_secs(10),
         }
     }
@@ -54,7 +58,15 @@ pub(super) struct Gate {
 struct Counts {
     handshakes: AtomicUsize,
     unproved: AtomicUsize,
-    networks: Mutex<BTreeMap<IpAddr, usize>>,
+    networks: Mutex<BTreeMap<IpAddr, Held>>,
+}
+
+/// What one network holds.
+#[derive(Debug, Default)]
+struct Held {
+    connections: usize,
+    /// Those of them that are no more than a handshake, with a proved address.
+    handshakes: usize,
 }
 
 impl Gate {
@@ -76,16 +88,23 @@ impl Gate {
         let network = network_of(remote);
         let mut networks = self.counts.networks.lock().unwrap_or_else(PoisonError::into_inner);
         let held = networks.entry(network).or_default();
-        if *held >= self.limits.max_per_network {
+        if held.connections >= self.limits.max_per_network
+            || (proved && held.handshakes >= self.limits.max_handshakes_per_network)
+        {
+            // An entry that was just made, under a limit of none, goes.
+            if held.connections == 0 {
+                networks.remove(&network);
+            }
             return Verdict::Refuse;
         }
-        *held += 1;
+        held.connections += 1;
+        held.handshakes += usize::from(proved);
         drop(networks);
         self.counts.handshakes.fetch_add(1, Ordering::Relaxed);
         if !proved {
             self.counts.unproved.fetch_add(1, Ordering::Relaxed);
         }
-        let handshake = Mutex::new(Some(Handshake { counts: Arc::clone(&self.counts), proved }));
+        let handshake = Mutex::new(Some(Handshake { counts: Arc::clone(&self.counts), network, proved }));
         Verdict::Accept(PrefixSlot { counts: Arc::clone(&self.counts), network, handshake })
     }
 }
@@ -108,10 +127,12 @@ impl PrefixSlot {
 
 impl Drop for PrefixSlot {
     fn drop(&mut self) {
+        // The handshake looks its network up in the same list.
+        self.validated();
         let mut networks = self.counts.networks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = networks.get_mut(&self.network) {
-            *held -= 1;
-            if *held == 0 {
+            held.connections -= 1;
+            if held.connections == 0 {
                 networks.remove(&self.network);
             }
         }
@@ -121,6 +142,7 @@ impl Drop for PrefixSlot {
 #[derive(Debug)]
 struct Handshake {
     counts: Arc<Counts>,
+    network: IpAddr,
     proved: bool,
 }
 
@@ -129,6 +151,11 @@ impl Drop for Handshake {
         self.counts.handshakes.fetch_sub(1, Ordering::Relaxed);
         if !self.proved {
             self.counts.unproved.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let mut networks = self.counts.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = networks.get_mut(&self.network) {
+            held.handshakes -= 1;
         }
     }
 }
@@ -193,6 +220,23 @@ mod tests {
         drop(held);
         drop(slot(gate.judge(A, true, 2)));
         drop(other);
+    }
+
+    #[test]
+    fn one_network_cannot_take_every_handshake() {
+        let limits = Admission { max_handshakes: 8, max_handshakes_per_network: 2, ..Admission::default() };
+        let gate = Gate::new(limits);
+        let other: IpAddr = "192.0.2.2".parse().unwrap();
+        let mut held = vec![slot(gate.judge(A, true, 0)), slot(gate.judge(A, true, 1))];
+        assert!(matches!(gate.judge(A, true, 2), Verdict::Refuse));
+        held.push(slot(gate.judge(other, true, 2)));
+        // Claims that nobody proved are nobody's, and connections beyond their handshake do not count.
+        held.push(slot(gate.judge(A, false, 3)));
+        held[0].validated();
+        held.push(slot(gate.judge(A, true, 3)));
+        assert!(matches!(gate.judge(A, true, 4), Verdict::Refuse));
+        held.clear();
+        assert!(gate.counts.networks.lock().unwrap().is_empty());
     }
 
     #[test]

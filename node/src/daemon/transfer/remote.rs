@@ -8,14 +8,16 @@ use penpal_protocol::ids::BlobId;
 use penpal_protocol::limits::MAX_FRAME_BYTES;
 use penpal_protocol::wire::{Answer, BlobCreate, BlobGet, BlobPut, FrameKind, RefusalCode};
 use penpal_transfer::Trouble;
-use penpal_transport::{Connection, Frame, RequestError};
+use penpal_transport::{Connection, Frame, Patience, RequestError, Stalled};
 use tokio::sync::Mutex;
 
 use super::{Failed, TransferJob};
 use crate::daemon::link::{LinkContext, Live, dial};
 
-/// How long a part may take, waiting for a free stream included: 1 MiB at 100 kbit/s.
-const PART_LIMIT: Duration = Duration::from_secs(90);
+/// How long a part may take, waiting for a free stream included: as long as the connection moves, which parts share. Longer than the
+/// relay's, which knows better what it waits for.
+const PART_PATIENCE: Patience =
+    Patience { silence: Duration::from_secs(60), whole: Duration::from_secs(15 * 60) };
 
 /// How long the relay may take to say what it has.
 const ASK_LIMIT: Duration = Duration::from_secs(20);
@@ -112,8 +114,10 @@ impl Remote {
                 Err(error) => Err(away(&error.into())),
             }
         };
-        let answer = tokio::time::timeout(PART_LIMIT, exchange).await;
-        let answer = answer.unwrap_or_else(|_| Err(away(&RequestError::TimedOut { waited: PART_LIMIT })))?;
+        let answer = connection
+            .while_moving(PART_PATIENCE, exchange)
+            .await
+            .unwrap_or_else(|stall| Err(stalled(stall)))?;
         match decode(&answer)? {
             // It has it already.
             Answer::Done | Answer::Blob(_) => Ok(()),
@@ -124,7 +128,11 @@ impl Remote {
     /// Fetches a part.
     pub(super) async fn get(&self, job: &TransferJob, part: u32) -> Result<Vec<u8>, Failed> {
         let what = BlobGet { blob: job.blob, token: job.token.clone(), part };
-        let answer = self.ask(FrameKind::BlobGet, encode(&what), PART_FRAME, PART_LIMIT).await?;
+        let connection = self.connection().await?;
+        let frame = Frame::new(FrameKind::BlobGet.number(), encode(&what));
+        let request = connection.request(&frame, PART_FRAME, PART_PATIENCE.whole);
+        let answer = connection.while_moving(PART_PATIENCE, request).await.map_err(stalled)?;
+        let answer = answer.map_err(|error| away(&error))?;
         if answer.kind == FrameKind::BlobPart.number() {
             return Ok(answer.payload.into());
         }
@@ -134,6 +142,10 @@ impl Remote {
 
 fn away(error: &RequestError) -> Failed {
     Failed::new(Trouble::Away, format!("the relay does not answer: {error}"))
+}
+
+fn stalled(what: Stalled) -> Failed {
+    away(&RequestError::TimedOut { waited: what.waited })
 }
 
 fn decode(answer: &Frame) -> Result<Answer, Failed> {
