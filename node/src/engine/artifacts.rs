@@ -26,6 +26,12 @@ pub(super) const KEEP_MS: u64 = 7 * DAY_MS;
 pub(super) const FIRST_LOOK: Duration = Duration::from_secs(600);
 const NEXT_LOOK: Duration = Duration::from_secs(24 * 3600);
 
+/// References to one content, or to contents whose hashes begin alike, that are looked at for fetching it.
+const NEWEST: usize = 256;
+
+/// References of messages that are no more which one look forgets.
+const FORGOTTEN_AT_ONCE: usize = 4096;
+
 /// A content on the shelf.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -104,19 +110,37 @@ impl Engine {
         Ok(all)
     }
 
-    /// References to artifacts whose hash begins like this.
-    pub(super) fn references(&self, prefix: &[u8]) -> Result<Vec<Reference>, ApiError> {
-        let mut all = Vec::new();
+    /// Looks at the references to artifacts whose hash begins like this, one after another: contacts decide how many there are.
+    pub(super) fn each_reference(
+        &self,
+        prefix: &[u8],
+        mut look: impl FnMut(Reference) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
         self.storage
             .each_under(REFERENCES, prefix, |key, value| {
                 let row = cbor::decode(value, MAX_VALUE_BYTES).map_err(|error| unreadable(&error))?;
                 let hash = key.get(..Hash::BYTES).and_then(Hash::from_slice);
                 let mail = key.get(Hash::BYTES..).and_then(MailKey::from_key);
-                all.extend(hash.zip(mail).map(|(hash, mail)| Reference { hash, mail, row }));
-                Ok::<(), Unreadable>(())
+                let Some((hash, mail)) = hash.zip(mail) else { return Ok(()) };
+                look(Reference { hash, mail, row }).map_err(Unreadable)
             })
-            .map_err(|Unreadable(error)| error)?;
-        Ok(all)
+            .map_err(|Unreadable(error)| error)
+    }
+
+    /// The newest references to artifacts whose hash begins like this and that are wanted, newest first.
+    pub(super) fn references(
+        &self,
+        prefix: &[u8],
+        is_wanted: impl Fn(&Reference) -> bool,
+    ) -> Result<Vec<Reference>, ApiError> {
+        let mut newest = Newest::default();
+        self.each_reference(prefix, |reference| {
+            if is_wanted(&reference) {
+                newest.add(reference);
+            }
+            Ok(())
+        })?;
+        Ok(newest.into_vec())
     }
 
     /// Notes which artifacts a message refers to. Doing it twice does no harm.
@@ -155,19 +179,24 @@ impl Engine {
 
     /// Forgets references of messages that are no more, and finds contents that nobody refers to and nobody used within `keep_ms`.
     pub(super) fn unneeded(&mut self, keep_ms: u64) -> Result<Unneeded, ApiError> {
-        let mut needed = BTreeSet::new();
-        for reference in self.references(&[])? {
+        let (mut needed, mut over) = (BTreeSet::new(), Vec::new());
+        self.each_reference(&[], |reference| {
             let view = self.delivery.view(reference.mail, &self.storage);
             if view.map_err(|error| unreadable(&error))?.is_some() {
                 needed.insert(reference.hash);
-            } else {
-                let key = reference_key(&reference.hash, reference.mail);
-                self.storage.change(REFERENCES, key, None);
+            } else if over.len() < FORGOTTEN_AT_ONCE {
+                over.push(reference_key(&reference.hash, reference.mail));
             }
+            Ok(())
+        })?;
+        for key in over {
+            self.storage.change(REFERENCES, key, None);
         }
         let mut found = Unneeded::default();
         for (hash, row) in self.content_rows()? {
-            let old = row.used_ms.saturating_add(keep_ms) <= self.now.wall_ms;
+            let old = |row: &ContentRow| row.used_ms.saturating_add(keep_ms) <= self.now.wall_ms;
+            // It may have been put or read in this very step.
+            let old = old(&row) && self.content_row(&hash)?.is_some_and(|row| old(&row));
             if old && !needed.contains(&hash) {
                 found.gone.push((hash, row));
             } else {
@@ -192,7 +221,8 @@ impl Engine {
         self.collect_at = self.now.mono.saturating_add(NEXT_LOOK);
         self.forget_old_uploads();
         let moving = self.moving_blobs();
-        self.shelf.sweep_partial(|blob| moving.contains(blob));
+        self.shelf.sweep_partial(Duration::MAX, |blob| moving.contains(blob));
+        self.shelf.sweep_incoming();
         match self.unneeded(KEEP_MS) {
             Ok(found) => {
                 for (hash, _) in found.gone {
@@ -203,13 +233,36 @@ impl Engine {
         }
     }
 
-    /// After a start: what lies on the shelf without a row goes.
+    /// After a start, or a step that did not happen: what lies on the shelf without a row goes.
     pub(super) fn sweep_shelf(&self) {
         let known = self.content_rows();
         match known {
             Ok(known) => self.shelf.sweep(|hash| known.contains_key(hash)),
             Err(error) => tracing::error!(%error, "artifacts cannot be looked through"),
         }
+    }
+}
+
+/// References, the newest of those that were added.
+#[derive(Debug, Default)]
+struct Newest(Vec<Reference>);
+
+impl Newest {
+    fn add(&mut self, reference: Reference) {
+        self.0.push(reference);
+        if self.0.len() >= 2 * NEWEST {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.0.sort_by_key(|reference| std::cmp::Reverse(reference.row.since_ms));
+        self.0.truncate(NEWEST);
+    }
+
+    fn into_vec(mut self) -> Vec<Reference> {
+        self.cut();
+        self.0
     }
 }
 

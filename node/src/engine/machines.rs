@@ -299,6 +299,8 @@ impl Engine {
         }
         self.greeting.begin();
         self.after_opening();
+        // Contents that were taken onto the shelf in the step that did not happen.
+        self.sweep_shelf();
         Ok(())
     }
 

@@ -448,6 +448,10 @@ impl Engine {
             }
         }
         for hash in std::mem::take(&mut self.erase_contents) {
+            // One that was put again in the same step has a row, and its file stays.
+            if !matches!(self.content_row(&hash), Ok(None)) {
+                continue;
+            }
             if let Err(error) = self.shelf.remove(&hash) {
                 tracing::warn!(%error, "a content stays until the next start");
             }

@@ -346,15 +346,22 @@ impl Engine {
             .unwrap_or(bytes)
     }
 
-    /// Begins to fetch an artifact, or goes on; gives the blob that is fetched. The newest message's blob first, then others.
+    /// Begins to fetch an artifact, or goes on; gives the blob that is fetched. The newest message's blob first, then others: while a relay
+    /// is away too.
     ///
     /// Only the relays of the account and of the contact that sent a message are ever asked: a message cannot make this machine knock
     /// elsewhere.
     pub(super) fn fetch(&mut self, references: &[Reference]) -> Result<BlobId, ApiError> {
         let home = self.contacts.home_relay().map(|home| home.pin);
-        let mut last = None;
+        let (mut last, mut waits) = (None, None);
         for reference in references {
             let artifact = &reference.row.artifact;
+            if BlobShape::of_content(artifact.bytes).is_none() {
+                let message =
+                    format!("it is said to have {} bytes, which no file here may have", artifact.bytes);
+                last.get_or_insert(ApiError::new(ErrorCode::BadFile, message));
+                continue;
+            }
             let Ok(relay) = artifact.relay.as_str().parse::<RelayAddress>() else { continue };
             let is_home = home == Some(relay.pin);
             let sender = reference.mail.from.and_then(|account| self.contacts.view(&account));
@@ -369,7 +376,12 @@ impl Engine {
                 last = Some(fetch_error(failed));
                 continue;
             }
-            if self.moving.machine.progress(&artifact.blob).is_none() {
+            let progress = self.progress(&artifact.blob);
+            if progress.is_some_and(|progress| progress.waits) {
+                waits.get_or_insert(artifact.blob);
+                continue;
+            }
+            if progress.is_none() {
                 let identity = if is_home {
                     self.own_identity()
                 } else {
@@ -390,6 +402,9 @@ impl Engine {
                 self.begin_job(job);
             }
             return Ok(artifact.blob);
+        }
+        if let Some(blob) = waits {
+            return Ok(blob);
         }
         for reference in references {
             self.moving.failed.remove(&reference.row.artifact.blob);
@@ -449,12 +464,20 @@ impl Engine {
             text: format!("the content cannot be kept: {error}"),
         })?;
         let now_ms = self.now.wall_ms;
-        let name = self.references(job.hash.as_bytes()).ok().and_then(|all| all.into_iter().next());
+        let name = self.references(job.hash.as_bytes(), |_| true).ok().and_then(|all| all.into_iter().next());
         let name = name.map(|reference| reference.row.artifact.name).unwrap_or_default();
         self.save_content_row(
             &job.hash,
             &ContentRow { bytes: job.bytes, name, since_ms: now_ms, used_ms: now_ms },
         );
+        // It may have been on its way from another relay too.
+        let same = |other: &TransferJob| other.hash == job.hash && other.direction == Direction::Down;
+        let others: Vec<BlobId> =
+            self.moving.jobs.values().filter(|other| same(other)).map(|other| other.blob).collect();
+        for other in others.iter().filter(|other| *other != blob) {
+            self.end_job(other);
+            self.shelf.discard_partial(other);
+        }
         Ok(())
     }
 
@@ -499,6 +522,11 @@ impl Engine {
                 (Outcome::Failed { trouble, .. }, Some(Direction::Down)) => {
                     let failed =
                         said.unwrap_or(Failed { trouble, text: "the file cannot be fetched".to_owned() });
+                    // What may still be fetched stays for another time.
+                    let is_for_later = trouble == penpal_transfer::Trouble::DiskFull;
+                    if !is_for_later || self.shelf.has_no_part(&blob) {
+                        self.shelf.discard_partial(&blob);
+                    }
                     self.moving.failed.insert(blob, failed);
                 }
                 (Outcome::Done { .. }, Some(Direction::Down)) | (_, None) => {}

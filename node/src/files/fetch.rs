@@ -16,6 +16,9 @@ const SLICE: Duration = Duration::from_millis(250);
 /// How long a relay, or a node that was killed, may be away before that is said.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long nothing may come although the relay is there: longer than a part may take.
+const STILL: Duration = Duration::from_secs(20 * 60);
+
 /// Waits until a content is on the node's shelf, `limit` long at most. What was fetched stays: asking again goes on.
 ///
 /// # Errors
@@ -30,12 +33,12 @@ pub(crate) fn fetch(
     let wait_ms = u64::try_from(SLICE.as_millis()).unwrap_or_default();
     let request = GetRequest { caller: caller.clone(), hash: hash.to_owned(), wait_ms };
     let begun = Instant::now();
-    let (mut moved, mut here) = (begun, 0);
+    let (mut there, mut moved, mut here) = (begun, begun, 0);
     loop {
         let got = match node.call::<ArtifactGet>(&request) {
             Ok(got) => got,
             // A node that was killed is started by the next call.
-            Err(error) if error.code == ErrorCode::NoNode && moved.elapsed() < PATIENCE => {
+            Err(error) if error.code == ErrorCode::NoNode && there.elapsed() < PATIENCE => {
                 std::thread::sleep(SLICE);
                 continue;
             }
@@ -45,10 +48,13 @@ pub(crate) fn fetch(
             return Ok(got);
         }
         progress(got.here_bytes);
-        if got.here_bytes != here || got.waits_for.is_none() {
-            (moved, here) = (Instant::now(), got.here_bytes);
+        if got.waits_for.is_none() {
+            there = Instant::now();
         }
-        if moved.elapsed() >= PATIENCE {
+        if got.here_bytes != here {
+            (there, moved, here) = (Instant::now(), Instant::now(), got.here_bytes);
+        }
+        if there.elapsed() >= PATIENCE || moved.elapsed() >= STILL {
             let why = got.waits_for.unwrap_or_default();
             return Err(ApiError::new(ErrorCode::RelayAway, why)
                 .hint("it is tried again by itself; run the same command again to go on"));

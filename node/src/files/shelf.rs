@@ -101,15 +101,38 @@ impl Shelf {
                 report(self.remove(&hash));
             }
         }
+        self.sweep_incoming();
+    }
+
+    /// Removes copies that nobody finished within a day.
+    pub fn sweep_incoming(&self) {
         sweep_old(&self.incoming, ABANDONED, |_| false);
     }
 
-    /// Removes half-fetched contents that nobody went on with for a week.
-    pub fn sweep_partial(&self, is_moving: impl Fn(&BlobId) -> bool) {
-        sweep_old(&self.partial, FORGOTTEN, |path| {
+    /// Removes half-fetched contents that nobody went on with for so long, a week at most.
+    pub fn sweep_partial(&self, keep: Duration, is_moving: impl Fn(&BlobId) -> bool) {
+        sweep_old(&self.partial, keep.min(FORGOTTEN), |path| {
             let blob = path.file_stem().and_then(|name| BlobId::parse(name.to_str()?).ok());
             blob.is_some_and(|blob| is_moving(&blob))
         });
+    }
+
+    /// Removes what is half fetched of a blob.
+    pub fn discard_partial(&self, blob: &BlobId) {
+        let part = self.partial(blob);
+        for path in [part.with_extension("have"), part] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => report(removed),
+            }
+        }
+    }
+
+    /// Whether no part of a blob is here.
+    #[must_use]
+    pub fn has_no_part(&self, blob: &BlobId) -> bool {
+        let list = fs::metadata(self.partial(blob).with_extension("have"));
+        list.map_or(true, |found| found.len() == 0)
     }
 }
 
@@ -118,7 +141,7 @@ fn sweep_old(folder: &Path, most: Duration, is_needed: impl Fn(&Path) -> bool) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|found| found.modified());
         let age = modified.ok().and_then(|at| now.duration_since(at).ok());
-        if age.is_some_and(|age| age > most) && !is_needed(&entry.path()) {
+        if age.is_some_and(|age| age >= most) && !is_needed(&entry.path()) {
             report(fs::remove_file(entry.path()));
         }
     }
@@ -175,6 +198,26 @@ mod tests {
             assert!(shelf.adopt(name, &hash(1), 4).is_err(), "{name}");
         }
         assert!(folder.path().join("secret").exists() && !shelf.path(&hash(1)).exists());
+    }
+
+    #[test]
+    fn what_is_half_fetched_goes_when_it_is_given_up_or_does_not_move() {
+        let (_folder, shelf) = shelf();
+        private_folder(&shelf.partial).unwrap();
+        let blob = |byte| BlobId::from_bytes([byte; 16]);
+        for byte in 1..=3 {
+            fs::write(shelf.partial(&blob(byte)), "half").unwrap();
+            fs::write(shelf.partial(&blob(byte)).with_extension("have"), [0; 4]).unwrap();
+        }
+        assert!(!shelf.has_no_part(&blob(1)) && shelf.has_no_part(&blob(9)));
+        shelf.discard_partial(&blob(1));
+        shelf.discard_partial(&blob(1));
+        assert!(shelf.has_no_part(&blob(1)));
+        shelf.sweep_partial(Duration::from_secs(60), |_| false);
+        assert_eq!(fs::read_dir(&shelf.partial).unwrap().count(), 4, "too young");
+        shelf.sweep_partial(Duration::ZERO, |moving| *moving == blob(2));
+        assert_eq!(fs::read_dir(&shelf.partial).unwrap().count(), 2);
+        assert!(shelf.partial(&blob(2)).exists());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +30,12 @@ pub(super) struct Along {
     /// Parts written since the disk was told.
     unsynced: u32,
 }
+
+/// Left free for messages: a file can be fetched later.
+const KEPT_FREE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What a file system counts blocks of a file in, whatever its own are.
+const BLOCK_BYTES: u64 = 512;
 
 /// Longest list of parts that is read: many tries may have written parts twice.
 const MAX_LIST_BYTES: u64 = 4 * 1024 * 1024;
@@ -74,18 +80,15 @@ pub(super) fn open(job: &TransferJob, along: &Mutex<Along>) -> Result<PartSet, F
     if let Some(folder) = job.path.parent() {
         private_folder(folder).map_err(|error| cannot(&error))?;
     }
+    check_room(job).map_err(|error| cannot(&error))?;
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&job.path);
     let file = file.map_err(|error| cannot(&error))?;
-    reserve(&file, job.bytes).map_err(|error| cannot(&error))?;
+    // A file with holes: what was only claimed takes no room.
     file.set_len(job.bytes).map_err(|error| cannot(&error))?;
+    let list = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(list(&job.path));
     let mut written = Vec::new();
-    match File::open(list(&job.path)) {
-        Ok(list) => {
-            list.take(MAX_LIST_BYTES).read_to_end(&mut written).map_err(|error| cannot(&error))?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(cannot(&error)),
-    }
+    list.and_then(|list| list.take(MAX_LIST_BYTES).read_to_end(&mut written))
+        .map_err(|error| cannot(&error))?;
     let mut there = PartSet::default();
     // A number that was cut off is none.
     for number in written.as_chunks::<4>().0 {
@@ -98,20 +101,22 @@ pub(super) fn open(job: &TransferJob, along: &Mutex<Along>) -> Result<PartSet, F
     Ok(there)
 }
 
-/// Asks for room at once, so that a full disk is told before anything is fetched. Not every file system can; there it shows later.
-#[cfg(target_os = "linux")]
-fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    if let Err(rustix::io::Errno::NOSPC) =
-        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes.max(1))
-    {
-        return Err(io::ErrorKind::StorageFull.into());
+/// Looks whether the rest of a content has room, so that a full disk is told before anything is fetched. Nothing is reserved: how long a
+/// content is was only claimed, and perhaps there is none. Where it cannot be known, writing will tell.
+fn check_room(job: &TransferJob) -> io::Result<()> {
+    let Some(folder) = job.path.parent() else { return Ok(()) };
+    let Ok(stat) = rustix::fs::statvfs(folder) else { return Ok(()) };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let here = std::fs::metadata(&job.path).map_or(0, |found| found.blocks().saturating_mul(BLOCK_BYTES));
+    if has_room(free, job.bytes.saturating_sub(here)) {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::StorageFull.into())
     }
-    Ok(())
 }
 
-#[cfg(not(target_os = "linux"))]
-fn reserve(_: &File, _: u64) -> io::Result<()> {
-    Ok(())
+fn has_room(free: u64, needed: u64) -> bool {
+    needed.saturating_add(KEPT_FREE_BYTES) <= free
 }
 
 fn lock(along: &Mutex<Along>) -> MutexGuard<'_, Along> {
@@ -127,7 +132,8 @@ pub(super) fn store(job: &TransferJob, part: u32, sealed: &[u8], along: &Mutex<A
     let content = cipher.open_part(part, sealed).map_err(damaged)?;
     let file = OpenOptions::new().read(true).write(true).open(&job.path).map_err(|error| cannot(&error))?;
     file.write_all_at(&content, begin).map_err(|error| cannot(&error))?;
-    let list = OpenOptions::new().append(true).create(true).mode(0o600).open(list(&job.path));
+    // Not made anew: a file that was given up meanwhile leaves nothing.
+    let list = OpenOptions::new().append(true).open(list(&job.path));
     list.and_then(|mut list| list.write_all(&part.to_be_bytes())).map_err(|error| cannot(&error))?;
     let is_sync_due = {
         let mut along = lock(along);
@@ -255,6 +261,26 @@ mod tests {
         store(&to, 1, &seal(&from, 1).unwrap(), &along).unwrap();
         finish(&to, &along).unwrap();
         assert!(std::fs::read(&to.path).unwrap() == content && !list(&to.path).exists());
+    }
+
+    #[test]
+    fn a_length_that_was_only_claimed_takes_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let claimed = |bytes| TransferJob { bytes, ..job(folder.path(), b"", Direction::Down, "x.part") };
+        open(&claimed(64 * 1024 * 1024), &Mutex::default()).unwrap();
+        let found = std::fs::metadata(folder.path().join("x.part")).unwrap();
+        assert_eq!((found.len(), found.blocks()), (64 * 1024 * 1024, 0));
+        std::fs::remove_file(folder.path().join("x.part")).unwrap();
+        std::fs::remove_file(folder.path().join("x.have")).unwrap();
+        let stat = rustix::fs::statvfs(folder.path()).unwrap();
+        let beyond = stat.f_blocks * stat.f_frsize;
+        if beyond < penpal_protocol::blob::MAX_CONTENT_BYTES {
+            let failed = open(&claimed(beyond), &Mutex::default()).unwrap_err();
+            assert_eq!(failed.trouble, Trouble::DiskFull);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+        assert!(has_room(KEPT_FREE_BYTES + 7, 7) && !has_room(KEPT_FREE_BYTES + 7, 8));
+        assert!(!has_room(u64::MAX - 1, u64::MAX));
     }
 
     #[test]

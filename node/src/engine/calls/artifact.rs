@@ -56,11 +56,11 @@ impl Engine {
         let contents = self.content_rows()?;
         let kept_bytes = contents.values().map(|row| row.bytes).sum();
         let mut rows: BTreeMap<Hash, ArtifactRow> = BTreeMap::new();
-        for reference in self.references(&[])? {
+        self.each_reference(&[], |reference| {
             if own.is_some_and(|own| !self.concerns(reference.mail, own)) {
-                continue;
+                return Ok(());
             }
-            let Ok(view) = self.view_of(reference.mail) else { continue };
+            let Ok(view) = self.view_of(reference.mail) else { return Ok(()) };
             let from = self.message(&view)?.from;
             let row = rows
                 .entry(reference.hash)
@@ -70,7 +70,8 @@ impl Engine {
             if !row.from.contains(&from) {
                 row.from.push(from);
             }
-        }
+            Ok(())
+        })?;
         if own.is_none() {
             for (hash, content) in contents {
                 rows.entry(hash).or_insert_with(|| ArtifactRow {
@@ -100,7 +101,8 @@ impl Engine {
             return now(&self.got(&hash, name, content.bytes));
         }
         let blob = self.fetch(&references)?;
-        let bytes = references.first().map_or(0, |reference| reference.row.artifact.bytes);
+        let chosen = references.iter().find(|reference| reference.row.artifact.blob == blob);
+        let bytes = chosen.map_or(0, |reference| reference.row.artifact.bytes);
         let wait = Wait::Fetched { hash, blob, name: name.unwrap_or_default(), bytes };
         Ok(Reply::Later(wait, super::wait(request.wait_ms)))
     }
@@ -152,6 +154,9 @@ impl Engine {
             for (hash, _) in &found.gone {
                 self.remove_content(hash);
             }
+            let moving = self.moving_blobs();
+            let keep = std::time::Duration::from_millis(request.keep_ms.unwrap_or(KEEP_MS));
+            self.shelf.sweep_partial(keep, |blob| moving.contains(blob));
         }
         now(&Collected {
             v: SHAPE_VERSION,
@@ -192,11 +197,10 @@ impl Engine {
                 .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
                 .collect(),
         };
-        let mut references = self.references(&prefix)?;
-        references.retain(|reference| {
+        let mut references = self.references(&prefix, |reference| {
             let shown = own.is_none_or(|own| whole.is_some() || self.concerns(reference.mail, own));
             shown && hash_text(&reference.hash).starts_with(&digits)
-        });
+        })?;
         let mut hashes: BTreeSet<Hash> = references.iter().map(|reference| reference.hash).collect();
         if own.is_none() || whole.is_some() {
             let contents = self.content_rows()?;
