@@ -39,6 +39,7 @@ mod metrics;
 mod net;
 mod relay;
 mod shared_sync;
+mod shares;
 mod storage;
 
 pub use admin::check_question;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use penpal_protocol::wire::{Answer, DepositOutcome, Event, RefusalCode};
-use penpal_relay_core::{Census, CloseReason, Command, Push};
+use penpal_relay_core::{Census, CloseReason, Command, Grant, Push};
 use penpal_store::Stats;
 
 /// Upper ends of the classes of commit times, in microseconds.
@@ -180,16 +180,23 @@ impl Metrics {
         }
     }
 
+    /// Counts an answer.
+    pub(crate) fn answered(&self, answer: &Answer) {
+        self.answers.add(1);
+        if let Answer::Refused(refusal) = answer
+            && let Some(counter) = at(&self.refusals, refusal_place(refusal.code))
+        {
+            counter.add(1);
+        }
+    }
+
     /// Counts what the machine says.
     pub(crate) fn said(&self, command: &Command) {
         match command {
-            Command::Answer { answer: Answer::Refused(refusal), .. } => {
-                self.answers.add(1);
-                if let Some(counter) = at(&self.refusals, refusal_place(refusal.code)) {
-                    counter.add(1);
-                }
-            }
-            Command::Answer { .. } => self.answers.add(1),
+            Command::Answer { answer, .. } => self.answered(answer),
+            // What is read is the answer; what is written is answered once it is durable.
+            Command::Grant { grant: Grant::Read { .. }, .. } => self.answers.add(1),
+            Command::Grant { grant: Grant::Write { .. }, .. } => {}
             Command::DepositAnswer { answer, .. } => {
                 if let Some(counter) = at(&self.deposits, outcome_place(answer.outcome)) {
                     counter.add(1);

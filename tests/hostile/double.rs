@@ -206,7 +206,10 @@ impl World {
                     }
                 }
                 Command::Close { conn, .. } => self.put(conn, Out::Hangup),
-                Command::Admin { .. } | Command::Alarm { .. } | Command::RemoveBlob { .. } => {}
+                Command::Admin { .. }
+                | Command::Alarm { .. }
+                | Command::Grant { .. }
+                | Command::RemoveBlob { .. } => {}
             }
         }
     }

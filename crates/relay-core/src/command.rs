@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use penpal_protocol::ids::{BlobId, SpoolEpoch};
+use penpal_protocol::ids::{AccountId, BlobId, SpoolEpoch};
 use penpal_protocol::text::Label;
 use penpal_protocol::wire::{Answer, DepositAnswer, Event, FrameKind};
 
@@ -37,6 +37,21 @@ impl AddressPrefix {
             }
         }
     }
+}
+
+/// What may be done with a part of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Its bytes may come. Once they are durable [`RelayCore::handle_blob_written`](crate::RelayCore::handle_blob_written) answers.
+    Write {
+        /// Whose blob it is.
+        account: AccountId,
+    },
+    /// It may be read, and that is the answer.
+    Read {
+        /// Its length in bytes.
+        bytes: usize,
+    },
 }
 
 /// Why the relay ends a connection.
@@ -105,6 +120,15 @@ pub enum Command {
         request: RequestId,
         /// With what.
         answer: Answer,
+    },
+    /// Move a part of a blob as a request asks, in place of an answer.
+    Grant {
+        /// On which connection.
+        conn: ConnId,
+        /// Which request.
+        request: RequestId,
+        /// What may be done.
+        grant: Grant,
     },
     /// Answer a deposit on the deposits stream.
     DepositAnswer {

@@ -20,6 +20,7 @@ use crate::db::Db;
 use crate::effect::Effect;
 use crate::error::{Fault, StartError, hex};
 use crate::expiry::Expiry;
+use crate::handle::May;
 use crate::limiter::{Bucket, Limiter};
 use crate::presence::Presence;
 use crate::rows::records::Known;
@@ -431,8 +432,14 @@ impl RelayCore {
             (Request::InviteCreate(what), Some(device)) => self.invite_create(device, what, cx)?,
             (Request::InviteRevoke(what), Some(device)) => self.invite_revoke(device, &what, cx)?,
             (Request::BlobCreate(what), Some(device)) => self.blob_create(device, &what, cx)?,
-            (Request::BlobPut(what), Some(device)) => self.blob_put(device, &what, cx)?,
-            (Request::BlobGet(what), _) => self.blob_get(&what, cx)?,
+            (Request::BlobPut(what), Some(device)) => match self.blob_put(device, &what, cx)? {
+                May::Do(grant) => return self.let_move(conn, id, grant),
+                May::Not(answer) => answer,
+            },
+            (Request::BlobGet(what), _) => match self.blob_get(&what, cx)? {
+                May::Do(grant) => return self.let_move(conn, id, grant),
+                May::Not(answer) => answer,
+            },
             (Request::BlobDelete(what), Some(device)) => self.blob_delete(device, &what, cx)?,
             (
                 Request::Hello(_)

@@ -7,7 +7,7 @@ use penpal_protocol::wire::{
     Answer, DepositAnswer, DepositOutcome, EdgeState, Event, HelloAnswer, RefusalCode,
 };
 
-use crate::command::{AdminAnswer, CloseReason, Command, ConnId, Push, RequestId};
+use crate::command::{AdminAnswer, CloseReason, Command, ConnId, Grant, Push, RequestId};
 use crate::connections::Receiving;
 use crate::core::RelayCore;
 use crate::rows::{Rows, RowsError, Table, keys};
@@ -21,6 +21,8 @@ const MAX_ANNOUNCED: usize = 4 * MAX_CONTACTS;
 pub(crate) enum Effect {
     /// Answer a request.
     Answer { conn: ConnId, request: RequestId, answer: Answer },
+    /// Let a part of a blob move, in place of an answer.
+    Grant { conn: ConnId, request: RequestId, grant: Grant },
     /// Answer an acknowledgement, which needs no commit.
     Acknowledged {
         conn: ConnId,
@@ -75,6 +77,11 @@ impl RelayCore {
     pub(crate) fn carry_out(&mut self, effect: Effect, rows: &dyn Rows, now: Now) -> Result<(), RowsError> {
         match effect {
             Effect::Answer { conn, request, answer } => self.say(conn, request, answer),
+            Effect::Grant { conn, request, grant } => {
+                if self.conns.get(conn).is_some() {
+                    self.commands.push_back(Command::Grant { conn, request, grant });
+                }
+            }
             Effect::Acknowledged { conn, request, answer, slot, up_to, gaps } => {
                 self.say(conn, request, answer);
                 self.acknowledged(&slot, up_to, &gaps);
@@ -121,7 +128,9 @@ impl RelayCore {
         rows: &dyn Rows,
     ) -> Result<(), RowsError> {
         match effect {
-            Effect::Answer { conn, request, .. } | Effect::Clone { conn, request, .. } => {
+            Effect::Answer { conn, request, .. }
+            | Effect::Grant { conn, request, .. }
+            | Effect::Clone { conn, request, .. } => {
                 self.say(conn, request, Answer::refused(code));
             }
             // Acknowledgements stand on their own: they are kept until a commit takes them.

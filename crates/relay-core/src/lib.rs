@@ -44,7 +44,7 @@ mod spool;
 pub use crate::core::RelayCore;
 pub use command::{
     AccountInfo, AccountState, AddressPrefix, AdminAnswer, AdminRequest, Census, CloseReason, Command,
-    Committed, ConnId, DeviceInfo, Push, RequestId, TokenInfo,
+    Committed, ConnId, DeviceInfo, Grant, Push, RequestId, TokenInfo,
 };
 pub use config::{Config, Limits, Rate, RegistrationPolicy};
 pub use error::StartError;

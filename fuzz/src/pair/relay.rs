@@ -174,6 +174,11 @@ impl Relay {
                 }
                 Command::Admin { answer, .. } => admin = Some(answer),
                 Command::Alarm { what } => panic!("{what}"),
+                Command::Grant { request, .. } => {
+                    if let Some((who, asked)) = self.asked.remove(&request) {
+                        self.say(who, Down::Answer(asked, Box::new(Answer::Done)));
+                    }
+                }
                 Command::RemoveBlob { .. } => {}
                 Command::Close { .. } => {}
             }

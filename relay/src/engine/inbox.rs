@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use penpal_protocol::ids::{BlobId, TransportPublicKey};
 use penpal_protocol::wire::{Answer, Deposit, Request};
-use penpal_relay_core::{AddressPrefix, AdminAnswer, AdminRequest, ConnId};
+use penpal_relay_core::{AddressPrefix, AdminAnswer, AdminRequest, ConnId, Grant};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::upkeep::Upkeep;
@@ -15,6 +15,15 @@ use crate::net::Outbox;
 /// 64 MiB; beyond it connections are not read until the engine has caught up.
 const MAX_WAITING: usize = 256;
 
+/// What the machine says to a request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// This.
+    Answer(Answer),
+    /// A part may move.
+    Grant(Grant),
+}
+
 /// One thing that happened.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -23,9 +32,9 @@ pub(crate) enum Input {
     /// A connection ended.
     Closed { conn: ConnId },
     /// A client asks.
-    Request { conn: ConnId, request: Request, reply: oneshot::Sender<Answer> },
+    Request { conn: ConnId, request: Request, reply: oneshot::Sender<Reply> },
     /// A part of a blob is durable in its file.
-    BlobWritten { conn: ConnId, blob: BlobId, part: u32, reply: oneshot::Sender<Answer> },
+    BlobWritten { conn: ConnId, blob: BlobId, part: u32, reply: oneshot::Sender<Reply> },
     /// The file of a blob holds no more than so many bytes.
     BlobKept { blob: BlobId, bytes: u64 },
     /// A client hands over envelopes.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use penpal_protocol::ids::BlobId;
 use penpal_protocol::time::Now;
-use penpal_protocol::wire::Answer;
 use penpal_relay_core::{
     AdminAnswer, Command, Committed, ConnId, RelayCore, RequestId, Rows, RowsError, StartError, Table,
 };
@@ -20,7 +19,7 @@ use penpal_transport::clock::Clock;
 use rand_core::CryptoRng;
 use tokio::sync::oneshot;
 
-pub(crate) use inbox::{Inbox, Input, Stopped};
+pub(crate) use inbox::{Inbox, Input, Reply, Stopped};
 pub use parts::{Mark, Parts};
 pub(crate) use upkeep::{Reopen, Upkeep, UpkeepError};
 
@@ -106,7 +105,7 @@ pub(crate) struct Engine {
     rng: Box<dyn CryptoRng + Send>,
     conns: HashMap<ConnId, Entry>,
     touched: Vec<ConnId>,
-    replies: HashMap<RequestId, oneshot::Sender<Answer>>,
+    replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     admin_replies: HashMap<RequestId, oneshot::Sender<AdminAnswer>>,
     last_request: u64,
     commits_since_tidy: u32,
@@ -387,7 +386,12 @@ impl Engine {
             Command::Answer { request, answer, .. } => {
                 if let Some(reply) = self.replies.remove(&request) {
                     // Nobody waiting any more is no failure.
-                    reply.send(answer).ok();
+                    reply.send(Reply::Answer(answer)).ok();
+                }
+            }
+            Command::Grant { request, grant, .. } => {
+                if let Some(reply) = self.replies.remove(&request) {
+                    reply.send(Reply::Grant(grant)).ok();
                 }
             }
             Command::DepositAnswer { conn, answer } => self.put(conn, |outbox| outbox.answer(answer)),

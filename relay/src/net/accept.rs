@@ -37,8 +37,9 @@ pub(crate) struct Accepting {
 /// Takes connections until told to stop; then lets the engine finish what it has, and closes them all with a reason.
 pub(crate) async fn accept(mut what: Accepting) {
     let last = AtomicU64::new(0);
-    let (chain, blobs) = (Arc::clone(&what.chain), Arc::clone(&what.blobs));
-    let common = Arc::new(Common { chain, blobs, refusals: Refusals::default() });
+    let (chain, blobs, metrics) =
+        (Arc::clone(&what.chain), Arc::clone(&what.blobs), Arc::clone(&what.metrics));
+    let common = Arc::new(Common { chain, blobs, refusals: Refusals::default(), metrics });
     let mut connections = JoinSet::new();
     loop {
         // New connections last: the others end, however many knock.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penpal_protocol::blob::PART_BYTES;
-use penpal_protocol::wire::{Answer, BlobGet, BlobPut, FrameKind, RefusalCode, Request};
+use penpal_protocol::wire::{BlobGet, BlobPut, FrameKind, RefusalCode, Request};
+use penpal_relay_core::{AddressPrefix, Grant};
 use penpal_transport::{CloseCode, Frame, FrameReader, FrameWriter, Patience};
 use tokio::sync::oneshot;
 
 use super::stream::{EngineGone, Stream};
-use crate::engine::Input;
+use crate::engine::{Input, Reply};
 
 /// How long a part may take, either way. Parts of one node share its link, so what counts is that bytes come; 1 MiB in ten minutes is
 /// 14 kbit/s.
@@ -36,23 +37,35 @@ impl Stream {
         mut writer: FrameWriter,
         mut reader: FrameReader,
     ) -> Result<(), EngineGone> {
-        let Some(answer) = self.ask(first).await? else { return Ok(()) };
-        let granted = match Request::decode(first.kind, &first.payload) {
-            Ok(Request::BlobPut(what)) if answer == Answer::Done => Some(what),
+        let blobs = Arc::clone(&self.common.blobs);
+        let asked = match Request::decode(first.kind, &first.payload) {
+            Ok(Request::BlobPut(what)) => Some(what),
             Ok(_) | Err(_) => None,
         };
-        let Some(BlobPut { blob, part, bytes }) = granted else {
-            // What is sent all the same is not read.
-            self.say(first.kind, writer, &answer).await;
-            reader.stop(CloseCode::Done);
-            return Ok(());
-        };
-        let blobs = Arc::clone(&self.common.blobs);
-        // Never closed.
-        let (Ok(_own), Ok(_room)) = (self.parts.acquire().await, blobs.writing.acquire().await) else {
-            return Ok(());
+        // Begun before it is asked: what removes the blob from then on is noticed.
+        let writing = asked.as_ref().map(|what| blobs.begin(what.blob));
+        let Some(reply) = self.ask(first).await? else { return Ok(()) };
+        let (BlobPut { blob, part, bytes }, writing, account) = match (reply, asked, writing) {
+            (Reply::Grant(Grant::Write { account }), Some(what), Some(writing)) => (what, writing, account),
+            (Reply::Answer(answer), ..) => {
+                // What is sent all the same is not read.
+                self.say(first.kind, writer, &answer).await;
+                reader.stop(CloseCode::Done);
+                return Ok(());
+            }
+            (Reply::Grant(_), ..) => return Ok(()),
         };
         self.connection.set_receive_window(BLOB_WINDOW);
+        // Memory is for whoever sends, not for whoever only asked.
+        if !matches!(reader.begun(PART_PATIENCE).await, Ok(true)) {
+            writer.reset(CloseCode::Violation);
+            reader.stop(CloseCode::Violation);
+            return Ok(());
+        }
+        // Never closed.
+        let (Ok(_own), Some(_room)) = (self.parts.acquire().await, blobs.writing.take(account).await) else {
+            return Ok(());
+        };
         reader.set_max_payload(PART_FRAME);
         let frame = match reader.read_within(PART_PATIENCE).await {
             Ok(Some(frame))
@@ -68,17 +81,23 @@ impl Stream {
             }
         };
         let files = Arc::clone(&blobs);
-        let written = blobs.offload.run(move || files.write(&blob, part, &frame.payload)).await;
-        let written = written.ok_or(EngineGone)?;
-        if let Err(error) = written {
-            tracing::warn!(%error, "a part of a blob cannot be written");
-            self.say(first.kind, writer, &Answer::refused(RefusalCode::Full)).await;
-            return Ok(());
+        let written = blobs.offload.run(move || files.write(&writing, part, &frame.payload)).await;
+        match written.ok_or(EngineGone)? {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.refuse(first.kind, writer, RefusalCode::No).await;
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a part of a blob cannot be written");
+                self.refuse(first.kind, writer, RefusalCode::Full).await;
+                return Ok(());
+            }
         }
         let (reply, answer) = oneshot::channel();
         let input = Input::BlobWritten { conn: self.conn, blob, part, reply };
         self.inbox.send(input).await.map_err(|_| EngineGone)?;
-        if let Ok(answer) = answer.await {
+        if let Ok(Reply::Answer(answer)) = answer.await {
             self.say(first.kind, writer, &answer).await;
         }
         Ok(())
@@ -86,22 +105,24 @@ impl Stream {
 
     /// Gives a part to whoever may read it.
     pub(super) async fn blob_get(self, first: &Frame, mut writer: FrameWriter) -> Result<(), EngineGone> {
-        let Some(answer) = self.ask(first).await? else { return Ok(()) };
-        let granted = match Request::decode(first.kind, &first.payload) {
-            Ok(Request::BlobGet(what)) if answer == Answer::Done => Some(what),
-            Ok(_) | Err(_) => None,
-        };
-        let Some(BlobGet { blob, part, .. }) = granted else {
-            self.say(first.kind, writer, &answer).await;
-            return Ok(());
+        let Some(reply) = self.ask(first).await? else { return Ok(()) };
+        let (BlobGet { blob, part, .. }, length) = match (reply, Request::decode(first.kind, &first.payload))
+        {
+            (Reply::Grant(Grant::Read { bytes }), Ok(Request::BlobGet(what))) => (what, bytes),
+            (Reply::Answer(answer), _) => {
+                self.say(first.kind, writer, &answer).await;
+                return Ok(());
+            }
+            (Reply::Grant(_), _) => return Ok(()),
         };
         let blobs = Arc::clone(&self.common.blobs);
-        let (Ok(_own), Ok(_room)) = (self.parts.acquire().await, blobs.reading.acquire().await) else {
+        let network = AddressPrefix::of(self.connection.remote_address().ip());
+        let (Ok(_own), Some(_room)) = (self.parts.acquire().await, blobs.reading.take(network).await) else {
             return Ok(());
         };
         self.connection.set_send_window(u64::from(BLOB_WINDOW));
         let files = Arc::clone(&blobs);
-        let read = blobs.offload.run(move || files.read(&blob, part)).await;
+        let read = blobs.offload.run(move || files.read(&blob, part, length)).await;
         match read.ok_or(EngineGone)? {
             Ok(bytes) => {
                 let frame = Frame::new(FrameKind::BlobPart.number(), bytes);
@@ -119,7 +140,7 @@ impl Stream {
                 if let Ok(bytes) = kept.map_err(|_| EngineGone)? {
                     self.inbox.send(Input::BlobKept { blob, bytes }).await.map_err(|_| EngineGone)?;
                 }
-                self.say(first.kind, writer, &Answer::refused(RefusalCode::No)).await;
+                self.refuse(first.kind, writer, RefusalCode::No).await;
                 Ok(())
             }
         }

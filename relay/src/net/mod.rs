@@ -14,6 +14,7 @@ pub(crate) use outbox::Outbox;
 use refusals::Refusals;
 
 use crate::blobs::Blobs;
+use crate::metrics::Metrics;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -24,4 +25,6 @@ struct Common {
     blobs: Arc<Blobs>,
     /// What was refused lately.
     refusals: Refusals,
+    /// Where answers that the engine knows nothing of are counted.
+    metrics: Arc<Metrics>,
 }

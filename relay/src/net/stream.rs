@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Common;
 use super::outbox::{Deposits, Outbox};
-use crate::engine::{Inbox, Input};
+use crate::engine::{Inbox, Input, Reply};
 
 /// How long a stream's first frame may take. A client that trickles costs a stream of its own for so long.
 const FIRST_FRAME_WAIT: Duration = Duration::from_secs(10);
@@ -77,16 +77,20 @@ impl Stream {
     }
 
     async fn request(self, frame: &Frame, writer: FrameWriter) -> Result<(), EngineGone> {
-        if let Some(answer) = self.ask(frame).await? {
+        if let Some(Reply::Answer(answer)) = self.ask(frame).await? {
             self.say(frame.kind, writer, &answer).await;
         }
         Ok(())
     }
 
     /// Asks the engine. `None` when the machine has closed the connection: there is no answer.
-    pub(super) async fn ask(&self, frame: &Frame) -> Result<Option<Answer>, EngineGone> {
+    pub(super) async fn ask(&self, frame: &Frame) -> Result<Option<Reply>, EngineGone> {
         match Request::decode(frame.kind, &frame.payload) {
-            Err(error) => Ok(Some(malformed(&error))),
+            Err(error) => {
+                let answer = malformed(&error);
+                self.common.metrics.answered(&answer);
+                Ok(Some(Reply::Answer(answer)))
+            }
             Ok(request) => {
                 let (reply, answer) = oneshot::channel();
                 let input = Input::Request { conn: self.conn, request, reply };
@@ -94,6 +98,13 @@ impl Stream {
                 Ok(answer.await.ok())
             }
         }
+    }
+
+    /// Gives an answer that is not the engine's, and ends the stream.
+    pub(super) async fn refuse(&self, asked: u8, writer: FrameWriter, code: RefusalCode) {
+        let answer = Answer::refused(code);
+        self.common.metrics.answered(&answer);
+        self.say(asked, writer, &answer).await;
     }
 
     /// Gives an answer, and ends the stream.

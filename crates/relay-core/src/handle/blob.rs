@@ -9,7 +9,7 @@ use penpal_protocol::limits::{BLOB_GRACE_MS, DAY_MS, MAX_MESSAGE_LIFE_MS};
 use penpal_protocol::wire::{Answer, BlobCreate, BlobDelete, BlobGet, BlobPut, BlobState, RefusalCode};
 use subtle::ConstantTimeEq;
 
-use crate::command::{ConnId, RequestId};
+use crate::command::{ConnId, Grant, RequestId};
 use crate::core::{CallerDevice, Cx, RelayCore, refused};
 use crate::effect::Effect;
 use crate::error::Fault;
@@ -22,6 +22,15 @@ const MAX_BLOB_LIFE_MS: u64 = MAX_MESSAGE_LIFE_MS + BLOB_GRACE_MS + DAY_MS;
 
 /// Blobs removed in one slice.
 const SLICE_BLOBS: usize = 64;
+
+/// What is answered to whoever wants to move a part.
+#[derive(Debug)]
+pub(crate) enum May {
+    /// It may move.
+    Do(Grant),
+    /// It may not, or need not.
+    Not(Answer),
+}
 
 impl RelayCore {
     /// Makes room for a blob, or makes it live longer; answers which parts are there.
@@ -106,23 +115,29 @@ impl RelayCore {
         Ok((owned.len(), bytes.fold(0, u64::saturating_add)))
     }
 
-    /// Whether a part may be written: done means that its bytes may come, a state that it is there already.
+    pub(crate) fn let_move(&mut self, conn: ConnId, request: RequestId, grant: Grant) -> Result<(), Fault> {
+        self.effects.push(Effect::Grant { conn, request, grant });
+        Ok(())
+    }
+
+    /// Whether a part may be written; a state says that it is there already.
     pub(crate) fn blob_put(
         &mut self,
         device: CallerDevice,
         what: &BlobPut,
         cx: &mut Cx<'_>,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<May, Fault> {
         let Some(blob) = self.db.blobs.get(&what.blob, cx.rows)?.filter(|blob| blob.owner == device.account)
         else {
-            return Ok(Answer::refused(RefusalCode::No));
+            return Ok(May::Not(Answer::refused(RefusalCode::No)));
         };
         let length = BlobShape::of_sealed(blob.bytes).and_then(|shape| shape.part(what.part));
         if length.is_none_or(|(_, length)| u32::try_from(length) != Ok(what.bytes)) {
-            return Ok(refused(RefusalCode::Malformed, "the blob has no such part"));
+            return Ok(May::Not(refused(RefusalCode::Malformed, "the blob has no such part")));
         }
         let there = parts(blob).is_some_and(|there| there.contains(what.part));
-        Ok(if there { state(blob) } else { Answer::Done })
+        let account = device.account;
+        Ok(if there { May::Not(state(blob)) } else { May::Do(Grant::Write { account }) })
     }
 
     /// A part is durable in the blob's file. Exactly one [`Command::Answer`](crate::Command::Answer) follows, unless the connection ends
@@ -156,6 +171,10 @@ impl RelayCore {
             self.effects.push(Effect::RemoveBlob { blob: id });
             return Ok(Answer::refused(RefusalCode::No));
         };
+        if BlobShape::of_sealed(blob.bytes).is_none_or(|shape| part >= shape.parts()) {
+            // Another blob took its id meanwhile.
+            return Ok(Answer::refused(RefusalCode::No));
+        }
         let mut there = parts(&blob).unwrap_or_default();
         if there.insert(part) {
             blob.there = Bytes::new(there.to_bytes()).unwrap_or_default();
@@ -193,15 +212,19 @@ impl RelayCore {
     }
 
     /// Whether a part may be read, by whoever shows the token.
-    pub(crate) fn blob_get(&mut self, what: &BlobGet, cx: &mut Cx<'_>) -> Result<Answer, Fault> {
+    pub(crate) fn blob_get(&mut self, what: &BlobGet, cx: &mut Cx<'_>) -> Result<May, Fault> {
         let found = self.db.blobs.get(&what.blob, cx.rows)?;
-        let may = found.is_some_and(|blob| {
+        let length = found.and_then(|blob| {
             let shown = blob.token_hash.as_bytes().ct_eq(what.token.hash().as_bytes());
-            bool::from(shown)
+            let may = bool::from(shown)
                 && cx.now.wall_ms < blob.expires_ms
-                && parts(blob).is_some_and(|there| there.contains(what.part))
+                && parts(blob).is_some_and(|there| there.contains(what.part));
+            BlobShape::of_sealed(blob.bytes)?.part(what.part).filter(|_| may)
         });
-        Ok(if may { Answer::Done } else { Answer::refused(RefusalCode::No) })
+        Ok(match length {
+            Some((_, bytes)) => May::Do(Grant::Read { bytes }),
+            None => May::Not(Answer::refused(RefusalCode::No)),
+        })
     }
 
     /// Removes a blob. Afterwards the account has none of this id, and that is all the answer says.

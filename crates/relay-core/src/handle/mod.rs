@@ -15,3 +15,4 @@ mod removal;
 mod state;
 
 pub(crate) use admin::token_key;
+pub(crate) use blob::May;

@@ -102,6 +102,21 @@ fn parts_count_once_they_are_written_and_are_read_by_token_only() {
     assert_eq!(world.removed_blobs, [id(1), id(1)]);
 }
 
+/// Whoever was allowed parts of a long blob, removed it, and made a short one of the same id, has no more parts than that has.
+#[test]
+fn a_part_of_a_blob_that_is_another_now_does_not_count() {
+    let mut world = World::new();
+    let alice = world.person(1, "alice");
+    let (long, short) = (create(&world, 1, 5 * MIB), create(&world, 1, 5));
+    world.ask(alice.conn, long);
+    assert_eq!(world.ask(alice.conn, put(1, 4, PART_BYTES)), Answer::Done);
+    world.ask(alice.conn, Request::BlobDelete(BlobDelete { blob: id(1) }));
+    assert_eq!(there(world.ask(alice.conn, short.clone())), Some(vec![]));
+    assert_eq!(refusal(&written(&mut world, alice.conn, 1, 4)), Some(RefusalCode::No));
+    assert_eq!(there(world.ask(alice.conn, short)), Some(vec![]));
+    assert_eq!(world.removed_blobs, [id(1)], "the file of the other one stays");
+}
+
 #[test]
 fn quotas_are_told_with_both_numbers() {
     let limits = Limits {

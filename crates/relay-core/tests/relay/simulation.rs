@@ -300,7 +300,10 @@ impl Sim {
                     self.end(conn);
                     continue;
                 }
-                Command::Admin { .. } | Command::Alarm { .. } | Command::RemoveBlob { .. } => {
+                Command::Admin { .. }
+                | Command::Alarm { .. }
+                | Command::Grant { .. }
+                | Command::RemoveBlob { .. } => {
                     panic!("nobody asked")
                 }
             };

@@ -118,6 +118,10 @@ impl World {
                 Command::Answer { request, answer, .. } => {
                     assert!(self.answers.insert(request, answer).is_none(), "answered twice");
                 }
+                // To a client it is what comes next, or what it asked for.
+                Command::Grant { request, .. } => {
+                    assert!(self.answers.insert(request, Answer::Done).is_none(), "answered twice");
+                }
                 Command::DepositAnswer { conn, answer } => {
                     self.deposits.push((conn, answer.deposit, answer.outcome));
                 }
