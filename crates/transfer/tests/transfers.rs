@@ -52,12 +52,12 @@ fn over_a_link(bytes_a_second: u64, parts: u32) -> (Duration, usize) {
             match command {
                 Command::Move { part, .. } => drop(under_way.insert(part, (0, now))),
                 Command::Finish { .. } => return (now, most),
-                Command::Open { .. } => panic!("a part was given up after {now:?}"),
+                Command::Open { .. } => unreachable!("a part was given up after {now:?}"),
             }
         }
         most = most.max(under_way.len());
         now += Duration::from_millis(100);
-        let share = bytes_a_second / 10 / u64::try_from(under_way.len().max(1)).unwrap();
+        let share = bytes_a_second / 10 / u64::try_from(under_way.len().max(1)).expect("few");
         for (got, begun) in under_way.values_mut() {
             *got += share;
             assert!(now - *begun < Duration::from_secs(600), "{bytes_a_second}");
