@@ -111,6 +111,12 @@ impl Lane {
         [first_waiting, gap, self.backoff_until, self.receipts.repeat_at()].into_iter().flatten().min()
     }
 
+    /// Whether anything is to be sent or is on its way besides messages, now or later.
+    pub(crate) fn has_something(&self) -> bool {
+        let waits = self.announce || !self.ask.is_empty() || self.receipts.len() > 0;
+        waits || !self.flights.is_empty() || self.offer.is_some()
+    }
+
     /// Whether anything could be sealed once the lane is free to.
     pub(crate) fn has_work(&self, now: Duration) -> bool {
         !self.ready.is_empty() || self.announce || !self.ask.is_empty() || self.receipts.is_due(now)

@@ -55,7 +55,8 @@ tables! {
     Mailbox = 6 Long,
     /// `account 16 | ordinal 8` → message key; everything exchanged with a contact, in order.
     Thread = 7 Long,
-    /// `H(enc) 16` → mark of an envelope that was processed.
+    /// `H(enc) 16` → mark of an envelope that was processed. `message 16 | account 16` → mark of a message that another device of ours says
+    /// was read there, and that cannot be marked here yet.
     Seen = 8 Short,
     /// `H(envelope) 16` → the copy that was sealed into it.
     Sealed = 9 Short,

@@ -113,4 +113,17 @@ impl Rooms {
             self.ask(&id, whom, step);
         }
     }
+
+    /// A contact's device is an older copy of itself: from whoever is in a room of its account that knows more it hears what it forgot. It asks
+    /// those whom it remembers; others come by themselves.
+    pub fn handle_contact_rolled_back(&mut self, account: &Fingerprint, step: &mut Step<'_>) {
+        self.begin(step);
+        let in_it = |standing| matches!(standing, Standing::Member | Standing::Joining);
+        let theirs =
+            self.rooms.values().filter(|room| room.record.owner == *account && in_it(room.record.standing));
+        let ids: Vec<RoomId> = theirs.map(|room| room.record.id).collect();
+        for id in ids {
+            self.ask(&id, *account, step);
+        }
+    }
 }

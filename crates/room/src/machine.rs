@@ -258,6 +258,8 @@ impl Rooms {
         let name = room.record.name.clone();
         let was = room.record.standing;
         let in_it = after.contains(&me.account);
+        // An entry that is new here took this account out: the invitation that was answered on another device is over, too.
+        let newly_out = !in_it && before.took_out_since(&me.account, &room.log);
         let now = match was {
             Standing::Left => Standing::Left,
             _ if after.closed => Standing::Closed,
@@ -267,6 +269,7 @@ impl Rooms {
             Standing::Closed if after.owner == me.account => Standing::Member,
             Standing::Removed | Standing::Closed if in_it => Standing::Invited,
             Standing::Member => Standing::Removed,
+            Standing::Invited | Standing::Joining if newly_out => Standing::Removed,
             Standing::Invited | Standing::Joining | Standing::Removed | Standing::Closed => was,
         };
         let mut notices = Vec::new();
@@ -361,6 +364,15 @@ impl Before {
 }
 
 impl Before {
+    /// Whether an entry that counts and did not before takes an account out.
+    fn took_out_since(&self, account: &Fingerprint, log: &Log) -> bool {
+        log.chain().iter().any(|signed| {
+            let change = &signed.entry().change;
+            let out = change.removed == Some(*account) || change.left == Some(*account);
+            out && !self.chain.iter().any(|(name, _)| *name == signed.name())
+        })
+    }
+
     pub(crate) fn of(log: &Log) -> Self {
         let chain = log.chain().iter().map(|signed| (signed.name(), signed.entry().device)).collect();
         Self { membership: log.membership(), chain }

@@ -290,10 +290,11 @@ impl Rooms {
                 last = Some(chain.len());
             }
         }
-        let Some(last) = last else { return };
         let known = chain.iter().position(|signed| signed.name() == have.entry);
         let start = known.map_or(0, |at| at.saturating_add(1));
-        let news: Vec<&SignedRoomEntry> = chain.get(start..last).unwrap_or_default().to_vec();
+        // Of somebody who came after what is here nothing is known, and nothing is told.
+        let news: Vec<&SignedRoomEntry> =
+            chain.get(start..last.unwrap_or_default()).unwrap_or_default().to_vec();
         let behind = known.is_none() && room.log.head().is_some_and(|head| have.epoch > head.epoch);
         let news = (!news.is_empty()).then(|| entries_news(id, &news));
         if let Some(news) = news

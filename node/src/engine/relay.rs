@@ -184,6 +184,8 @@ impl Engine {
             (Asked::Hello, Some(Answer::Hello(answer))) => self.greeted(&answer),
             (Asked::Hello, other) => {
                 self.greeting.asked = false;
+                // It waits before it asks again: only what asks at once can go round in a circle.
+                self.greeting.hellos = 0;
                 // Without the answer nothing is received, and the connection alone would never ask again.
                 self.greeting.again_at = Some(self.now.mono.saturating_add(HELLO_RETRY));
                 if let Some(Answer::Refused(refusal)) = other {

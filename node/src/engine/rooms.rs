@@ -112,6 +112,13 @@ impl Engine {
         said_in: &RoomRef,
     ) -> Result<(Placement, Option<WaitsForEntry>), &'static str> {
         let Some(me) = me(&self.contacts) else { return Err("no-such-room") };
+        let key = MailKey::from_contact(body.msg_id, body.from);
+        match self.delivery.is_settled(key, body.expires_ms, &self.storage) {
+            // Left again because no receipt came: the room may have changed since, and what became of it has not.
+            Ok(true) => return Ok((Placement { mailbox: Mailbox::Desk, held: None, quiet: true }, None)),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "messages cannot be read"),
+        }
         let said = self.rooms.judge(&body.from, said_in, body.sent_ms, &me.account);
         let for_us = letter.target_device.is_none_or(|device| device == me.device);
         let mut placement = match (for_us, &letter.to) {

@@ -327,7 +327,8 @@ impl Engine {
             DeliveryEvent::Read { key, mailbox, answered } => self.note_read(key, mailbox, answered),
             DeliveryEvent::Gone { .. } | DeliveryEvent::Back { .. } => {}
             DeliveryEvent::IncarnationChanged { peer } => {
-                self.peer_notice(peer, "was restored from a backup or set up anew")
+                self.rooms.handle_contact_rolled_back(&peer.account, &mut room_step!(self));
+                self.peer_notice(peer, "was restored from a backup or set up anew");
             }
             DeliveryEvent::Gap { peer } => self.peer_notice(peer, "sent messages that did not arrive"),
             DeliveryEvent::IdReused { peer, .. } => {

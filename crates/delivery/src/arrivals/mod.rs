@@ -3,6 +3,8 @@
 mod opened;
 mod order;
 
+pub(crate) use opened::revives;
+
 use penpal_protocol::ids::{Fingerprint, KeyId, MsgId, ShortHash};
 use penpal_protocol::limits::{DAY_MS, DUPLICATE_MARK_GRACE_MS, SPOOL_ROW_LIFE_MS};
 use penpal_protocol::sealed::{Body, Content, Stage as StatedStage};
@@ -182,8 +184,12 @@ impl Delivery {
             return self.handle_seen(arrival.row, &arrival.enc, step);
         }
         let now_ms = step.now.wall_ms;
-        let mut seen =
-            SeenRecord { until_ms: now_ms.saturating_add(UNREAD_MARK_MS), from: None, msg_id: None };
+        let mut seen = SeenRecord {
+            until_ms: now_ms.saturating_add(UNREAD_MARK_MS),
+            from: None,
+            msg_id: None,
+            answered: None,
+        };
         let outcome = match arrival.verdict {
             Verdict::Opened(opened) => {
                 let body = &opened.body;

@@ -179,6 +179,7 @@ impl Delivery {
             self.answered(peer, answered, &mail, step);
         }
         self.take_turn(peer, turn, &mail, step);
+        self.heed_read_elsewhere(key, step);
         Outcome::Stored { key }
     }
 
@@ -213,7 +214,7 @@ impl Delivery {
 }
 
 /// Whether a message that was not taken is to be looked at again: its sender gave it a new life.
-fn revives(known: &MailRecord, expires_ms: u64) -> bool {
+pub(crate) fn revives(known: &MailRecord, expires_ms: u64) -> bool {
     let failed = known
         .received
         .as_ref()

@@ -5,6 +5,7 @@ use penpal_protocol::sealed::{Kind, SessionRef};
 
 use super::place::ordered_key;
 use crate::address::{MailKey, Mailbox, Peer};
+use crate::arrivals::revives;
 use crate::ledger::{LedgerError, ReadFailed, Records, Table};
 use crate::machine::Delivery;
 use crate::record::{MailRecord, MailState, Marks, Record as _};
@@ -193,6 +194,20 @@ impl Delivery {
     /// [`QueryError`].
     pub fn is_known(&self, key: MailKey, records: &dyn Records) -> Result<bool, QueryError> {
         Ok(self.ledger.peek::<MailRecord>(records, Table::Mail, &key.to_key())?.is_some())
+    }
+
+    /// Whether a message that ends then was taken or refused here before, so that another copy of it changes nothing.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn is_settled(
+        &self,
+        key: MailKey,
+        expires_ms: u64,
+        records: &dyn Records,
+    ) -> Result<bool, QueryError> {
+        let known = self.ledger.peek::<MailRecord>(records, Table::Mail, &key.to_key())?;
+        Ok(known.is_some_and(|known| !revives(&known, expires_ms)))
     }
 
     /// Encoded content of a message; `None` when history no longer has it.

@@ -141,7 +141,7 @@ impl Delivery {
     }
 
     /// Shows what was hidden, or keeps it as history when it is for somebody else in its room.
-    pub(crate) fn show_released(&mut self, mut mail: MailRecord, step: &Step<'_>) {
+    pub(crate) fn show_released(&mut self, mut mail: MailRecord, step: &mut Step<'_>) {
         let key = mail.key();
         let Some(received) = &mut mail.received else { return };
         received.hidden = false;
@@ -158,6 +158,7 @@ impl Delivery {
             entry.hidden = false;
         }
         self.announce_if_shown(&mail, step);
+        self.heed_read_elsewhere(key, step);
     }
 
     /// Mailboxes in which something waits.

@@ -1,11 +1,13 @@
 //! Connections, edges and contacts as they come and go.
 
-use penpal_protocol::ids::{DepositId, Fingerprint, Incarnation, RelayPin, SpoolEpoch};
+use penpal_protocol::ids::{DepositId, DeviceId, Fingerprint, Incarnation, RelayPin, SpoolEpoch};
 
 use super::{Attempt, EDGE_UP_RETRY};
 use crate::address::Peer;
 use crate::contacts::{ContactInfo, Standing};
+use crate::lane::Lane;
 use crate::machine::Delivery;
+use crate::record::CopyRecord;
 use crate::stage::{Stage, TrailEvent};
 use crate::step::Step;
 
@@ -14,11 +16,36 @@ impl Delivery {
     pub fn set_contact(&mut self, account: Fingerprint, info: ContactInfo, step: &mut Step<'_>) {
         self.begin(step);
         let standing = info.standing;
+        let devices = info.devices.clone();
         let before = self.contacts.set(account, info);
+        self.end_copies_for_others(account, &devices, step);
         if before == Some(Standing::OnProbation) && standing == Standing::Active {
             self.release_account(account, step);
         }
         self.touch_account(&account);
+    }
+
+    /// A device that its account does not list any more was revoked: nothing is sent there, and what is on its way comes to an end.
+    fn end_copies_for_others(&mut self, account: Fingerprint, devices: &[DeviceId], step: &mut Step<'_>) {
+        let is_gone = |peer: &Peer| peer.account == account && !devices.contains(&peer.device);
+        let live = self.outbox.live.iter().filter(|((peer, _), _)| is_gone(peer));
+        let live: Vec<_> = live.map(|((peer, msg_id), live)| (*peer, *msg_id, live.record.clone())).collect();
+        for (peer, msg_id, record) in live {
+            if Self::is_owed(record.stage) {
+                let event = TrailEvent {
+                    reason: Some("device-revoked".to_owned()),
+                    ..TrailEvent::here(Stage::Refused, step.now.wall_ms)
+                };
+                self.state_copy(peer, msg_id, event, step);
+            } else if record.again {
+                self.write_back(CopyRecord { again: false, ..record }, step);
+            }
+        }
+        for peer in self.lanes_of(&account).into_iter().filter(is_gone) {
+            if self.lanes.get(&peer).is_some_and(Lane::has_something) {
+                self.drop_lane(peer);
+            }
+        }
     }
 
     /// The contact was removed here: nothing is sent to it or expected of it any more.

@@ -42,6 +42,9 @@ pub(crate) struct SeenRecord {
     pub from: Option<Peer>,
     #[n(2)]
     pub msg_id: Option<MsgId>,
+    /// Of a message that is not here: whether it was answered on another device, which says that it was read.
+    #[n(3)]
+    pub answered: Option<bool>,
 }
 
 /// Row of [`crate::Table::Sealed`].

@@ -212,7 +212,7 @@ fn small_rows_are_stored_as_ever() {
     let epoch = Some(SpoolEpoch::from_bytes([12; 8]));
     check(&SpoolRecord { epoch, up_to: 9, open: vec![7] }, "01a300480c0c0c0c0c0c0c0c0109028107");
     check(
-        &SeenRecord { until_ms: 3000, from: Some(PEER), msg_id: Some(MSG) },
+        &SeenRecord { until_ms: 3000, from: Some(PEER), msg_id: Some(MSG), answered: None },
         "01a300190bb801a2005001010101010101010101010101010101015002020202020202020202020202020202025003030303030303030303030303030303",
     );
     check(

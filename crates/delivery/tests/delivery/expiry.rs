@@ -1,6 +1,6 @@
 //! The end of messages, clocks that disagree, and what people do about failures.
 
-use penpal_delivery::{DismissError, Mailbox, Outcome, RetryError, Selection, Stage, Standing};
+use penpal_delivery::{ContactInfo, DismissError, Mailbox, Outcome, RetryError, Selection, Stage, Standing};
 use penpal_protocol::limits::{DAY_MS, HOUR_MS};
 
 use penpal_protocol::sealed::Stage as Stated;
@@ -170,6 +170,26 @@ fn a_removed_contact_gets_and_gives_nothing() {
     // Keys made for its device are gone as well.
     let live = world.nodes[0].machine().live_keys().count();
     assert!(live <= 4, "{live} keys");
+}
+
+#[test]
+fn what_is_under_way_to_a_device_that_was_revoked_ends() {
+    let mut world = World::new(611, 2);
+    world.offline.insert(1);
+    world.cut(1);
+    let id = world.send(0, Send::note(1, "too late")).unwrap().msg_id;
+    world.run_seconds(5);
+    let other = ContactInfo {
+        devices: vec![penpal_protocol::ids::DeviceId::from_bytes([77; 16])],
+        ..info(peer(1), Standing::Active)
+    };
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, other.clone(), step));
+    assert_eq!(world.nodes[0].stage(id), Stage::Refused);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("device-revoked"));
+    // The end is stored.
+    world.nodes[0].contacts.insert(peer(1).account, other);
+    world.restart(0);
+    assert_eq!(world.nodes[0].stage(id), Stage::Refused);
 }
 
 #[test]

@@ -205,3 +205,24 @@ fn all_mail_is_given_once_in_the_order_of_its_places() {
     assert_eq!(texts, ["a", "b", "c", "d", "e", "f"]);
     assert!(node.machine().newer(after, 2, &node.rows).unwrap().is_empty());
 }
+
+#[test]
+fn what_another_device_read_before_it_came_here_is_read_when_it_comes() {
+    let mut world = World::new(761, 2);
+    world.offline.insert(1);
+    world.cut(1);
+    let first = world.send(0, Send::note(1, "read there")).unwrap().msg_id;
+    world.send(0, Send::note(1, "unread")).unwrap();
+    world.run_seconds(5);
+    let key = MailKey::from_contact(first, peer(0).account);
+    let was_unread = world.step(1, |machine, step| machine.read_elsewhere(key, false, step));
+    assert_eq!(was_unread, Some(false));
+    world.restart(1);
+    world.offline.clear();
+    world.heal();
+    world.run_seconds(60);
+    assert_eq!(world.nodes[1].machine().unread(Mailbox::Desk).unread, 1);
+    let taken = world.step(1, |machine, step| machine.take(Mailbox::Desk, None, 10, step)).unwrap();
+    assert_eq!(taken.messages.len(), 1);
+    assert_ne!(taken.messages[0].key, key);
+}

@@ -300,3 +300,21 @@ fn after_falling_back_to_an_old_state_everybody_is_asked() {
         assert_eq!((now.epoch, now.members), (newest.epoch, newest.members));
     }
 }
+
+#[test]
+fn an_owner_hears_of_members_whom_it_forgot() {
+    let mut world = world(3);
+    let id = world.room("team", &[BOB]);
+    let old = world.machines[ALICE].rows.clone();
+    world.join(&id, CAROL);
+    let newest = world.machines[CAROL].rooms.view(&id).unwrap();
+    world.machines[ALICE].rows = old;
+    world.restart(ALICE);
+    world.now = world.now.plus(std::time::Duration::from_secs(60));
+    // Bob, whom she remembers and would ask, is away.
+    let alice = world.account(ALICE);
+    world.with(CAROL, |rooms, step| rooms.handle_contact_rolled_back(&alice, step));
+    world.settle();
+    let now = world.machines[ALICE].rooms.view(&id).unwrap();
+    assert_eq!((now.epoch, now.members), (newest.epoch, newest.members));
+}

@@ -8,7 +8,7 @@ mod people;
 use std::time::Duration;
 
 use penpal_protocol::cbor::{Blob, List};
-use penpal_protocol::ids::{MsgId, ShortHash};
+use penpal_protocol::ids::{Fingerprint, MsgId, RoomId, ShortHash};
 use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomNews, RoomRef};
 use penpal_room::{NewsError, Notice, RoomError, Said, Standing};
 use penpal_seal::SignedRoomEntry;
@@ -62,7 +62,7 @@ fn nobody_is_in_a_room_without_wanting_it() {
     assert_eq!(error, Err(RoomError::NotMember { name: label("payments") }));
 }
 
-fn news(id: &penpal_protocol::ids::RoomId) -> RoomNews {
+fn news(id: &RoomId) -> RoomNews {
     RoomNews { room: *id, invitation: None, wish: None, entries: None, have: None, introductions: None }
 }
 
@@ -209,6 +209,18 @@ fn entries_count_only_from_the_owner() {
     assert_eq!(taken, Err(NewsError::NotOwner));
 }
 
+/// Dave comes into Alice's room; what is told to Bob of it is lost.
+fn dave_comes_unheard_by_bob(world: &mut World, id: &RoomId) -> Fingerprint {
+    let dave = world.account(DAVE);
+    world.with(ALICE, |rooms, step| rooms.invite(id, dave, &label("dave"), step)).unwrap();
+    world.settle();
+    world.with(DAVE, |rooms, step| rooms.join(id, step)).unwrap();
+    world.deliver(0);
+    world.mail.retain(|letter| letter.to != BOB);
+    world.settle();
+    dave
+}
+
 #[test]
 fn an_owner_that_fell_back_to_an_old_state_is_told() {
     let mut world = world(4);
@@ -222,14 +234,8 @@ fn an_owner_that_fell_back_to_an_old_state_is_told() {
     world.restart(ALICE);
     assert_eq!(world.members(&id, ALICE).len(), 2);
     // She changes something: Carol knows better, and what Alice did is done again on top.
-    let dave = world.account(DAVE);
-    world.with(ALICE, |rooms, step| rooms.invite(&id, dave, &label("dave"), step)).unwrap();
-    world.settle();
-    world.with(DAVE, |rooms, step| rooms.join(&id, step)).unwrap();
-    world.deliver(0);
     // Bob, whom Alice takes for a member again, would tell her; he hears nothing.
-    world.mail.retain(|letter| letter.to != BOB);
-    world.settle();
+    let dave = dave_comes_unheard_by_bob(&mut world, &id);
     // Carol was not told by an owner who does not know her; she says something, and Alice asks her.
     let said = world.machines[CAROL].rooms.fanout(&id, &world.machines[CAROL].me).unwrap().said_in;
     let (alice, carol) = (world.account(ALICE), world.account(CAROL));
@@ -310,18 +316,34 @@ fn a_member_that_was_away_for_long_asks_for_what_it_lacks() {
     let id = world.room("payments", &[BOB]);
     world.join(&id, CAROL);
     // What was told to Bob meanwhile is lost.
-    let dave = world.account(DAVE);
-    world.with(ALICE, |rooms, step| rooms.invite(&id, dave, &label("dave"), step)).unwrap();
-    world.settle();
-    world.with(DAVE, |rooms, step| rooms.join(&id, step)).unwrap();
-    world.deliver(0);
-    world.mail.retain(|letter| letter.to != BOB);
-    world.settle();
+    dave_comes_unheard_by_bob(&mut world, &id);
     world.with(DAVE, |rooms, step| rooms.leave(&id, step)).unwrap();
     world.now = world.now.plus(Duration::from_secs(60));
     // The next entry does not fit, and the rest is asked for.
     world.settle();
     assert_eq!(world.members(&id, BOB), world.members(&id, ALICE));
+}
+
+#[test]
+fn an_invitation_that_another_device_answered_ends_with_the_membership() {
+    // The second and third machine are of one person; one joins.
+    let mut world = World::new(&[1, 2], 9);
+    let id = world.room("payments", &[1]);
+    let standing = |world: &World, who: usize| world.machines[who].rooms.view(&id).map(|view| view.standing);
+    assert_eq!(standing(&world, 1), Some(Standing::Member));
+    assert_eq!(standing(&world, 2), Some(Standing::Invited));
+    let bob = world.account(1);
+    world.with(ALICE, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
+    world.settle();
+    assert_eq!(standing(&world, 1), Some(Standing::Removed));
+    assert_eq!(standing(&world, 2), Some(Standing::Removed));
+    // A new invitation is one as at first, for both.
+    world.with(ALICE, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    world.settle();
+    assert_eq!(standing(&world, 2), Some(Standing::Invited));
+    world.with(2, |rooms, step| rooms.join(&id, step)).unwrap();
+    world.settle();
+    assert_eq!(standing(&world, 2), Some(Standing::Member));
 }
 
 proptest! {
