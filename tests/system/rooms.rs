@@ -347,3 +347,29 @@ fn whoever_is_no_contact_gets_nothing_and_the_sender_is_told() {
     assert_eq!(bob.json(&["contact", "invites"])["invites"], invites);
     assert_eq!(bob.contact_state("carol"), None);
 }
+
+#[test]
+fn what_was_said_in_a_room_is_found_there() {
+    let team = Team::of_contacts();
+    let (alice, bob, carol) = (&team.alice, &team.bob, &team.carol);
+    team.room(&[bob, carol]);
+    bob.ok(&["send", ADDRESS, "the deploy waits for the ledger"]);
+    bob.ok(&["send", "alice", "the deploy of the other thing"]);
+    wait::until("the room", || [alice, carol].iter().all(|one| has(one, "the deploy waits for the ledger")));
+    wait::until("the letter", || {
+        let all = messages(alice, &["inbox", "--all"]);
+        all.iter().any(|message| message["body"] == "the deploy of the other thing")
+    });
+    let found = |person: &Person, with: &str| {
+        let answer = person.json(&["search", "deploy", "--with", with]);
+        let hits = answer["hits"].as_array().cloned().unwrap_or_default();
+        hits.iter().map(|hit| hit["excerpt"].as_str().expect("a text").to_owned()).collect::<Vec<_>>()
+    };
+    for person in [alice, bob, carol] {
+        assert_eq!(found(person, ADDRESS), ["the deploy waits for the ledger"], "{}", person.name());
+    }
+    // With a contact it is everything that they said, in rooms, too.
+    assert_eq!(found(alice, "bob"), ["the deploy of the other thing", "the deploy waits for the ledger"]);
+    let refused = alice.run(&["search", "deploy", "--with", "#nothing", "--json"]);
+    assert_eq!(refused.json()["error"]["code"], "unknown-room");
+}

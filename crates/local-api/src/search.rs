@@ -15,7 +15,7 @@ pub struct SearchRequest {
     pub caller: Caller,
     /// Words that must all be there, in any case; `"a phrase"`, `begin*`, `-without`.
     pub words: String,
-    /// Only what was exchanged with this contact.
+    /// Only what was exchanged with this contact, or said in this `#room`.
     #[serde(default)]
     pub with: Option<String>,
     /// Only mail of this session; `desk` for the desk.

@@ -10,7 +10,7 @@ use crate::scripts::spaced;
 use crate::words::Words;
 
 /// Of the tables below; a file of another one is made again.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// Words by message, without the texts; and what messages are filtered by.
 const TABLES: &str = "
@@ -20,7 +20,7 @@ CREATE VIRTUAL TABLE words USING fts5(
 );
 CREATE TABLE message(
     ordinal INTEGER PRIMARY KEY, reference BLOB NOT NULL UNIQUE,
-    contact BLOB, place BLOB, author BLOB, sent_ms INTEGER NOT NULL
+    contact BLOB, place BLOB, author BLOB, room BLOB, sent_ms INTEGER NOT NULL
 );
 CREATE TABLE done(one INTEGER PRIMARY KEY CHECK (one = 1), ordinal INTEGER NOT NULL, owner BLOB NOT NULL);
 ";
@@ -42,6 +42,8 @@ pub struct Document {
     pub place: Option<Vec<u8>>,
     /// Where it was written, when that was here.
     pub author: Option<Vec<u8>>,
+    /// Room in which it was said.
+    pub room: Option<Vec<u8>>,
     /// When it was sent, Unix milliseconds.
     pub sent_ms: u64,
     /// One line.
@@ -61,6 +63,8 @@ pub struct Filter {
     pub contact: Option<Vec<u8>>,
     /// Put here, or written here.
     pub place: Option<Vec<u8>>,
+    /// Said in this room.
+    pub room: Option<Vec<u8>>,
     /// Sent at this time or later, Unix milliseconds.
     pub since_ms: Option<u64>,
     /// Sent before this time, Unix milliseconds.
@@ -191,7 +195,7 @@ impl Index {
                 step.prepare("SELECT ordinal FROM message WHERE reference = ?1 OR ordinal = ?2")?;
             let mut forget = step.prepare("DELETE FROM message WHERE ordinal = ?1")?;
             let mut forget_words = step.prepare("DELETE FROM words WHERE rowid = ?1")?;
-            let mut message = step.prepare("INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            let mut message = step.prepare("INSERT INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
             let mut words = step.prepare(
                 "INSERT INTO words(rowid, subject, text, files, people) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
@@ -210,6 +214,7 @@ impl Index {
                     document.contact,
                     document.place,
                     document.author,
+                    document.room,
                     signed(document.sent_ms)
                 ])?;
                 words.execute(params![
@@ -272,6 +277,9 @@ impl Index {
         }
         if let Some(place) = &filter.place {
             also(" AND ? IN (message.place, message.author)", Value::Blob(place.clone()));
+        }
+        if let Some(room) = &filter.room {
+            also(" AND message.room = ?", Value::Blob(room.clone()));
         }
         if let Some(since) = filter.since_ms {
             also(" AND message.sent_ms >= ?", Value::Integer(signed(since)));

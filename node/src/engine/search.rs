@@ -242,6 +242,7 @@ fn document(view: &MailView, contact: Option<Fingerprint>, message: Message) -> 
         contact: contact.map(|account| account.as_bytes().to_vec()),
         place: view.mailbox.map(key),
         author: view.sent_from.map(key),
+        room: view.room.map(|room| room.as_bytes().to_vec()),
         sent_ms: view.sent_ms,
         subject: message.subject.unwrap_or_default(),
         text: message.body,

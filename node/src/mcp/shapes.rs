@@ -115,7 +115,7 @@ pub(super) struct GetArgs {
 pub(super) struct SearchArgs {
     /// Words that must all be there; "a phrase" in quotes, a beginning with a star, -without
     pub(super) words: String,
-    /// Only what was exchanged with this contact
+    /// Only what was exchanged with this contact, or said in this `#room`
     #[serde(default)]
     pub(super) with: Option<String>,
     /// Only the last so many days

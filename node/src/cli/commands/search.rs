@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// What to look for
     #[arg(required = true)]
     words: Vec<String>,
-    /// Only what was exchanged with this contact
+    /// Only what was exchanged with this contact, or said in this #room
     #[arg(long, value_name = "NAME")]
     with: Option<String>,
     /// Only mail of this session; `desk` for your own

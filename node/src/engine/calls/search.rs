@@ -27,11 +27,16 @@ impl Engine {
     pub(super) fn search(&mut self, request: &SearchRequest) -> Outcome {
         let words = Words::parse(&request.words).map_err(|error| bad(&error))?;
         let own = self.acting_mailbox(&request.caller, request.session.as_deref())?;
-        let one_mailbox = request.session.is_some() || own != Mailbox::Desk;
-        let contact = request.with.as_deref().map(|name| self.with(name)).transpose()?;
+        let room = request.with.as_deref().filter(|name| name.starts_with('#'));
+        let contact = request.with.as_deref().filter(|_| room.is_none());
+        let contact = contact.map(|name| self.with(name)).transpose()?;
+        let room = room.map(|name| self.room_named(name)).transpose()?;
+        // What was said in a room every session here may look up.
+        let one_mailbox = request.session.is_some() || (own != Mailbox::Desk && room.is_none());
         let filter = Filter {
             contact: contact.map(|contact| contact.as_bytes().to_vec()),
             place: one_mailbox.then(|| own.to_key().to_vec()),
+            room: room.map(|room| room.as_bytes().to_vec()),
             since_ms: request.since_ms,
             until_ms: request.until_ms,
         };
@@ -87,8 +92,11 @@ impl Engine {
             for found in &page {
                 let view = self.found_view(found)?.filter(|view| self.delivery.is_shown(view));
                 let unseen = |view: &MailView| {
-                    view.state == Some(MailState::Unread)
-                        && agent.is_some_and(|own| view.sent_from != Some(own))
+                    // Of a room only what waits for the agent itself.
+                    let waits_for = |own| {
+                        view.sent_from != Some(own) && (filter.room.is_none() || view.mailbox == Some(own))
+                    };
+                    view.state == Some(MailState::Unread) && agent.is_some_and(waits_for)
                 };
                 views.extend(view.filter(|view| !unseen(view)));
             }
