@@ -1,7 +1,7 @@
 //! Folders written by earlier versions, opened by this one.
 //!
-//! `tests/frozen/N` holds a relay and two nodes as the format of version N left them: stopped, logs cut where only zeros follow,
-//! without their indexes, which are rebuilt. `PENPAL_WRITE_FROZEN=N` writes one instead of reading them all; a written one
+//! `tests/frozen/N` holds a relay and nodes as they were left: stopped, logs cut where only zeros follow, without their indexes, which are
+//! rebuilt. 1 has Alice and Bob; since 2 Alice has a second machine, and the room `#payments` with Bob. `PENPAL_WRITE_FROZEN=N` writes one instead of reading them all; a written one
 //! is never written again.
 
 use std::os::unix::fs::PermissionsExt;
@@ -55,6 +55,22 @@ fn copy(from: &Path, to: &Path, keep: impl Fn(&Path) -> bool) {
 fn write(to: &Path) {
     assert!(!to.exists(), "{} is there already", to.display());
     let mut pair = Pair::connected();
+    let tower = Person::at(&pair.folder().join("tower"), "alice");
+    let code = pair.alice.json(&["device", "link"])["code"].as_str().expect("a code").to_owned();
+    tower.ok(&["device", "link", &code, "--name", "tower"]);
+    wait::until("the contact on it", || tower.contact_state("bob").as_deref() == Some("active"));
+    pair.alice.ok(&["room", "create", "payments"]);
+    pair.alice.ok(&["room", "invite", ROOM, "bob"]);
+    wait::until("the invitation", || pair.bob.json(&["room", "list"])["rooms"][0]["standing"] == "invited");
+    pair.bob.ok(&["room", "join", ROOM]);
+    wait::until("the member", || members(&pair.bob) == ["alice", "me"]);
+    pair.bob.ok(&["send", ROOM, "the ledger is closed for today", "--as", "web"]);
+    wait::until("what was said", || said_in_room(&pair.alice) == ["the ledger is closed for today"]);
+    pair.bob.ok(&["send", "alice", "for both machines", "--as", "web"]);
+    wait::until("both desks", || {
+        [&pair.alice, &tower].iter().all(|one| desk(one).contains(&"for both machines".to_owned()))
+    });
+    tower.ok(&["daemon", "stop"]);
     pair.alice.ok(&["send", "bob/web", "is the v2 schema final?", "--as", "api", "--ask", "--anyway"]);
     wait::until("the ask", || !pair.bob.bodies("web").is_empty());
     pair.bob.ok(&["send", "alice/api", "yes, since this morning", "--as", "web", "--anyway"]);
@@ -75,6 +91,49 @@ fn write(to: &Path) {
     copy(pair.relay.folder(), &to.join("relay"), keep);
     copy(pair.alice.home(), &to.join("alice"), keep);
     copy(pair.bob.home(), &to.join("bob"), keep);
+    copy(tower.home(), &to.join("tower"), keep);
+}
+
+const ROOM: &str = "#payments";
+
+/// Who is in the room, as one of them lists it.
+fn members(person: &Person) -> Vec<String> {
+    let row = person.json(&["room", "members", ROOM]);
+    let members = row["members"].as_array().expect("members");
+    members.iter().map(|one| one["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+fn desk(person: &Person) -> Vec<String> {
+    let list = person.json(&["inbox", "--all"]);
+    let rows = list["messages"].as_array().expect("messages");
+    rows.iter().map(|row| row["body"].as_str().expect("a body").to_owned()).collect()
+}
+
+fn said_in_room(person: &Person) -> Vec<String> {
+    let list = person.json(&["inbox", "--with", ROOM, "--all"]);
+    let rows = list["messages"].as_array().expect("messages");
+    rows.iter().map(|row| row["body"].as_str().expect("a body").to_owned()).collect()
+}
+
+/// What folders with two devices and a room have besides.
+fn check_room_and_devices(folder: &Path) {
+    for (name, handle, here) in [("alice", "alice", "laptop"), ("tower", "alice", "tower")] {
+        let person = Person::at(&folder.join(name), handle);
+        let list = person.json(&["device", "list"]);
+        let rows = list["devices"].as_array().expect("rows");
+        let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().expect("a name")).collect();
+        assert_eq!(names, ["laptop", "tower"], "{name}");
+        let this: Vec<&str> =
+            rows.iter().filter(|row| row["this"] == true).filter_map(|row| row["name"].as_str()).collect();
+        assert_eq!(this, [here]);
+        assert!(desk(&person).contains(&"for both machines".to_owned()), "{name}");
+    }
+    let [alice, bob] = ["alice", "bob"].map(|name| Person::at(&folder.join(name), name));
+    assert_eq!(members(&alice), ["me", "bob"]);
+    assert_eq!(members(&bob), ["alice", "me"]);
+    for person in [&alice, &bob] {
+        assert_eq!(said_in_room(person), ["the ledger is closed for today"]);
+    }
 }
 
 #[test]
@@ -101,14 +160,25 @@ fn folders_of_earlier_versions_are_opened() {
         let handles: Vec<_> =
             accounts["accounts"].as_array().expect("accounts").iter().map(|one| &one["handle"]).collect();
         assert_eq!(handles, ["alice", "bob"]);
-        assert_eq!(operator_of(&relay, &["account", "show", "bob"])["account"]["links"], 1);
+        let with_devices = folder.path().join("tower").exists();
+        if !with_devices {
+            assert_eq!(operator_of(&relay, &["account", "show", "bob"])["account"]["links"], 1);
+        }
         // Old mail goes after 90 days, which the folder may have seen.
+        for name in ["alice", "bob", "tower"] {
+            let home = folder.path().join(name);
+            if home.exists() {
+                std::fs::write(home.join("config.toml"), "history-days = 36500\n").expect("settings");
+            }
+        }
+        if with_devices {
+            check_room_and_devices(folder.path());
+        }
         for (name, other, session, text) in [
             ("alice", "bob", "api", "yes, since this morning"),
             ("bob", "alice", "web", "is the v2 schema final?"),
         ] {
             let home = folder.path().join(name);
-            std::fs::write(home.join("config.toml"), "history-days = 36500\n").expect("settings");
             let person = Person::at(&home, name);
             assert_eq!(person.contact_state(other).as_deref(), Some("active"), "{name}");
             assert!(
