@@ -83,6 +83,7 @@ struct Sums {
     hours: f64,
     net: [u64; 5],
     faults: std::collections::BTreeMap<&'static str, u64>,
+    deeds: std::collections::BTreeMap<&'static str, u64>,
 }
 
 impl Sums {
@@ -100,6 +101,9 @@ impl Sums {
         for (kind, count) in &outcome.faults {
             *self.faults.entry(kind).or_default() += count;
         }
+        for (kind, count) in &outcome.deeds {
+            *self.deeds.entry(kind).or_default() += count;
+        }
     }
 
     fn print(&self, seconds: f64) {
@@ -114,7 +118,7 @@ impl Sums {
         println!(
             "{sent} datagrams: {lost} lost, {doubled} doubled, {overtaken} overtaken, {cut} dropped at cuts"
         );
-        for (kind, count) in &self.faults {
+        for (kind, count) in self.deeds.iter().chain(&self.faults) {
             println!("{count:>7}  {kind}");
         }
     }

@@ -1,13 +1,24 @@
 //! What worlds have found, as small worlds of its own.
 
 use penpal_sim::alarms;
-use penpal_sim::plan::{Fault, Letter, Plan};
+use penpal_sim::plan::{Act, Fault, Gathering, Letter, Plan};
 use penpal_sim::world::{Outcome, run};
 
 /// Two people with a relay each.
 fn two(letters: Vec<Letter>, faults: Vec<(u64, Fault)>) -> Plan {
     let (homes, pairs) = (vec![0, 1], vec![(0, 1)]);
-    Plan { seed: 1, relays: 2, homes, pairs, letters, parcels: Vec::new(), faults, spool_rows: 10_000 }
+    Plan {
+        seed: 1,
+        relays: 2,
+        homes,
+        pairs,
+        letters,
+        parcels: Vec::new(),
+        rooms: Vec::new(),
+        seconds: Vec::new(),
+        faults,
+        spool_rows: 10_000,
+    }
 }
 
 fn letter(at_ms: u64, from: usize, to: usize) -> Letter {
@@ -31,4 +42,28 @@ fn what_a_contacts_relay_took_without_an_answer_is_deposited_again() {
             holds(&two(letters, vec![(9_990, crash)]));
         }
     }
+}
+
+/// What came twice, because the receipt of the first time had not, is not judged by what the room has become meanwhile.
+#[test]
+fn a_message_that_is_here_is_not_refused_when_its_speaker_is_taken_out() {
+    let acts = vec![
+        (0, Act::Create),
+        (1_000, Act::Invite(1)),
+        (1_000, Act::Invite(2)),
+        (20_000, Act::Say { from: 2, to: None, bytes: 10 }),
+        (22_000, Act::Remove(2)),
+    ];
+    // The speaker's relay, to which receipts go, loses them.
+    let restore = Fault::RelayRestore { relay: 1, ms: 6_000 };
+    let cut = Fault::Cut { node: 2, relay: 1, ms: 60_000 };
+    let plan = Plan {
+        relays: 2,
+        homes: vec![0, 0, 1],
+        pairs: vec![(0, 1), (0, 2), (1, 2)],
+        rooms: vec![Gathering { owner: 0, acts }],
+        ..two(Vec::new(), vec![(19_000, cut), (19_000, restore)])
+    };
+    let outcome = holds(&plan);
+    assert_eq!(outcome.deeds.get("read in rooms"), Some(&2), "{:?}", outcome.deeds);
 }

@@ -14,6 +14,7 @@ use penpal_relay::{AdminAnswer, AdminRequest};
 use tokio::time::sleep;
 
 use super::World;
+use super::devices::FIRST;
 
 /// How often a person looks whether something has come.
 const LOOK: Duration = Duration::from_millis(200);
@@ -33,6 +34,20 @@ impl World {
         for (first, second) in self.plan.pairs.clone() {
             self.meet(first, second).await.map_err(|error| format!("p{first} meets p{second}: {error}"))?;
         }
+        for (number, second) in self.plan.seconds.clone().into_iter().enumerate() {
+            let machine = self.plan.homes.len() + number;
+            self.node(machine).start()?;
+            if second.at_ms.is_some() {
+                continue;
+            }
+            self.link(machine).await.map_err(|error| format!("m{machine} of p{}: {error}", second.of))?;
+            for (a, b) in self.plan.pairs.clone() {
+                if a == second.of || b == second.of {
+                    let other = if a == second.of { b } else { a };
+                    self.until(machine, other, ContactState::Active).await?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -47,7 +62,7 @@ impl World {
             caller: Caller::default(),
             address: relay.address.to_string(),
             handle: node.name.clone(),
-            device: Some("desktop".to_owned()),
+            device: Some(FIRST.to_owned()),
             token: Some(token),
         };
         node.call::<Register>(Call::Register(request)).await.map_err(|error| error.to_string())?;

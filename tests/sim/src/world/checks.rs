@@ -12,18 +12,35 @@ use tokio::time::sleep;
 
 use super::World;
 use super::people::mark_of;
-use crate::ledger::{Ledger, Told, Written};
+use crate::ledger::{Dest, Ledger, Told, Written};
 
 /// A message that comes before an earlier one is hidden for two seconds.
 const LONGEST_GAP: Duration = Duration::from_secs(3);
 
 /// What one node has at the end.
 #[derive(Debug, Default)]
-struct End {
+pub(super) struct End {
     /// Messages received, in the order in which they are listed.
-    received: Vec<Message>,
-    /// Stages of messages sent, by mark.
-    sent: BTreeMap<String, Stage>,
+    pub(super) received: Vec<Message>,
+    /// What became of messages sent, by mark.
+    pub(super) sent: BTreeMap<String, Sent>,
+}
+
+/// What its writer's node says of a message.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) copies: Vec<Copy>,
+}
+
+/// What it says of the copy for one device.
+#[derive(Debug)]
+pub(super) struct Copy {
+    /// Whose device it is; nothing for this machine and for contacts that are gone.
+    pub(super) person: Option<usize>,
+    /// Name of the device.
+    pub(super) device: String,
+    pub(super) stage: Stage,
+    pub(super) reason: Option<String>,
 }
 
 impl World {
@@ -35,7 +52,7 @@ impl World {
         // What everybody says first, then what is there: mail between people who were parted may still be on its way.
         // Agents go on writing meanwhile; that is not looked at.
         let written = self.ledger.borrow().written.clone();
-        let people = 0..self.plan.homes.len();
+        let people = self.plan.machines();
         let mut said = Vec::new();
         for who in people.clone() {
             self.wait_until_up(who).await;
@@ -52,6 +69,8 @@ impl World {
                 }
             }
         }
+        self.note_rooms().await;
+        self.count_rooms(&ends);
         let mut found = self.compare(&written, &ends);
         found.extend(self.files_of(&ends).await);
         for what in found {
@@ -67,13 +86,37 @@ impl World {
             self.received(&ledger, who, &end.received, &mut found);
         }
         for (mark, written) in all {
-            let there =
-                ends[written.to].received.iter().any(|message| mark_of(&message.body) == Some(mark.as_str()));
-            let stage = ends[written.from].sent.get(mark).copied();
-            if let Some(fault) = fate(&ledger, written, stage, there) {
-                found.push(format!("{mark} from p{} to p{}: {fault}", written.from, written.to));
+            let Dest::Person(to) = written.to else { continue };
+            let sent = ends[written.from].sent.get(mark);
+            let mut wrong = |fault: &str, machine: usize| {
+                found.push(format!("{mark} from m{} to m{machine} of p{to}: {fault}", written.from));
+            };
+            if sent.is_none() && written.told == Told::Accepted && !written.forgotten {
+                wrong("its writer was told that it is durable, and it is forgotten", to);
+            }
+            for machine in self.plan.machines_of(to) {
+                let there = ends[machine]
+                    .received
+                    .iter()
+                    .any(|message| mark_of(&message.body) == Some(mark.as_str()));
+                if written.told == Told::Denied && (there || sent.is_some()) {
+                    wrong("its writer was told that it was not sent", machine);
+                    continue;
+                }
+                let copies = sent.map(|sent| sent.copies.as_slice()).unwrap_or_default();
+                match ledger.copy_for(written.from, machine, copies, |copy| &copy.device) {
+                    Some(copy) => {
+                        let fault = fate(&ledger, written, machine, copy.stage, there);
+                        let reason = copy.reason.as_deref().unwrap_or("no reason given");
+                        fault.into_iter().for_each(|fault| wrong(&format!("{fault} ({reason})"), machine));
+                    }
+                    None if there && sent.is_some() => wrong("it is there, and was not sent there", machine),
+                    None => {}
+                }
             }
         }
+        self.compare_rooms(&ledger, all, ends, &mut found);
+        self.compare_devices(&ledger, ends, &mut found);
         found
     }
 
@@ -82,11 +125,20 @@ impl World {
         Some(self.node(who).call::<Inbox>(Call::Inbox(request)).await.ok()?.messages)
     }
 
-    async fn said_by(&self, who: usize) -> Option<BTreeMap<String, Stage>> {
+    async fn said_by(&self, who: usize) -> Option<BTreeMap<String, Sent>> {
         let request = OutboxRequest { all: true, ..OutboxRequest::default() };
         let sent = self.node(who).call::<Outbox>(Call::Outbox(request)).await.ok()?.messages;
-        let marked = sent.into_iter();
-        Some(marked.filter_map(|one| Some((mark_of(&one.body)?.to_owned(), one.stage))).collect())
+        let marked = sent.into_iter().filter_map(|one| {
+            let copies = one.copies.into_iter().map(|copy| Copy {
+                person: copy.contact.as_deref().and_then(|name| self.number_of(name)),
+                device: copy.device,
+                stage: copy.stage,
+                reason: copy.reason,
+            });
+            let copies = copies.collect();
+            Some((mark_of(&one.body)?.to_owned(), Sent { copies }))
+        });
+        Some(marked.collect())
     }
 
     /// Whoever has a message can have its files, and they are what was sent.
@@ -152,9 +204,14 @@ impl World {
                 found.push(format!("p{who} has {mark} twice"));
             }
             let from = self.number_of(&message.from);
+            let writer = ledger.person(written.from);
             // Whoever was removed has no name any more.
             let nameless = from.is_none() && ledger.are_parted(who, written.from);
-            if written.to != who || (from != Some(written.from) && !nameless) {
+            let meant = match written.to {
+                Dest::Person(to) => to == ledger.person(who) && message.room.is_none(),
+                Dest::Room(room) => message.room.as_deref().is_some_and(|name| self.is_room(room, name)),
+            };
+            if !meant || (from != Some(writer) && !nameless) {
                 found.push(format!("p{who} has {mark} from {}, and that is not who wrote it", message.from));
             }
             // A message with files goes when they are at the relay, and what was written meanwhile does not wait for it.
@@ -174,33 +231,34 @@ impl World {
 }
 
 /// What is wrong with the end of a message, if anything is.
-fn fate(ledger: &Ledger, written: &Written, stage: Option<Stage>, there: bool) -> Option<&'static str> {
-    let parted = ledger.are_parted(written.from, written.to);
-    let wrong_clock = ledger.wrong_clock.contains(&written.from) || ledger.wrong_clock.contains(&written.to);
-    if written.told == Told::Denied {
-        return (there || stage.is_some()).then_some("its writer was told that it was not sent");
-    }
+fn fate(ledger: &Ledger, written: &Written, to: usize, stage: Stage, there: bool) -> Option<&'static str> {
+    let parted = ledger.are_parted(written.from, to) || ledger.is_way_lost(written.from, to);
+    let wrong_clock = ledger.wrong_clock.contains(&written.from) || ledger.wrong_clock.contains(&to);
+    let cut_off = |machine: usize| ledger.revoked.contains_key(&machine);
     match stage {
-        None => {
-            let kept = written.told == Told::Accepted && !written.forgotten;
-            kept.then_some("its writer was told that it is durable, and it is forgotten")
-        }
-        Some(Stage::Delivered | Stage::Held | Stage::Surfaced | Stage::Answered) => {
-            // Nobody sends again what a removed contact has lost, or what was over by then; and a relay that was put back, too, does not
+        Stage::Delivered | Stage::Held | Stage::Surfaced | Stage::Answered => {
+            // Nobody sends again what a removed contact or a revoked device has lost, or what was over by then; and a relay that was put back, too, does not
             // know that the node was.
-            let gone = parted || written.may_expire || ledger.relay_restored;
-            let lost = written.lost_by_reader || (gone && ledger.unsteady.contains(&written.to));
+            let gone = parted || written.may_expire || ledger.relay_restored || cut_off(to);
+            let lost = written.lost_by.contains(&to) || (gone && ledger.unsteady.contains(&to));
             (!there && !lost).then_some("said to be delivered, and is not there")
         }
         // Whoever removes a contact gives up what is under way: some of it arrives.
-        Some(Stage::Refused) if there => (!parted).then_some("said to be refused, and is there"),
-        Some(Stage::Refused) => (!parted).then_some("refused without a reason"),
+        // What became of it on a device that was cut off, that device tells nobody.
+        Stage::Refused if there => (!parted && !cut_off(to)).then_some("said to be refused, and is there"),
+        Stage::Refused => (!parted && !cut_off(to)).then_some("refused without a reason"),
         // Of two that run, one may have got the receipt; and whoever removed a contact sends it none.
-        Some(Stage::Expired) if there => (!ledger.unsteady.contains(&written.from) && !parted)
-            .then_some("said to be expired, and is there"),
-        Some(Stage::Expired) => {
+        Stage::Expired if there => {
+            // A receipt is repeated until the end of its message, no longer: one that was lost with an old way is not.
+            let unreceipted = written.may_expire && ledger.is_way_renewed(written.from, to);
+            let excused = unreceipted || parted || ledger.unsteady.contains(&written.from);
+            (!excused).then_some("said to be expired, and is there")
+        }
+        Stage::Expired => {
             (!written.may_expire && !wrong_clock && !parted).then_some("expired within its life")
         }
-        Some(Stage::Queued | Stage::Relayed) => (!parted).then_some("never came to an end"),
+        Stage::Queued | Stage::Relayed => {
+            (!parted && !cut_off(written.from)).then_some("never came to an end")
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use penpal_local_api::mail::{OutboxRequest, Stage};
+use penpal_local_api::mail::{OutMessage, OutboxRequest, Stage};
 use penpal_local_api::methods::{Call, Outbox, Status};
 use penpal_local_api::status::{RelayState, StatusRequest};
 use tokio::time::{Instant, sleep};
@@ -13,6 +13,9 @@ use crate::note;
 
 /// What was receipted is sent again to whoever was put back, and no list shows that: this long after a first rest all is looked at again.
 const SENT_AGAIN: Duration = Duration::from_secs(1800);
+
+/// Nor does one show receipts that were lost with the edges of a device that was cut off: they are repeated after an hour.
+const RECEIPTED_AGAIN: Duration = Duration::from_secs(2 * 3600);
 
 /// How long mending may take. Receipts are sent again after an hour, then once a day; copies are kept for two days.
 const LIMIT: Duration = Duration::from_secs(40 * 3600);
@@ -25,17 +28,28 @@ impl World {
             self.unblock(who, whom).await;
         }
         let began = Instant::now();
-        let mut rested = self.ledger.borrow().unsteady.is_empty();
+        self.look_for_devices().await;
+        let (unsteady, shared) = {
+            let ledger = self.ledger.borrow();
+            (!ledger.unsteady.is_empty(), !ledger.linked.is_empty())
+        };
+        let mut rested = !unsteady && !shared;
         loop {
-            let restless = match self.restless_node().await {
-                None => self.restless_relay(),
-                found => found,
-            };
+            let mut restless = self.restless_node().await;
+            if restless.is_none() {
+                restless = self.restless_relay();
+            }
+            if restless.is_none() {
+                restless = self.devices_apart().await;
+            }
+            if restless.is_none() {
+                restless = self.rooms_apart().await;
+            }
             let Some(restless) = restless else {
                 if std::mem::replace(&mut rested, true) {
                     break;
                 }
-                sleep(SENT_AGAIN).await;
+                sleep(if shared { RECEIPTED_AGAIN } else { SENT_AGAIN }).await;
                 continue;
             };
             let waited = began.elapsed();
@@ -62,7 +76,7 @@ impl World {
 
     /// What still waits at a node.
     async fn restless_node(&self) -> Option<String> {
-        for who in 0..self.plan.homes.len() {
+        for who in self.plan.machines().filter(|machine| self.takes_part(*machine)) {
             let node = self.node(who);
             let status = node.call::<Status>(Call::Status(StatusRequest::default())).await;
             let Ok(status) = status else { return Some(format!("p{who} does not answer")) };
@@ -73,15 +87,31 @@ impl World {
             let outbox = node.call::<Outbox>(Call::Outbox(OutboxRequest::default())).await;
             let Ok(outbox) = outbox else { return Some(format!("p{who} has no outbox")) };
             for message in outbox.messages {
-                let parted =
-                    self.number_of(&message.to).is_some_and(|to| self.ledger.borrow().are_parted(who, to));
-                if matches!(message.stage, Stage::Queued | Stage::Relayed) && !parted {
+                if self.still_sends(who, &message) {
                     let mark = mark_of(&message.body).unwrap_or_default().to_owned();
                     return Some(format!("p{who} still sends {mark} to {}: {:?}", message.to, message.stage));
                 }
             }
         }
         None
+    }
+
+    /// Whether a message waits for somebody who may yet take it.
+    fn still_sends(&self, who: usize, message: &OutMessage) -> bool {
+        let waits = |stage: Stage| matches!(stage, Stage::Queued | Stage::Relayed);
+        let parted = |name: &str| self.number_of(name).is_none_or(|other| self.out_of_touch(who, other));
+        if message.to.starts_with('#') {
+            let waiting = message.copies.iter().filter(|copy| waits(copy.stage));
+            return waiting.filter_map(|copy| copy.contact.as_deref()).any(|name| !parted(name));
+        }
+        let parted = self.number_of(&message.to).is_some_and(|to| self.out_of_touch(who, to));
+        message.copies.iter().any(|copy| waits(copy.stage)) && !parted
+    }
+
+    /// Whether mail between two need not come to an end.
+    pub(super) fn out_of_touch(&self, one: usize, other: usize) -> bool {
+        let ledger = self.ledger.borrow();
+        ledger.are_parted(one, other) || ledger.is_way_lost(one, other)
     }
 
     /// What still waits at a relay.

@@ -8,14 +8,21 @@
 //! | nothing is there twice, or was shown twice; nothing is there that this sender did not write | `checks`, `people` |
 //! | what one sender wrote is there in its order, or marked as late | `checks` |
 //! | every message has a true last stage: who says delivered has it there, who says refused or expired has it not | `checks` |
+//! | what is said in a room is there once for every member, for nobody who was out or not yet in as the speaker knew, and to be read only by whom it is for | `room_checks` |
+//! | mail is on all machines of an account, and read on all; devices and contacts are the same on all; one that was cut off gets nothing since | `devices`, `device_checks` |
+//! | what members in touch say of a room is the same at last | `rooms` |
 //! | nothing waits any more, at nodes or relays; spools never exceeded their bounds | `mending` |
 //! | a relay never held or heard a word of a message; no encapsulation and no receive key served two envelopes | `crate::party`, here |
 //! | the code under test logged no error that the world did not cause | `crate::alarms` |
 
 mod acquaintance;
 mod checks;
+mod device_checks;
+mod devices;
 mod mending;
 mod people;
+mod room_checks;
+mod rooms;
 mod storm;
 
 use std::cell::{Cell, RefCell};
@@ -50,6 +57,8 @@ pub struct Outcome {
     pub hash: String,
     /// Faults of each kind that struck.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What people did besides writing to each other, by kind.
+    pub deeds: BTreeMap<&'static str, u64>,
     /// Messages that somebody tried to send.
     pub messages: u64,
     /// Envelopes that relays were handed.
@@ -67,7 +76,7 @@ pub(crate) struct World {
     net: Net,
     began: Instant,
     canary: String,
-    /// The machine on which each person's node is now.
+    /// The machines on which nodes are now: the first of each person, then the second ones.
     nodes: RefCell<Vec<Rc<NodeHost>>>,
     relays: Vec<Rc<RelayHost>>,
     ledger: RefCell<Ledger>,
@@ -104,6 +113,7 @@ fn failed(seed: u64, wrong: String) -> Outcome {
         events: 0,
         hash: String::new(),
         faults: BTreeMap::new(),
+        deeds: BTreeMap::new(),
         messages: 0,
         envelopes: 0,
         net: Counts::default(),
@@ -135,9 +145,18 @@ impl World {
         let relays = (0..plan.relays).map(relay).collect();
         let node = |number| {
             let machine = machine(FIRST_NODE, number);
-            NodeHost::new(seed, machine, &format!("p{number}"), began, net.clone(), trace.clone(), None)
+            let second = if number < plan.homes.len() { "" } else { "b" };
+            let name = format!("p{}{second}", plan.person(number));
+            NodeHost::new(seed, machine, &name, began, net.clone(), trace.clone(), None)
         };
-        let nodes = (0..plan.homes.len()).map(node).collect();
+        let nodes = plan.machines().map(node).collect();
+        let ledger = Ledger {
+            people: plan.machines().map(|one| plan.person(one)).collect(),
+            acquainted: plan.pairs.iter().map(|(a, b)| (*a.min(b), *a.max(b))).collect(),
+            linked_late: plan.machines().filter(|machine| plan.is_linked_late(*machine)).collect(),
+            ..Ledger::default()
+        };
+
         Rc::new(Self {
             plan,
             trace,
@@ -146,7 +165,7 @@ impl World {
             canary,
             nodes: RefCell::new(nodes),
             relays,
-            ledger: RefCell::default(),
+            ledger: RefCell::new(ledger),
             faults: RefCell::default(),
             pauses: RefCell::default(),
             held: RefCell::default(),
@@ -166,6 +185,10 @@ impl World {
         } else {
             Rc::clone(&world).storm().await;
             world.mend().await;
+            if !world.ledger.borrow().linked.is_empty() {
+                world.probe().await;
+                world.mend().await;
+            }
             world.check().await;
         }
         world.outcome()
@@ -193,6 +216,7 @@ impl World {
             events,
             hash,
             faults: self.faults.borrow().clone(),
+            deeds: self.ledger.borrow().counts(),
             messages: u64::try_from(messages).unwrap_or(u64::MAX),
             envelopes: self.relays.iter().map(|relay| relay.heard.borrow().envelopes).sum(),
             net: self.net.counts(),

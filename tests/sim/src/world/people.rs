@@ -1,5 +1,6 @@
 //! Those who write and read: people at their desks, agents in their sessions.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use penpal_local_api::methods::{ArtifactGet, ArtifactPut, Call, Commit, Send, Ta
 use tokio::time::sleep;
 
 use super::World;
-use crate::ledger::{Told, Written};
+use crate::ledger::{Dest, Told, Written};
 use crate::party::CallError;
 use crate::plan::{Letter, Parcel};
 
@@ -22,7 +23,7 @@ pub(super) fn mark_of(text: &str) -> Option<&str> {
 
 impl World {
     /// Notes that somebody begins to write; answers mark and text.
-    fn begin(&self, from: usize, to: usize, may_expire: bool, bytes: usize) -> (String, String) {
+    pub(super) fn begin(&self, from: usize, to: Dest, may_expire: bool, bytes: usize) -> (String, String) {
         let mut ledger = self.ledger.borrow_mut();
         let number = ledger.written.len();
         let mark = format!("#{number}");
@@ -34,7 +35,7 @@ impl World {
             id: None,
             may_expire,
             forgotten: false,
-            lost_by_reader: false,
+            lost_by: BTreeSet::new(),
         };
         ledger.written.insert(mark.clone(), written);
         let text = format!("{} {mark} {}", self.canary, "x".repeat(bytes));
@@ -42,7 +43,7 @@ impl World {
     }
 
     /// Sends, and notes what the writer is told.
-    async fn send(&self, from: usize, mark: String, request: SendRequest) {
+    pub(super) async fn send(&self, from: usize, mark: String, request: SendRequest) {
         let sent = self.node(from).call::<Send>(Call::Send(request)).await;
         let mut ledger = self.ledger.borrow_mut();
         let Some(written) = ledger.written.get_mut(&mark) else { return };
@@ -59,9 +60,11 @@ impl World {
 
     /// Somebody writes a letter of the plan.
     pub(super) async fn write(self: Rc<Self>, letter: Letter) {
-        let to = self.node(letter.to).name.clone();
-        let to = if letter.session { format!("{to}/{}", self.canary) } else { to };
-        let (mark, text) = self.begin(letter.from, letter.to, letter.life_ms.is_some(), letter.bytes);
+        let person = self.plan.person(letter.to);
+        let to = self.node(person).name.clone();
+        let to = if letter.session { format!("{to}/{}", self.session_of(letter.to)) } else { to };
+        let (mark, text) =
+            self.begin(letter.from, Dest::Person(person), letter.life_ms.is_some(), letter.bytes);
         let request = SendRequest {
             to: Some(to),
             life_ms: letter.life_ms,
@@ -79,7 +82,7 @@ impl World {
         let content: Vec<u8> = content.into_iter().cycle().take(parcel.bytes).collect();
         let Ok(request) = node.bring(&name, &content) else { return };
         let Ok(put) = node.call::<ArtifactPut>(Call::ArtifactPut(request)).await else { return };
-        let (mark, text) = self.begin(parcel.from, parcel.to, false, 20);
+        let (mark, text) = self.begin(parcel.from, Dest::Person(parcel.to), false, 20);
         self.ledger.borrow_mut().files.insert(mark.clone(), put.hash.clone());
         let request = SendRequest {
             to: Some(format!("{}/{}", self.node(parcel.to).name, self.canary)),
@@ -92,9 +95,11 @@ impl World {
     /// An agent that takes its session's mail now and then, and answers some of it.
     pub(super) async fn read(self: Rc<Self>, who: usize) {
         let mut dice = self.dice(&format!("reader {who}"));
-        let caller = Caller { wanted_name: Some(self.canary.clone()), ..Caller::default() };
+        let caller = Caller { wanted_name: Some(self.session_of(who)), ..Caller::default() };
         loop {
-            sleep(Duration::from_millis(dice.between(1_000, 9_000))).await;
+            // In the hours after the storm nobody is in a hurry.
+            let pace = if self.ledger.borrow().storm_ended > 0 { 10 } else { 1 };
+            sleep(Duration::from_millis(dice.between(1_000, 9_000) * pace)).await;
             let request = TakeRequest {
                 caller: caller.clone(),
                 mechanism: Some("mcp".to_owned()),
@@ -120,10 +125,13 @@ impl World {
                 drop(node.call::<ArtifactGet>(Call::ArtifactGet(request)).await);
             }
             for message in &taken.messages {
-                if dice.chance(150)
-                    && let Some(from) = self.number_of(&message.from)
-                {
-                    let (mark, text) = self.begin(who, from, false, 20);
+                if !dice.chance(150) {
+                    continue;
+                }
+                if message.room.is_some() {
+                    self.answer_in_room(who, message).await;
+                } else if let Some(from) = self.number_of(&message.from) {
+                    let (mark, text) = self.begin(who, Dest::Person(from), false, 20);
                     let request = SendRequest { reply_to: Some(message.id.clone()), ..plain(text) };
                     self.send(who, mark, request).await;
                 }
@@ -147,11 +155,11 @@ impl World {
     /// Which person an address is of.
     pub(super) fn number_of(&self, address: &str) -> Option<usize> {
         let name = address.split('/').next()?;
-        self.nodes.borrow().iter().position(|node| node.name == name)
+        self.nodes.borrow()[..self.plan.homes.len()].iter().position(|node| node.name == name)
     }
 }
 
-fn plain(text: String) -> SendRequest {
+pub(super) fn plain(text: String) -> SendRequest {
     SendRequest {
         caller: Caller::default(),
         to: None,

@@ -13,31 +13,52 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::World;
 use super::people::mark_of;
-use crate::ledger::Told;
+use crate::ledger::{Deed, Done, Told};
 use crate::net::Weather;
 use crate::note;
 use crate::party::{Doom, NodeHost, crash_of};
-use crate::plan::{Fault, Letter, Parcel};
+use crate::plan::{Act, Fault, Letter, Parcel};
 
 /// What happens at a moment of the plan.
 enum Event {
     Fault(Fault),
     Letter(Letter),
     Parcel(Parcel),
+    Room(usize, Act),
+    Link(usize),
+    Revoke(usize),
 }
 
 impl World {
     pub(super) async fn storm(self: Rc<Self>) {
         note!(self.trace, "the storm begins");
         let began = Instant::now();
-        for who in 0..self.plan.homes.len() {
+        let shared: Vec<usize> = self.plan.seconds.iter().map(|second| second.of).collect();
+        for who in self.plan.machines() {
             spawn_local(Rc::clone(&self).read(who));
+            if shared.contains(&self.plan.person(who)) {
+                let task = spawn_local(Rc::clone(&self).read_desk(who));
+                self.tasks.borrow_mut().push(task.abort_handle());
+            }
+            if !self.plan.rooms.is_empty() {
+                self.tasks
+                    .borrow_mut()
+                    .push(spawn_local(Rc::clone(&self).answer_invitations(who)).abort_handle());
+            }
         }
         let mut letters = JoinSet::new();
         let mut events: Vec<(u64, Event)> = Vec::new();
         events.extend(self.plan.faults.iter().map(|(at, fault)| (*at, Event::Fault(*fault))));
         events.extend(self.plan.letters.iter().map(|letter| (letter.at_ms, Event::Letter(*letter))));
         events.extend(self.plan.parcels.iter().map(|parcel| (parcel.at_ms, Event::Parcel(*parcel))));
+        for (room, gathering) in self.plan.rooms.iter().enumerate() {
+            events.extend(gathering.acts.iter().map(|(at, act)| (*at, Event::Room(room, *act))));
+        }
+        for (number, second) in self.plan.seconds.iter().enumerate() {
+            let machine = self.plan.homes.len() + number;
+            events.extend(second.at_ms.map(|at| (at, Event::Link(machine))));
+            events.extend(second.revoked_ms.map(|at| (at, Event::Revoke(machine))));
+        }
         events.sort_by_key(|(at, _)| *at);
         let mut look = 0;
         for (at, event) in events {
@@ -57,6 +78,9 @@ impl World {
                 }
                 Event::Letter(letter) => drop(letters.spawn_local(Rc::clone(&self).write(letter))),
                 Event::Parcel(parcel) => drop(letters.spawn_local(Rc::clone(&self).send_file(parcel))),
+                Event::Link(machine) => drop(letters.spawn_local(Rc::clone(&self).link_in_storm(machine))),
+                Event::Revoke(machine) => drop(letters.spawn_local(Rc::clone(&self).revoke(machine))),
+                Event::Room(room, act) => drop(letters.spawn_local(Rc::clone(&self).act(room, act))),
             }
         }
         // The longest faults go on for a while.
@@ -70,12 +94,14 @@ impl World {
     /// Ends every fault at once.
     fn stop_storm(&self) {
         note!(self.trace, "the storm ends");
+        let number = self.ledger.borrow().written.len();
+        self.ledger.borrow_mut().storm_ended = number;
         for task in self.tasks.take() {
             task.abort();
         }
         self.net.heal();
         for (who, copy) in self.copies.take() {
-            self.end_of_two(&copy, &self.node(who));
+            self.end_of_two(who, &copy, &self.node(who));
         }
         self.pauses.borrow_mut().clear();
         for node in self.nodes.borrow().iter() {
@@ -237,7 +263,8 @@ impl World {
         self.hold(&node);
         if running {
             // Such a copy looks like the node after a crash: what was receipted since is lost.
-            self.lose(marks(&node).difference(&before));
+            self.lose(who, marks(&node).difference(&before));
+            self.ledger.borrow_mut().unaware.insert(who);
         }
         node.put(&snapshot);
         self.forget(who, memory);
@@ -255,6 +282,7 @@ impl World {
         let copy = NodeHost::new(self.plan.seed, machine, &node.name, self.began, net, trace, Some(snapshot));
         self.copies.borrow_mut().push((who, Rc::clone(&copy)));
         self.ledger.borrow_mut().unsteady.insert(who);
+        self.ledger.borrow_mut().unaware.insert(who);
         if copy.start().is_err() {
             return;
         }
@@ -262,32 +290,36 @@ impl World {
         self.copies.borrow_mut().retain(|(_, one)| !Rc::ptr_eq(one, &copy));
         if copy_stays && Rc::ptr_eq(&node, &self.node(who)) {
             self.held.borrow_mut().insert(node.machine);
-            self.end_of_two(&node, &copy);
+            self.end_of_two(who, &node, &copy);
             self.nodes.borrow_mut()[who] = copy;
             self.forget(who, memory);
         } else {
-            self.end_of_two(&copy, &self.node(who));
+            self.end_of_two(who, &copy, &self.node(who));
         }
     }
 
     /// One of two that run with the same keys ends; what only it has received may be lost.
-    fn end_of_two(&self, ends: &NodeHost, stays: &NodeHost) {
+    fn end_of_two(&self, who: usize, ends: &NodeHost, stays: &NodeHost) {
         ends.kill(Crash::Process);
-        self.lose(marks(ends).difference(&marks(stays)));
+        self.lose(who, marks(ends).difference(&marks(stays)));
     }
 
     /// These may be gone with a disk that nobody has any more.
-    fn lose<'m>(&self, marks: impl Iterator<Item = &'m String>) {
+    fn lose<'m>(&self, who: usize, marks: impl Iterator<Item = &'m String>) {
         let mut ledger = self.ledger.borrow_mut();
         for mark in marks {
             if let Some(written) = ledger.written.get_mut(mark) {
-                written.lost_by_reader = true;
+                written.lost_by.insert(who);
             }
         }
     }
 
     async fn lose_identity(&self, who: usize, ms: u64) {
         let node = self.node(who);
+        // Before it is linked a machine has nothing that is its own.
+        if who >= self.plan.homes.len() && !self.ledger.borrow().linked.contains_key(&who) {
+            return;
+        }
         self.hold(&node);
         node.lose_identity();
         if node.start().is_ok() {
@@ -304,6 +336,7 @@ impl World {
         // What is being written now, perhaps on a machine that sleeps, is as unknown as what comes.
         let done = ledger.written.values().filter(|one| one.told != Told::Nothing);
         Memory {
+            at_ms: self.elapsed_ms(),
             written: done.map(|one| one.number).collect(),
             shown: ledger.shown.get(&who).map_or(0, Vec::len),
         }
@@ -319,11 +352,18 @@ impl World {
         if let Some(marks) = ledger.shown.get_mut(&who) {
             marks.truncate(memory.shown);
         }
+        let joins =
+            |done: &&Done| done.deed == Deed::Joined && done.whom == who && done.at_ms.1 >= memory.at_ms;
+        let rooms = ledger.rooms.iter().filter(|(_, all)| all.iter().any(|done| joins(&done)));
+        let rooms: Vec<usize> = rooms.map(|(room, _)| *room).collect();
+        ledger.unjoined.extend(rooms.into_iter().map(|room| (who, room)));
     }
 }
 
 /// What a copy of a node knows.
 struct Memory {
+    /// When it was made, in milliseconds of the world.
+    at_ms: u64,
     /// Messages whose writers had been told.
     written: BTreeSet<usize>,
     /// How many its agents were shown.

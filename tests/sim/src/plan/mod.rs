@@ -1,10 +1,15 @@
 //! What is to happen in a world, made of its seed alone: who is there, who writes when, and what goes wrong.
 
+mod devices;
+mod rooms;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::dice::Dice;
 use crate::net::Weather;
+pub use devices::Second;
+pub use rooms::{Act, Gathering};
 
 /// Length of the part of a world in which things go wrong, in milliseconds.
 const STORM_MS: u64 = 90_000;
@@ -93,11 +98,11 @@ impl fmt::Display for Fault {
 pub struct Letter {
     /// When, in milliseconds since the storm began.
     pub at_ms: u64,
-    /// Who writes.
+    /// From which machine.
     pub from: usize,
-    /// To whom.
+    /// To whom: a machine of that person.
     pub to: usize,
-    /// To the session there, or to the desk.
+    /// To the session on that machine, or to the desk, which all of them have.
     pub session: bool,
     /// Its life, when it is short.
     pub life_ms: Option<u64>,
@@ -133,6 +138,10 @@ pub struct Plan {
     pub letters: Vec<Letter>,
     /// Files, by time.
     pub parcels: Vec<Parcel>,
+    /// Rooms.
+    pub rooms: Vec<Gathering>,
+    /// Second machines of people. Machines are numbered as people are, and these follow.
+    pub seconds: Vec<Second>,
     /// Faults, by time in milliseconds since the storm began.
     pub faults: Vec<(u64, Fault)>,
     /// Rows that wait for one device at most.
@@ -159,15 +168,50 @@ impl Plan {
             }
         }
         let pairs: Vec<(usize, usize)> = pairs.into_iter().collect();
-        let letters = letters(&mut dice, &pairs);
+        let mut letters = letters(&mut dice, &pairs);
         let count = 2 + dice.index(9);
         let mut faults: Vec<(u64, Fault)> = (0..count)
-            .map(|_| (dice.below(STORM_MS), fault(&mut dice, nodes, relays, pairs.len())))
+            .map(|_| {
+                let at_ms = dice.below(STORM_MS);
+                let node = dice.index(nodes);
+                (at_ms, fault(&mut dice, node, relays, pairs.len()))
+            })
             .collect();
+        let brought = devices::brought(&mut Dice::new(seed, "devices"), nodes, relays, &pairs);
+        faults.extend(brought.faults);
         faults.sort_by_key(|(at, _)| *at);
         let spool_rows = if dice.chance(150) { dice.between(16, 24) } else { 10_000 };
         let parcels = parcels(&mut Dice::new(seed, "parcels"), &pairs);
-        Self { seed, relays, homes, pairs, letters, parcels, faults, spool_rows }
+        let rooms = rooms::gatherings(&mut Dice::new(seed, "rooms"), nodes, &pairs);
+        letters.extend(brought.letters);
+        letters.sort_by_key(|letter| letter.at_ms);
+        let seconds = brought.seconds;
+        Self { seed, relays, homes, pairs, letters, parcels, rooms, seconds, faults, spool_rows }
+    }
+
+    /// Whose machine it is.
+    #[must_use]
+    pub fn person(&self, machine: usize) -> usize {
+        let second = machine.checked_sub(self.homes.len()).and_then(|number| self.seconds.get(number));
+        second.map_or(machine, |second| second.of)
+    }
+
+    /// Whether a machine is linked in the storm.
+    #[must_use]
+    pub fn is_linked_late(&self, machine: usize) -> bool {
+        let second = machine.checked_sub(self.homes.len()).and_then(|number| self.seconds.get(number));
+        second.is_some_and(|second| second.at_ms.is_some())
+    }
+
+    /// All machines of nodes.
+    #[must_use]
+    pub fn machines(&self) -> std::ops::Range<usize> {
+        0..self.homes.len() + self.seconds.len()
+    }
+
+    /// The machines of a person.
+    pub fn machines_of(&self, person: usize) -> impl Iterator<Item = usize> {
+        self.machines().filter(move |machine| self.person(*machine) == person)
     }
 
     /// The same world with only the faults of these numbers.
@@ -221,8 +265,7 @@ fn parcels(dice: &mut Dice, pairs: &[(usize, usize)]) -> Vec<Parcel> {
     parcels
 }
 
-fn fault(dice: &mut Dice, nodes: usize, relays: usize, pairs: usize) -> Fault {
-    let node = dice.index(nodes);
+fn fault(dice: &mut Dice, node: usize, relays: usize, pairs: usize) -> Fault {
     let relay = dice.index(relays);
     let pair = dice.index(pairs);
     let first = dice.chance(500);
