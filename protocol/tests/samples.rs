@@ -178,10 +178,6 @@ structures! {
     AmongDevices { edge, cap, pair };
     SentCopy { msg_id, conversation, kind, content, to, accounts, sent_ms, expires_ms };
     ContactEntry { contact, stamp, card };
-    ContactCard {
-        name, handle, verified, blocked, held, manifest, profile_key, relay, link_stamp, edge_out, cap_out, edge_in,
-        cap_in, pair_out, pair_in, transcript,
-    };
     ReadMark { from, msg_id, answered };
 }
 
@@ -204,6 +200,35 @@ impl Sample for Control {
         }
         if g.style == Style::Random && g.below(4) == 0 {
             value.own = Sample::sample(g);
+        }
+        value
+    }
+}
+
+impl Sample for ContactCard {
+    fn sample(g: &mut Generator) -> Self {
+        let mut value = Self {
+            name: Sample::sample(g),
+            handle: Sample::sample(g),
+            verified: Sample::sample(g),
+            blocked: Sample::sample(g),
+            held: Sample::sample(g),
+            manifest: Sample::sample(g),
+            profile_key: Sample::sample(g),
+            relay: Sample::sample(g),
+            link_stamp: Sample::sample(g),
+            edge_out: Sample::sample(g),
+            cap_out: Sample::sample(g),
+            edge_in: Sample::sample(g),
+            cap_in: Sample::sample(g),
+            pair_out: Sample::sample(g),
+            pair_in: Sample::sample(g),
+            transcript: Sample::sample(g),
+            block_stamp: None,
+        };
+        // Its frozen vectors are older than the last field.
+        if g.style == Style::Random && value.blocked && value.held {
+            value.block_stamp = Some(value.link_stamp);
         }
         value
     }

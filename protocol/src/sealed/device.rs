@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::body::Kind;
-use crate::cbor::{self, Blob, CborError, List, Text};
+use crate::cbor::{Blob, List, Text};
 use crate::ids::{
     AccountId, Capability, ConversationId, DeviceId, EdgeId, Fingerprint, Hash, MsgId, ProfileKey, SharedKey,
     SigningPublicKey, TransportPublicKey, XWingPublicKey,
@@ -174,6 +174,9 @@ pub struct ContactCard {
     /// Names the agreement.
     #[n(15)]
     pub transcript: Hash,
+    /// Which change `blocked` is; absent from who never blocked it, and then it is part of the entry's.
+    #[n(16)]
+    pub block_stamp: Option<Stamp>,
 }
 
 /// A message that was read or answered on one device.
@@ -255,26 +258,6 @@ pub struct AmongDevices {
     /// Pair key among them.
     #[n(2)]
     pub pair: SharedKey,
-}
-
-macro_rules! codec {
-    ($($name:ident, $max:expr;)*) => {$(
-        impl $name {
-            /// Encodes the structure.
-            #[must_use]
-            pub fn encode(&self) -> Vec<u8> {
-                cbor::encode(self)
-            }
-
-            /// Decodes the structure.
-            ///
-            /// # Errors
-            /// [`CborError`].
-            pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
-                cbor::decode(bytes, $max)
-            }
-        }
-    )*};
 }
 
 codec! {

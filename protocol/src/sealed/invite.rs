@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::cbor::{self, Blob, CborError, List, Text};
+use crate::cbor::{Blob, List, Text};
 use crate::ids::{
     Capability, EdgeId, HalfSecret, InviteId, Mac, ProfileKey, RootPublicKey, ShortHash, Signature,
     XWingPublicKey,
@@ -109,26 +109,6 @@ pub struct SealedRequest {
     /// MAC over the transcript, by a key from the code's secret.
     #[n(2)]
     pub mac: Mac,
-}
-
-macro_rules! codec {
-    ($($name:ident, $max:expr;)*) => {$(
-        impl $name {
-            /// Encodes the structure.
-            #[must_use]
-            pub fn encode(&self) -> Vec<u8> {
-                cbor::encode(self)
-            }
-
-            /// Decodes the structure.
-            ///
-            /// # Errors
-            /// [`CborError`].
-            pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
-                cbor::decode(bytes, $max)
-            }
-        }
-    )*};
 }
 
 codec! {

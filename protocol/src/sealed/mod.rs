@@ -2,6 +2,27 @@
 //!
 //! All are CBOR maps with integer keys. Keys are never reused; the next free key of each map is in `docs/protocol.md`.
 
+/// Encoding and decoding of structures that stand alone, each with its greatest length in bytes.
+macro_rules! codec {
+    ($($name:ident, $max:expr;)*) => {$(
+        impl $name {
+            /// Encodes the structure.
+            #[must_use]
+            pub fn encode(&self) -> Vec<u8> {
+                crate::cbor::encode(self)
+            }
+
+            /// Decodes the structure.
+            ///
+            /// # Errors
+            /// [`CborError`](crate::cbor::CborError).
+            pub fn decode(bytes: &[u8]) -> Result<Self, crate::cbor::CborError> {
+                crate::cbor::decode(bytes, $max)
+            }
+        }
+    )*};
+}
+
 mod body;
 mod content;
 mod device;

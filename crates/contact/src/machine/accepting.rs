@@ -159,6 +159,7 @@ impl Contacts {
                 stamp: None,
                 link_stamp: None,
                 rekeying: None,
+                block_stamp: None,
             };
             self.contacts.insert(contact, row);
         }
@@ -388,6 +389,7 @@ impl Contacts {
                 stamp: None,
                 link_stamp: None,
                 rekeying: None,
+                block_stamp: None,
             };
             self.contacts.insert(contact, row);
         }

@@ -234,6 +234,7 @@ impl Contacts {
             stamp: None,
             link_stamp: None,
             rekeying: None,
+            block_stamp: None,
         };
         self.contacts.insert(me, row);
         self.touch(RowKey::Contact(me));

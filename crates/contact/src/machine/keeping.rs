@@ -166,9 +166,9 @@ impl Contacts {
     /// # Errors
     /// [`ContactError`].
     pub fn block(&mut self, name: &Label, step: &mut Step<'_>) -> Result<(), ContactError> {
-        let (contact, row) = self.contact_named(name)?;
-        row.blocked = true;
-        self.changed_standing(contact, step);
+        let (contact, _) = self.contact_named(name)?;
+        self.blocked_by_people(contact, true);
+        self.standing_changed(contact, step);
         Ok(())
     }
 
@@ -177,9 +177,9 @@ impl Contacts {
     /// # Errors
     /// [`ContactError`].
     pub fn unblock(&mut self, name: &Label, step: &mut Step<'_>) -> Result<(), ContactError> {
-        let (contact, row) = self.contact_named(name)?;
-        row.blocked = false;
-        self.changed_standing(contact, step);
+        let (contact, _) = self.contact_named(name)?;
+        self.blocked_by_people(contact, false);
+        self.standing_changed(contact, step);
         Ok(())
     }
 
@@ -193,6 +193,10 @@ impl Contacts {
 
     fn changed_standing(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
         self.changed_by_people(contact);
+        self.standing_changed(contact, step);
+    }
+
+    fn standing_changed(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
         self.queue.push_back(Command::RouteChanged(contact));
         self.tell_profile(contact, step);
         self.settle(step);

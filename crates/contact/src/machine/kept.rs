@@ -217,7 +217,7 @@ impl Contacts {
             }
             (Job::GetState, Reply::No) if self.recovery_root().is_some() => {
                 self.jobs.done(job);
-                self.recovery_unknown();
+                self.recovery_unknown(step);
             }
             (Job::PutState | Job::GetState, Reply::No) => {
                 // The relay does not know our proof, as one that was put back to an older copy.

@@ -22,6 +22,7 @@ use super::{
     linking::free_name,
     own::newest_named,
     revoking::MAX_REVOKED,
+    timing::Check,
 };
 use crate::{
     command::{At, Command},
@@ -30,6 +31,9 @@ use crate::{
     notice::{Notice, RecoveryFailure},
     record::{KeptMark, Own, Pinned, RecoverStep, Recovering, RowKey, StoredPairKey, StoredRelay},
 };
+
+/// How long a code is kept in memory that nobody decides about, in milliseconds.
+const LOOKING_LIFE_MS: u64 = 15 * 60 * 1000;
 
 /// Which devices of the account a recovery revokes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +139,7 @@ impl Contacts {
                 self.looking = Some(Looking { root, relay, name, choice, opened: None, fetched: false });
             }
         }
+        self.check_at(Check::Recovery, step.now.wall_ms.saturating_add(LOOKING_LIFE_MS));
         if self.own.is_some() || self.looking.as_ref().is_some_and(|looking| looking.opened.is_some()) {
             self.decide(step);
         } else {
@@ -235,11 +240,11 @@ impl Contacts {
     }
 
     /// Takes up what a restart interrupted.
-    pub(super) fn resume_recovery(&mut self) {
+    pub(super) fn resume_recovery(&mut self, step: &mut Step<'_>) {
         let Some(recovering) = &self.recovering else { return };
         let held = self.keys.root.as_ref().map(RootKey::fingerprint);
         if held != Some(recovering.account) {
-            return self.fail_recovery(RecoveryFailure::Lost);
+            return self.fail_recovery(RecoveryFailure::Lost, step);
         }
         if recovering.step == RecoverStep::Adding {
             self.jobs.want(Job::GetState);
@@ -249,10 +254,10 @@ impl Contacts {
     /// What the relay keeps of the account was read.
     pub(super) fn recovery_read(&mut self, read: Read, step: &mut Step<'_>) {
         match read {
-            Read::Nothing => self.fail_recovery(RecoveryFailure::NothingKept),
+            Read::Nothing => self.fail_recovery(RecoveryFailure::NothingKept, step),
             Read::Unusable(_, error) => {
                 tracing::warn!(%error, "what the relay keeps does not fit the recovery code");
-                self.fail_recovery(RecoveryFailure::Forged);
+                self.fail_recovery(RecoveryFailure::Forged, step);
             }
             Read::Changed => {
                 self.jobs.want(Job::GetState);
@@ -261,7 +266,7 @@ impl Contacts {
             Read::All(all) => {
                 let (head, state) = *all;
                 let Some(manifest) = self.newest_manifest(&head, &state) else {
-                    return self.fail_recovery(RecoveryFailure::Forged);
+                    return self.fail_recovery(RecoveryFailure::Forged, step);
                 };
                 self.look_on(Opened { head, state, manifest });
                 self.decide(step);
@@ -297,8 +302,15 @@ impl Contacts {
     }
 
     /// The relay does not know the account of this code.
-    pub(super) fn recovery_unknown(&mut self) {
-        self.fail_recovery(RecoveryFailure::NotFound);
+    pub(super) fn recovery_unknown(&mut self, step: &mut Step<'_>) {
+        self.fail_recovery(RecoveryFailure::NotFound, step);
+    }
+
+    /// Nobody decided in time: the root key leaves memory.
+    pub(super) fn check_recovery(&mut self) {
+        if self.recovering.is_none() && self.looking.is_some() {
+            self.stop_looking();
+        }
     }
 
     fn stop_looking(&mut self) {
@@ -309,9 +321,14 @@ impl Contacts {
         }
     }
 
-    fn fail_recovery(&mut self, why: RecoveryFailure) {
+    fn fail_recovery(&mut self, why: RecoveryFailure, step: &mut Step<'_>) {
         if self.recovering.take().is_some() {
             self.touch(RowKey::Recovering);
+            if self.own.is_none() {
+                // Whatever account is made here next is another one.
+                let root = Some(RootKey::generate(&mut step.rng));
+                self.keep_identity(IdentityKeys { root, ..IdentityKeys::clone(&self.keys) });
+            }
         }
         if self.own.is_none() {
             for slot in std::mem::take(&mut self.retired_devices) {
@@ -341,7 +358,8 @@ impl Contacts {
         };
         if let Some(name) = named.iter().find(|name| !others.iter().any(|device| device.name == **name)) {
             let candidates = others.iter().map(|device| device.name.clone()).collect();
-            return self.fail_recovery(RecoveryFailure::UnknownDevice { name: name.clone(), candidates });
+            return self
+                .fail_recovery(RecoveryFailure::UnknownDevice { name: name.clone(), candidates }, step);
         }
         let goes = |device: &&OwnDevice| match &choice {
             Revoke::All => true,
@@ -354,7 +372,7 @@ impl Contacts {
         let among = self.own.is_some()
             || looking.opened.as_deref().is_some_and(|opened| opened.state.among.is_some());
         if let Some(device) = stays.filter(|_| !among) {
-            return self.fail_recovery(RecoveryFailure::MustGo { name: device.name.clone() });
+            return self.fail_recovery(RecoveryFailure::MustGo { name: device.name.clone() }, step);
         }
         self.begin_recovery(List::truncated(revoke), step);
     }
@@ -427,16 +445,16 @@ impl Contacts {
             Reply::Yes(Answer::Registered(registered)) => {
                 self.jobs.done(Job::AddSelf);
                 if self.recovered(registered, step).is_none() && self.own.is_none() {
-                    self.fail_recovery(RecoveryFailure::TooManyDevices);
+                    self.fail_recovery(RecoveryFailure::TooManyDevices, step);
                 }
             }
             Reply::No => {
                 self.jobs.done(Job::AddSelf);
-                self.fail_recovery(RecoveryFailure::NotFound);
+                self.fail_recovery(RecoveryFailure::NotFound, step);
             }
             Reply::Refused(RefusalCode::Quota) => {
                 self.jobs.done(Job::AddSelf);
-                self.fail_recovery(RecoveryFailure::TooManyDevices);
+                self.fail_recovery(RecoveryFailure::TooManyDevices, step);
             }
             Reply::Yes(_) | Reply::Refused(_) => return false,
         }

@@ -223,9 +223,9 @@ impl Contacts {
         }
     }
 
-    fn resume_devices(&mut self, step: &Step<'_>) {
+    fn resume_devices(&mut self, step: &mut Step<'_>) {
         self.want_join();
-        self.resume_recovery();
+        self.resume_recovery(step);
         for (id, link) in &self.links {
             match &link.state {
                 LinkState::Creating { .. } => self.jobs.want(Job::CreateLink(*id)),

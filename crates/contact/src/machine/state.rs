@@ -54,6 +54,16 @@ impl Contacts {
         }
     }
 
+    /// People blocked or unblocked a contact here. Whatever else they change about it elsewhere stays, and this too.
+    pub(super) fn blocked_by_people(&mut self, contact: Fingerprint, blocked: bool) {
+        let stamp = self.next_stamp();
+        if let Some(row) = self.contacts.get_mut(&contact) {
+            (row.blocked, row.block_stamp) = (blocked, Some(stamp));
+            self.touch(RowKey::Contact(contact));
+            self.unsaid.insert(contact);
+        }
+    }
+
     /// The connection with a contact changed here.
     pub(super) fn link_changed(&mut self, contact: Fingerprint) {
         let stamp = self.next_stamp();
@@ -189,6 +199,7 @@ impl Contacts {
             pair_out: key(&link.pair_out),
             pair_in: key(pair_in),
             transcript: link.transcript,
+            block_stamp: row.block_stamp,
         };
         Some(ContactEntry { contact, stamp: row.stamp.unwrap_or(NEVER), card: Some(card) })
     }
@@ -200,12 +211,15 @@ impl Contacts {
             if self.me() == Some(contact) {
                 continue;
             }
-            let link_stamp = entry.card.as_ref().map_or(NEVER, |card| card.link_stamp);
-            if ![stamp, link_stamp].iter().all(|stamp| self.is_credible(from, stamp)) {
+            let card = entry.card.as_ref();
+            let link_stamp = card.map_or(NEVER, |card| card.link_stamp);
+            let block_stamp = card.and_then(|card| card.block_stamp).unwrap_or(NEVER);
+            let stamps = [stamp, link_stamp, block_stamp];
+            if !stamps.iter().all(|stamp| self.is_credible(from, stamp)) {
                 tracing::warn!("a device of this account names a change that cannot be");
                 continue;
             }
-            self.saw_counter(stamp.counter.max(link_stamp.counter));
+            self.saw_counter(stamps.iter().map(|stamp| stamp.counter).max().unwrap_or_default());
             match &entry.card {
                 Some(card) => self.take_card(contact, stamp, card, step),
                 None => self.take_removal(contact, stamp, step),
@@ -311,6 +325,7 @@ impl Contacts {
             stamp: None,
             link_stamp: Some(card.link_stamp),
             rekeying: None,
+            block_stamp: card.block_stamp,
         };
         self.contacts.insert(contact, row);
         self.drop_crossing(contact, step);
@@ -329,13 +344,19 @@ impl Contacts {
             if !taken {
                 row.name = card.name.clone();
             }
-            (row.blocked, row.held) = (card.blocked, card.held);
+            row.held = card.held;
+            if row.block_stamp.is_none() && card.block_stamp.is_none() {
+                row.blocked = card.blocked;
+            }
             row.trust = match (row.trust, card.verified) {
                 // What did not add up here was not looked at there: only a person at this device ends it.
                 (Trust::Changed, _) => Trust::Changed,
                 (Trust::Invited | Trust::Verified, true) => Trust::Verified,
                 (Trust::Invited | Trust::Verified, false) => Trust::Invited,
             };
+        }
+        if row.block_stamp < card.block_stamp {
+            (row.blocked, row.block_stamp) = (card.blocked, card.block_stamp);
         }
         if row.link_stamp.is_none_or(|held| held < card.link_stamp) {
             row.link_stamp = Some(card.link_stamp);

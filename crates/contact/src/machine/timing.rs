@@ -31,6 +31,8 @@ pub(super) enum Check {
     Adding(InviteId),
     Contact(Fingerprint),
     Link(InviteId),
+    /// A recovery code about which nobody decided.
+    Recovery,
 }
 
 /// When each is due, Unix milliseconds.
@@ -73,6 +75,7 @@ impl Contacts {
                 Check::Adding(id) => self.check_adding(id, step),
                 Check::Contact(contact) => self.check_contact(contact, step),
                 Check::Link(id) => self.check_link(id, step.now.wall_ms),
+                Check::Recovery => self.check_recovery(),
             }
         }
     }

@@ -76,6 +76,9 @@ pub(crate) struct Contact {
     /// A new edge for what it sends, which it has not used yet.
     #[n(22)]
     pub(crate) rekeying: Option<Box<Rekeying>>,
+    /// Which change `blocked` is; absent while it is part of that by people.
+    #[n(23)]
+    pub(crate) block_stamp: Option<Stamp>,
 }
 
 /// A new edge of ours, in place of one that a revoked device knows.

@@ -509,3 +509,28 @@ fn after_a_restored_relay_the_proof_is_there_again_at_once() {
         world.relays[0].accounts[&alice].proof.is_some() && world.relays[0].accounts[&alice].revision > 0
     );
 }
+
+#[test]
+fn a_block_and_a_rename_made_apart_both_stay() {
+    for (blocks, renames) in [(ALICE, TOWER), (TOWER, ALICE)] {
+        let mut world = World::of_two_devices(21);
+        world.relays[0].down = true;
+        let bob = world.name_of_bob(blocks).unwrap();
+        world.on(blocks, |node, step| node.block(&bob, step).unwrap());
+        // The later one, and by more than one change.
+        for (from, to) in [(bob.clone(), label("bert")), (label("bert"), label("robert"))] {
+            world.on(renames, |node, step| node.rename(&from, &to, step).unwrap());
+        }
+        world.relays[0].down = false;
+        world.calm();
+        for who in [ALICE, TOWER] {
+            let view = world.view(who, BOB).unwrap();
+            assert_eq!((view.state, view.name), (State::Blocked, label("robert")), "person {who}");
+        }
+        world.on(renames, |node, step| node.unblock(&label("robert"), step).unwrap());
+        world.calm();
+        for who in [ALICE, TOWER] {
+            assert_eq!(world.state(who, BOB), Some(State::Active), "person {who}");
+        }
+    }
+}

@@ -167,7 +167,11 @@ fn a_relay_that_is_away_is_waited_for_and_a_lying_one_is_found_out() {
     world.recover(NEW, &code, Some(Revoke::All));
     world.run(Duration::from_secs(60));
     assert!(world.failures().is_empty() && world.people[NEW].node.account().is_none());
+    world.settle();
+    world.settle();
+    assert!(world.people[NEW].node.home_relay().is_none(), "nobody decided: the code leaves memory");
     world.relays[0].down = false;
+    world.recover(NEW, &code, Some(Revoke::All));
     world.tamper = Some(|request, answer| match (request, answer) {
         (Request::GetState(_), Answer::State(mut part)) => {
             part.state = Some(StateId::from_bytes([1; 16]));
@@ -178,6 +182,15 @@ fn a_relay_that_is_away_is_waited_for_and_a_lying_one_is_found_out() {
     world.settle();
     assert_eq!(world.failures(), [&RecoveryFailure::Forged]);
     assert!(world.people[NEW].node.account().is_none());
+    world.tamper = Some(|request, answer| match request {
+        Request::DeviceAdd(_) => Answer::refused(RefusalCode::No),
+        _ => answer,
+    });
+    let root = |world: &World| world.people[NEW].keys.root.as_ref().map(penpal_seal::RootKey::fingerprint);
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.settle();
+    assert_eq!(world.failures().last(), Some(&&RecoveryFailure::NotFound));
+    assert_ne!(root(&world), Some(world.people[ALICE].fp()), "the root key does not stay behind");
     world.tamper = None;
     world.recover(NEW, &code, Some(Revoke::All));
     world.quiet();
