@@ -45,6 +45,9 @@ pub(crate) enum WriteError {
     /// The keys of a copy must not lie in the copy.
     #[error("the keys would lie in the copy of the data")]
     Together,
+    /// The copy would take what a relay needs that lives on the same disk.
+    #[error("the copy needs {needed} bytes, and {free} may be taken where {path} is to be")]
+    NoRoom { path: PathBuf, needed: u64, free: u64 },
     /// The data cannot be copied.
     #[error("the data cannot be copied")]
     Data(#[from] BackupError),
@@ -56,7 +59,10 @@ pub(crate) enum WriteError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// Writes data and keys; gives the bytes of data.
+/// Left free where a copy is written, for the log of a relay on the same disk.
+const KEPT_FREE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Writes data and keys; gives the bytes of data. What was made goes again when it fails.
 pub(crate) fn write(
     folder: &Folder,
     copy: Box<dyn Backup>,
@@ -76,6 +82,44 @@ pub(crate) fn write(
         move |source| WriteError::Io { path, source }
     };
     create_private_dir(to).map_err(failed(to))?;
+    let written = check_room(folder, to).and_then(|()| write_all(folder, copy, to, keys_to));
+    if written.is_err() {
+        for removed in [fs::remove_dir_all(to), fs::remove_file(keys_to)] {
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, "half a copy stays");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+    written
+}
+
+/// Refuses a copy that would leave too little. Where the room cannot be known, writing will tell.
+fn check_room(folder: &Folder, to: &Path) -> Result<(), WriteError> {
+    let Ok(stat) = rustix::fs::statvfs(to) else { return Ok(()) };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(KEPT_FREE_BYTES);
+    let needed = bytes_in(&folder.store()).saturating_add(bytes_in(&folder.blobs()));
+    if needed <= free { Ok(()) } else { Err(WriteError::NoRoom { path: to.to_owned(), needed, free }) }
+}
+
+/// Bytes of the files of a folder, as far as they can be seen: more than a copy takes, the index being left out of it.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_in(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    bytes.fold(0, u64::saturating_add)
+}
+
+fn write_all(folder: &Folder, copy: Box<dyn Backup>, to: &Path, keys_to: &Path) -> Result<u64, WriteError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| WriteError::Io { path, source }
+    };
     let keys = Keys::export(folder.keys())?;
     let report = copy.write_to(&to.join("store"), &mut |_| {})?;
     // After the log: parts that came meanwhile are more than it knows; blobs that went meanwhile nobody may read.
@@ -249,4 +293,44 @@ fn pin_of(folder: &Folder) -> Result<String, KeysError> {
 fn now_ms() -> u64 {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A copy that cannot be written, because there is no room or for anything else.
+    struct Fails;
+
+    impl Backup for Fails {
+        fn write_to(
+            self: Box<Self>,
+            dir: &Path,
+            _: &mut dyn FnMut(penpal_store::Progress),
+        ) -> Result<penpal_store::BackupReport, BackupError> {
+            create_private_dir(dir).unwrap();
+            fs::write(dir.join("half"), "a segment").unwrap();
+            Err(BackupError::NotEmpty { path: dir.to_owned() })
+        }
+    }
+
+    #[test]
+    fn half_a_copy_goes_again() {
+        let all = tempfile::tempdir().unwrap();
+        let folder = Folder::new(&all.path().join("data"), None);
+        create_private_dir(folder.data()).unwrap();
+        drop(Keys::open(folder.keys(), false).unwrap());
+        let (to, keys) = (all.path().join("copy"), all.path().join("copy.keys"));
+        let error = write(&folder, Box::new(Fails), &to, &keys).unwrap_err();
+        assert!(matches!(error, WriteError::Data(_)), "{error:?}");
+        assert!(!to.exists() && !keys.exists());
+        // A store with more than any disk has, in a file with holes.
+        create_private_dir(&folder.store()).unwrap();
+        let stat = rustix::fs::statvfs(all.path()).unwrap();
+        let beyond = (stat.f_blocks * stat.f_frsize).min(1 << 43);
+        fs::File::create(folder.store().join("0001")).unwrap().set_len(beyond).unwrap();
+        let error = write(&folder, Box::new(Fails), &to, &keys).unwrap_err();
+        assert!(matches!(error, WriteError::NoRoom { .. }), "{error:?}");
+        assert!(!to.exists() && !keys.exists());
+    }
 }

@@ -11,6 +11,7 @@ mod backup;
 mod doctor;
 mod install;
 mod output;
+mod owner;
 mod problem;
 mod rebuild;
 mod rotate;
@@ -73,6 +74,13 @@ struct Place {
     /// Folder with the relay's keys [default: keys in the data folder]
     #[arg(long, value_name = "DIR", env = "PENPAL_RELAY_KEYS")]
     keys: Option<PathBuf>,
+}
+
+impl Drop for Place {
+    /// The command is done with the folder, well or badly.
+    fn drop(&mut self) {
+        owner::give_back(&self.data, self.keys.as_deref());
+    }
 }
 
 impl Place {

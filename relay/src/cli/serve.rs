@@ -134,7 +134,7 @@ impl Serve {
         let near = Settings {
             listen: self.listen,
             public: self.public,
-            keys: self.place.keys,
+            keys: self.place.keys.clone(),
             register: self.register,
             allow: self.allow,
             spool_bytes: self.spool_bytes,
