@@ -185,7 +185,17 @@ fn a_file_beyond_a_quota_is_refused_with_both_numbers() {
     assert!(reason.contains("1114384") && reason.contains("1016064"), "{reason}");
     assert_eq!(pair.bob.bodies("web"), [""; 0]);
     assert_eq!(blobs(&pair).len(), 0);
+    // What was sent for a message that never went is taken back.
+    let big = path;
     let (path, content) = file(pair.folder(), "small.bin", 900_000);
+    let files = ["--file", &text(&path), "--file", &text(&big)];
+    let said =
+        pair.alice.try_json(&[&["send", "bob/web", "x", "--anyway", "--wait", "20s"], &files[..]].concat());
+    assert_eq!(said.json()["stage"], "refused", "{said:?}");
+    wait::until("nothing counts at the relay", || {
+        pair.relay.operator(&["account", "show", "alice"])["account"]["blobs"] == 0
+    });
+    wait::until("nothing is kept", || blobs(&pair).is_empty());
     pair.alice.ok(&["send", "bob/web", "small", "--file", &text(&path), "--anyway"]);
     arrived(&pair.bob, &hash_of(&content));
 }

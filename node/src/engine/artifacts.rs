@@ -220,6 +220,7 @@ impl Engine {
         }
         self.collect_at = self.now.mono.saturating_add(NEXT_LOOK);
         self.forget_old_uploads();
+        self.ask_discards();
         let moving = self.moving_blobs();
         self.shelf.sweep_partial(Duration::MAX, |blob| moving.contains(blob));
         self.shelf.sweep_incoming();

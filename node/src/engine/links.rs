@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use penpal_contact::{At, Token};
-use penpal_protocol::ids::RelayPin;
+use penpal_protocol::ids::{BlobId, RelayPin};
 use penpal_protocol::text::RelayAddress;
 use penpal_protocol::wire::Request;
 
@@ -21,6 +21,8 @@ pub(super) enum Asked {
     Ack,
     /// Something of the contact machine.
     Contact(Token),
+    /// That a blob goes.
+    Discard(BlobId),
 }
 
 /// State of one link.

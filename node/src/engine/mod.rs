@@ -31,6 +31,7 @@ mod arrivals;
 mod artifacts;
 mod calls;
 mod clock;
+mod discards;
 mod events;
 mod fate;
 mod imported;

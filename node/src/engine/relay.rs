@@ -201,6 +201,7 @@ impl Engine {
                 }
             }
             (Asked::Ack, _) => self.delivery.handle_ack_lost(&mut delivery_step!(self)),
+            (Asked::Discard(blob), answer) => self.discarded(*blob, answer.as_ref()),
             (Asked::Contact(token), answer) => {
                 self.contacts.handle_answer(*token, answer.ok_or(Unreachable), &mut contact_step!(self));
             }
@@ -235,6 +236,7 @@ impl Engine {
                 }
                 self.delivery.handle_connected(answer.epoch, answer.newest, &mut delivery_step!(self));
                 self.transfers_online();
+                self.ask_discards();
                 self.greeting.early_bytes = 0;
                 for event in std::mem::take(&mut self.greeting.early) {
                     self.home_event(event);

@@ -32,6 +32,9 @@ pub(super) const UPLOADS: Table = Table::new(NODE + 4, Life::Short);
 /// Own messages that wait for their files to be at the relay: message → blobs.
 pub(super) const WAITING: Table = Table::new(NODE + 5, Life::Short);
 
+/// Blobs of ours at our relay that nobody needs any more: blob → relay and end.
+pub(super) const DISCARDS: Table = Table::new(NODE + 7, Life::Short);
+
 /// Through whom a contact became one: fingerprint → owner and room, in words.
 pub(super) const INTRODUCED: Table = Table::new(NODE + 6, Life::Long);
 

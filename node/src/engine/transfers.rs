@@ -21,8 +21,9 @@ use penpal_transport::TransportKey;
 
 use super::Output;
 use super::artifacts::{ContentRow, Reference};
+use super::discards::{DiscardRow, Discards};
 use super::machines::{Engine, delivery_step, random};
-use super::storage::{UPLOADS, WAITING};
+use super::storage::{DISCARDS, UPLOADS, WAITING};
 use crate::daemon::transfer::{Failed, TransferJob, TransferOrder, TransferReport};
 
 /// Longest value of both tables, in bytes.
@@ -65,6 +66,7 @@ pub(super) struct Moving {
     jobs: BTreeMap<BlobId, TransferJob>,
     uploads: BTreeMap<BlobId, UploadRow>,
     waits: BTreeMap<MsgId, WaitRow>,
+    pub(super) discards: Discards,
     /// What was last said of each.
     said: BTreeMap<BlobId, Failed>,
     /// Downloads that failed, until somebody was told.
@@ -87,6 +89,7 @@ impl Engine {
         self.moving = Moving {
             uploads: self.stored(UPLOADS, BlobId::from_slice),
             waits: self.stored(WAITING, MsgId::from_slice),
+            discards: self.stored(DISCARDS, BlobId::from_slice),
             ..Moving::default()
         };
         for (blob, row) in self.upload_rows() {
@@ -151,6 +154,7 @@ impl Engine {
 
     fn begin_upload(&mut self, blob: BlobId, row: &UploadRow) {
         let Ok(relay) = row.relay.as_str().parse::<RelayAddress>() else { return };
+        self.forget_discard(&blob);
         let job = TransferJob {
             blob,
             direction: Direction::Up,
@@ -304,10 +308,24 @@ impl Engine {
         let needed: BTreeSet<BlobId> = waits.values().flat_map(|row| row.blobs.iter().copied()).collect();
         let uploads = self.upload_rows();
         for blob in wait.blobs.iter().filter(|blob| !needed.contains(*blob)) {
-            if uploads.get(blob).is_some_and(|row| !row.done) {
-                self.save_upload(blob, None);
-                self.end_job(blob);
+            let Some(row) = uploads.get(blob) else { continue };
+            // Another message may name it: then whoever got that one may fetch it.
+            let named = self.is_blob_named(&row.hash, blob, &[msg_id]);
+            if !row.done || !named {
+                self.drop_upload(blob, row, named);
             }
+        }
+    }
+
+    /// Forgets an upload. What the relay has of it goes, unless a message names it.
+    fn drop_upload(&mut self, blob: &BlobId, row: &UploadRow, named: bool) {
+        self.save_upload(blob, None);
+        self.end_job(blob);
+        if !named {
+            self.discard_blob(
+                *blob,
+                DiscardRow { relay: row.relay.clone(), expires_ms: row.expires_ms, once: false },
+            );
         }
     }
 
@@ -549,8 +567,12 @@ impl Engine {
 
     fn upload_failed(&mut self, blob: BlobId, failed: &Failed) {
         tracing::warn!(reason = failed.text, "a file cannot be sent");
-        self.save_upload(&blob, None);
-        for msg_id in self.waiting_for(&blob) {
+        let waiting = self.waiting_for(&blob);
+        if let Some(row) = self.upload_rows().remove(&blob) {
+            let named = self.is_blob_named(&row.hash, &blob, &waiting);
+            self.drop_upload(&blob, &row, named);
+        }
+        for msg_id in waiting {
             // The event of the refusal takes the rest of its files back.
             self.delivery.give_up(msg_id, &failed.text, &mut delivery_step!(self));
         }

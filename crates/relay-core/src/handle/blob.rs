@@ -78,7 +78,8 @@ impl RelayCore {
         Ok(Answer::Blob(BlobState { there: Bytes::default() }))
     }
 
-    /// Why an account may not leave so many bytes more; each answer names both numbers.
+    /// Why an account may not leave so many bytes more; each answer names both numbers. What ends by itself makes room, so only what is too
+    /// long for ever is refused for good.
     fn no_room(&self, account: &AccountId, bytes: u64, rows: &dyn Rows) -> Result<Option<Answer>, Fault> {
         let limits = &self.config.limits;
         if bytes > limits.blob_bytes {
@@ -89,7 +90,7 @@ impl RelayCore {
         let (count, used) = self.blobs_of(account, rows)?;
         if count >= limits.blobs_per_account {
             let detail = format!("the account has {count} files here, at most {}", limits.blobs_per_account);
-            return Ok(Some(refused(RefusalCode::Quota, &detail)));
+            return Ok(Some(refused(RefusalCode::Full, &detail)));
         }
         if used.saturating_add(bytes) > limits.blob_account_bytes {
             let detail = format!(
@@ -97,7 +98,7 @@ impl RelayCore {
                 used.saturating_add(bytes),
                 limits.blob_account_bytes
             );
-            return Ok(Some(refused(RefusalCode::Quota, &detail)));
+            return Ok(Some(refused(RefusalCode::Full, &detail)));
         }
         let total = self.db.blob_bytes().saturating_add(bytes);
         if total > limits.blob_total_bytes {

@@ -141,7 +141,7 @@ fn quotas_are_told_with_both_numbers() {
     );
     assert!(there(ask(&mut world, alice.conn, 1, 10 * MIB)).is_some());
     let answer = ask(&mut world, alice.conn, 2, 6 * MIB);
-    assert_eq!(refusal(&answer), Some(RefusalCode::Quota));
+    assert_eq!(refusal(&answer), Some(RefusalCode::Full));
     let said = detail(answer);
     assert!(
         said.contains(&bytes(6 * MIB).to_string()) && said.contains("at most 15732480 are kept"),

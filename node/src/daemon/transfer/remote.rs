@@ -121,6 +121,10 @@ impl Remote {
         match decode(&answer)? {
             // It has it already.
             Answer::Done | Answer::Blob(_) => Ok(()),
+            // The relay lost it since room was made: that is done again.
+            Answer::Refused(refusal) if refusal.code == RefusalCode::No => {
+                Err(Failed::new(Trouble::Away, "the relay has not the file's beginning any more"))
+            }
             answer => Err(refused(&answer)),
         }
     }
