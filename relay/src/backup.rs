@@ -308,8 +308,8 @@ mod tests {
             dir: &Path,
             _: &mut dyn FnMut(penpal_store::Progress),
         ) -> Result<penpal_store::BackupReport, BackupError> {
-            create_private_dir(dir).unwrap();
-            fs::write(dir.join("half"), "a segment").unwrap();
+            let made = create_private_dir(dir).and_then(|()| fs::write(dir.join("half"), "a segment"));
+            assert!(made.is_ok(), "{made:?}");
             Err(BackupError::NotEmpty { path: dir.to_owned() })
         }
     }
