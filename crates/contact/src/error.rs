@@ -77,6 +77,9 @@ pub enum JoinError {
         /// Its handle.
         handle: Label,
     },
+    /// An account comes back here.
+    #[error("an account is being recovered here")]
+    Recovering,
     /// The code makes contacts.
     #[error("this code is an invite for a contact")]
     ForContacts,

@@ -420,7 +420,7 @@ impl RelayCore {
             (Request::InviteRedeem(what), _) => self.invite_redeem(&caller, &what, cx)?,
             (Request::DeviceAdd(what), _) => self.device_add(&what, cx)?,
             (Request::DeviceRemove(what), _) => self.device_remove(&what, cx)?,
-            (Request::PutState(what), _) => self.put_state(what, cx)?,
+            (Request::PutState(what), Some(device)) => self.put_state(device, what, cx)?,
             (Request::GetState(what), _) => self.get_state(&what, cx)?,
             (Request::PutProof(what), Some(device)) => self.put_proof(device, &what, cx)?,
             (Request::Hello(what), Some(device)) => return self.hello(conn, id, device, &what, cx),
@@ -453,7 +453,8 @@ impl RelayCore {
                 | Request::BlobCreate(_)
                 | Request::BlobPut(_)
                 | Request::BlobDelete(_)
-                | Request::PutProof(_),
+                | Request::PutProof(_)
+                | Request::PutState(_),
                 None,
             ) => Answer::refused(RefusalCode::NotRegistered),
         };

@@ -127,7 +127,7 @@ impl Contacts {
     }
 
     /// Makes the contact of a request, or brings one that exists up to date.
-    fn merge_contact(&mut self, contact: Fingerprint, request: &Request, held: bool, step: &Step<'_>) {
+    fn merge_contact(&mut self, contact: Fingerprint, request: &Request, held: bool, step: &mut Step<'_>) {
         let now_ms = step.now.wall_ms;
         if let Some(row) = self.contacts.get_mut(&contact) {
             row.profile_key = request.body.profile_key.clone();

@@ -17,7 +17,7 @@ use crate::{
     command::{At, Command},
     error::DeviceError,
     jobs::Job,
-    record::{Bundles, Contact, Link, Pinned, RowKey, StoredPairKey, Trust},
+    record::{Bundles, Contact, Link, Own, Pinned, RowKey, StoredPairKey, Trust},
 };
 
 /// One device of our account.
@@ -134,12 +134,22 @@ impl Contacts {
     }
 
     /// Our own manifest as another device of ours has it.
-    pub(super) fn adopt_manifest(&mut self, step: &Step<'_>) {
+    pub(super) fn adopt_manifest(&mut self, step: &mut Step<'_>) {
         let Some(me) = self.me() else { return };
         let Some(manifest) = self.contacts.get(&me).map(|row| row.manifest.0.clone()) else { return };
         let newer = self.own.as_ref().is_some_and(|own| own.manifest.0.version() < manifest.version());
         if newer {
+            let primary = |own: &Own| {
+                let devices = own.manifest.0.manifest().devices.iter();
+                devices.filter(|device| device.primary == Some(true)).map(|device| device.id).next()
+            };
+            let before = self.own.as_ref().and_then(primary);
             self.set_manifest(manifest, step);
+            let now = self.own.as_ref().and_then(primary);
+            if let Some(primary) = now.filter(|now| before != Some(*now) && self.others().contains(now)) {
+                // It has what the one before knew last, and not what was done here since.
+                self.send_all_state(Some(primary), step);
+            }
             // Whoever signed it brings it to the relay.
             if self.root().is_none()
                 && let Some(own) = &mut self.own

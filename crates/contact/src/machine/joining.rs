@@ -56,6 +56,9 @@ impl Contacts {
         if let Some(registering) = &self.registering {
             return Err(JoinError::Registering { handle: registering.handle.clone() });
         }
+        if self.is_recovering() {
+            return Err(JoinError::Recovering);
+        }
         if name.is_reserved() {
             return Err(JoinError::Reserved { name });
         }

@@ -1,6 +1,7 @@
 //! What our relay keeps of this account, for the day on which its machines are gone: written by the device that signs whenever it changed,
 //! and read by whoever has the recovery code.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use penpal_protocol::{
@@ -12,7 +13,7 @@ use penpal_protocol::{
     text::Label,
     wire::{Answer, GetState, Profile, PutState, RefusalCode, Request, StatePart},
 };
-use penpal_seal::{RootKey, StateBlob, StateError, open_state, seal_state};
+use penpal_seal::{RootKey, StateBlob, StateError, VerifiedManifest, open_state, seal_state};
 use zeroize::Zeroizing;
 
 use super::{Contacts, Step, answers::Reply};
@@ -308,11 +309,45 @@ impl Contacts {
             Read::Changed => {}
             Read::All(all) => {
                 let (head, state) = *all;
-                self.take_entries(&state, step);
+                if !self.follow_kept(&state, step) {
+                    return;
+                }
+                self.merge_entries(&state, step);
                 self.set_kept(Some(KeptMark { state: head.state, hash: None }));
             }
         }
         self.plan_kept(step, Why::NotYet);
+    }
+
+    /// Takes the list of devices in a state, if it is newer. `false`: another device signs by now, or this one is none any more, and nothing of
+    /// the state is for it to take or to replace.
+    fn follow_kept(&mut self, state: &AccountState, step: &Step<'_>) -> bool {
+        let (Some(me), Some(own)) = (self.me(), self.own.as_ref()) else { return false };
+        let Ok(kept) = VerifiedManifest::restore(&state.manifest, &me) else { return true };
+        if kept.version() <= own.manifest.0.version() {
+            return true;
+        }
+        if kept.device(&own.device).is_none() {
+            tracing::warn!("this machine is no device of its account any more");
+            return false;
+        }
+        self.set_manifest(kept, step);
+        self.root().is_some()
+    }
+
+    /// Takes the contacts and removals of a state. Contacts that were not here have not heard what this device said since.
+    fn merge_entries(&mut self, state: &AccountState, step: &mut Step<'_>) {
+        let before: BTreeSet<Fingerprint> = self.contacts.keys().copied().collect();
+        self.take_entries(state, step);
+        let fresh: Vec<Fingerprint> =
+            self.contacts.keys().filter(|contact| !before.contains(*contact)).copied().collect();
+        for contact in fresh {
+            if let Some(row) = self.contacts.get_mut(&contact) {
+                (row.told, row.manifest_sent) = (0, 0);
+                self.touch(RowKey::Contact(contact));
+            }
+            self.tell_profile(contact, step);
+        }
     }
 
     /// Takes contacts and removals of a state that was sealed with our root key.

@@ -285,7 +285,7 @@ impl Contacts {
         &mut self,
         contact: Fingerprint,
         signed: &[u8],
-        step: &Step<'_>,
+        step: &mut Step<'_>,
     ) -> Result<(), ManifestError> {
         let now_ms = step.now.wall_ms;
         let Some(row) = self.contacts.get_mut(&contact) else { return Ok(()) };

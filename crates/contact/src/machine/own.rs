@@ -70,7 +70,7 @@ impl Contacts {
         if let Some(own) = &self.own {
             return Err(RegisterError::Registered { handle: own.handle.clone() });
         }
-        if self.is_joining() {
+        if self.is_joining() || self.is_recovering() {
             return Err(RegisterError::Joining);
         }
         if handle.is_reserved() {

@@ -127,7 +127,9 @@ impl Contacts {
                 return Err(RecoverError::Primary);
             }
         }
+        // What a person chose is done to what is there now: the account may have changed since it was shown.
         let known = self.looking.as_ref().is_some_and(|looking| looking.root == root);
+        let known = known && (self.own.is_some() || choice.is_none());
         if !known {
             self.kept.read_anew();
             self.jobs.drop_unless_asked(Job::GetState);
@@ -154,6 +156,14 @@ impl Contacts {
         if running {
             self.stop_looking();
             self.settle(step);
+        } else if self.is_taking() {
+            // Nothing was signed yet: the root key goes, and this is a device like others.
+            self.recovering = None;
+            self.touch(RowKey::Recovering);
+            self.stop_looking();
+            self.keep_identity(IdentityKeys { root: None, ..IdentityKeys::clone(&self.keys) });
+            self.settle(step);
+            return true;
         }
         running
     }
@@ -479,6 +489,7 @@ impl Contacts {
         let mut next = manifest.successor(now_ms)?;
         let newest = newest_named(manifest.version(), head.revision, 0);
         next.version = next.version.max(newest.saturating_add(1));
+        leave_behind(&mut next);
         take_place(&mut next, entry, &recovering.revoke)?;
         let signed = VerifiedManifest::sign(self.keys.root.as_ref()?, next)
             .inspect_err(
@@ -552,6 +563,7 @@ impl Contacts {
         };
         let signed = self.sign_manifest(step, |manifest| {
             let entry = manifest.devices.iter().find(|device| device.id == recovering.device)?.clone();
+            leave_behind(manifest);
             take_place(manifest, DeviceEntry { primary: Some(true), ..entry }, &recovering.revoke)
         });
         if signed.is_none() {
@@ -567,6 +579,8 @@ impl Contacts {
             self.rotate_profile_key(step);
             self.rekey_all(step);
         }
+        // From now on this device keeps the account's state, once the relay knows the proof.
+        self.jobs.want(Job::PutProof);
         if let Some(own) = &mut self.own {
             own.code_shown = Some(true);
             let handle = own.handle.clone();
@@ -602,6 +616,16 @@ impl Contacts {
             self.rekey_all(step);
         }
     }
+}
+
+/// Versions that are left free after a recovery.
+const VERSION_GAP: u64 = 1024;
+
+/// Numbers a list so that it contradicts none that the machine before may have signed meanwhile, and that nobody here has seen: it is far
+/// newer, and claims nothing of those between.
+fn leave_behind(manifest: &mut Manifest) {
+    manifest.version = manifest.version.saturating_add(VERSION_GAP);
+    manifest.previous = List::default();
 }
 
 /// Lists a device as the one that signs, and revokes others.

@@ -353,3 +353,62 @@ fn a_relay_that_keeps_nothing_is_asked_again_without_haste() {
     world.run(Duration::from_secs(3600));
     assert!(world.requests.len() - before < 40, "{}", world.requests.len() - before);
 }
+
+#[test]
+fn a_machine_that_was_revoked_while_it_runs_takes_and_replaces_nothing() {
+    let (mut world, code) = World::kept(13);
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.quiet();
+    let first = *world.relays[0].accounts.keys().next().unwrap();
+    let state = |world: &World| format!("{:?}", world.relays[0].accounts[&first].state);
+    let (before, bob) = (state(&world), world.people[BOB].fp());
+    let edge = world.people[ALICE].node.route(&bob).map(|route| route.edge);
+    // Whether or not the relay looks who asks: this one takes the proof of the root key from anybody.
+    world.on(ALICE, |node, step| node.rename(&label("bob"), &label("mallory"), step).unwrap());
+    world.quiet();
+    assert_eq!(state(&world), before);
+    assert_eq!(world.people[ALICE].node.route(&bob).map(|route| route.edge), edge, "no fresh edges");
+    assert_eq!(world.people[NEW].node.view(&bob).unwrap().name, label("bob"));
+    world.check_mail("still");
+}
+
+#[test]
+fn what_the_machine_before_signed_unseen_is_no_fork() {
+    let (mut world, code) = World::kept(14);
+    world.recover(NEW, &code, None);
+    world.run(Duration::from_secs(5));
+    assert!(world.people[NEW].node.recovery_found().is_some());
+    // It is not lost after all, and signs, while somebody looks at the list of its devices.
+    let renamed = |node: &mut penpal_contact::Contacts, step: &mut penpal_contact::Step<'_>| {
+        node.rename_device(&label("desktop"), &label("attic"), step).is_ok()
+    };
+    assert_eq!(world.on(ALICE, renamed), Some(true));
+    world.run(Duration::from_secs(1));
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.quiet();
+    assert!(world.failures().is_empty(), "{:?}", world.failures());
+    let view = world.view(BOB, ALICE).unwrap();
+    assert_eq!((view.state, view.trust), (State::Active, Trust::Invited), "nothing contradicts itself");
+    assert_eq!(world.devices_of_alice(), ["new"]);
+    world.check_mail("one");
+}
+
+#[test]
+fn a_recovery_that_cannot_be_leaves_no_key_behind() {
+    let (mut world, code) = World::kept(15);
+    let before = world.people[NEW].node.recovery_code();
+    world.tamper = Some(|request, answer| match request {
+        Request::DeviceAdd(_) => Answer::refused(RefusalCode::Quota),
+        _ => answer,
+    });
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.quiet();
+    assert!(!world.failures().is_empty());
+    world.tamper = None;
+    // It registers as anybody, and under a key of its own.
+    let address = code.relay.clone();
+    world.on(NEW, |node, step| node.register(address, label("carol"), label("mac"), None, step).unwrap());
+    world.quiet();
+    assert!(before.is_none());
+    assert_ne!(world.people[NEW].node.recovery_code(), Some(code));
+}

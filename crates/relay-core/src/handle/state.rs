@@ -1,11 +1,12 @@
 //! The sealed state of an account, kept for whoever shows the proof that its root key gives: what is needed to be it on a new machine.
 //!
-//! A device alone can neither read nor replace it: who stole one could undo what was kept.
+//! A device alone can neither read nor replace it: who stole one could undo what was kept. Nor does the proof alone replace it: a machine that
+//! was revoked may have the root key still.
 
 use penpal_protocol::ids::{AccountId, StateId};
 use penpal_protocol::wire::{Answer, GetState, PutState, RefusalCode, StatePart};
 
-use crate::core::{Cx, RelayCore, refused};
+use crate::core::{CallerDevice, Cx, RelayCore, refused};
 use crate::error::Fault;
 use crate::rows::records::{Account, KeptState, NextState, StatePiece};
 
@@ -13,8 +14,14 @@ impl RelayCore {
     /// Takes one part; with the last one the whole takes the place of the state before. The same again is done.
     ///
     /// What was begun and not finished gives way to what is begun next, so an account has at most two states here.
-    pub(crate) fn put_state(&mut self, what: PutState, cx: &mut Cx<'_>) -> Result<Answer, Fault> {
-        let Some((id, mut account)) = self.proved(&what.proof, cx.rows)? else {
+    pub(crate) fn put_state(
+        &mut self,
+        device: CallerDevice,
+        what: PutState,
+        cx: &mut Cx<'_>,
+    ) -> Result<Answer, Fault> {
+        let proved = self.proved(&what.proof, cx.rows)?;
+        let Some((id, mut account)) = proved.filter(|(id, _)| *id == device.account) else {
             return Ok(Answer::refused(RefusalCode::No));
         };
         let stored = account.state.map(|kept| kept.state);

@@ -112,9 +112,13 @@ fn only_the_proof_reads_and_writes() {
     let stranger = world.connect(key(9));
     for conn in [alice.conn, stranger] {
         assert_eq!(world.ask(conn, get(2, 0)), no);
-        let Request::PutState(put) = put(Some(1), 2, 0, 1) else { unreachable!() };
-        assert_eq!(world.ask(conn, Request::PutState(PutState { proof: proof(2), ..put })), no);
     }
+    let Request::PutState(other) = put(Some(1), 2, 0, 1) else { unreachable!() };
+    assert_eq!(world.ask(alice.conn, Request::PutState(PutState { proof: proof(2), ..other })), no);
+    // Nor is the proof enough: a machine that was revoked may hold the root key still.
+    let none = Answer::refused(RefusalCode::NotRegistered);
+    assert_eq!(world.ask(stranger, put(Some(1), 2, 0, 1)), none);
+    assert_eq!(state(&mut world, alice.conn, 0).state, Some(id(1)));
     let suspend = AdminRequest::Suspend { handle: label("alice"), suspended: true };
     assert!(matches!(world.admin(suspend), AdminAnswer::Account(_)));
     assert_eq!(world.ask(stranger, get(1, 0)), no, "a suspended account looks like none");

@@ -181,7 +181,7 @@ fn device_error(error: &DeviceError) -> ApiError {
 
 fn join_error(error: &JoinError) -> ApiError {
     match error {
-        JoinError::Registered { .. } | JoinError::Registering { .. } => {
+        JoinError::Registered { .. } | JoinError::Registering { .. } | JoinError::Recovering => {
             ApiError::new(ErrorCode::Registered, error.to_string())
                 .hint("use another home for a second account: penpal --home DIR device link CODE")
         }
