@@ -127,12 +127,14 @@ fn check_room_and_devices(folder: &Path) {
             rows.iter().filter(|row| row["this"] == true).filter_map(|row| row["name"].as_str()).collect();
         assert_eq!(this, [here]);
         assert!(desk(&person).contains(&"for both machines".to_owned()), "{name}");
+        person.kill_node();
     }
     let [alice, bob] = ["alice", "bob"].map(|name| Person::at(&folder.join(name), name));
     assert_eq!(members(&alice), ["me", "bob"]);
     assert_eq!(members(&bob), ["alice", "me"]);
     for person in [&alice, &bob] {
         assert_eq!(said_in_room(person), ["the ledger is closed for today"]);
+        person.kill_node();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use penpal_protocol::ids::{DeviceId, Fingerprint, RelayPin};
+use penpal_protocol::ids::{DeviceId, EdgeId, Fingerprint, RelayPin};
 
 /// Where a contact stands, as far as mail is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +25,8 @@ pub struct ContactInfo {
     pub standing: Standing,
     /// Whether anything but the message that completes its invite can be deposited for it.
     pub open: bool,
+    /// Edge by which deposits for it are made; another one than before when the two made new ones.
+    pub edge: Option<EdgeId>,
     /// Devices of its newest manifest.
     pub devices: Vec<DeviceId>,
 }
@@ -61,10 +63,10 @@ pub(crate) struct Contacts {
 }
 
 impl Contacts {
-    /// Returns the standing before.
-    pub(crate) fn set(&mut self, account: Fingerprint, info: ContactInfo) -> Option<Standing> {
+    /// Returns what was there before.
+    pub(crate) fn set(&mut self, account: Fingerprint, info: ContactInfo) -> Option<ContactInfo> {
         match self.by_account.get_mut(&account) {
-            Some(contact) => Some(std::mem::replace(&mut contact.info, info).standing),
+            Some(contact) => Some(std::mem::replace(&mut contact.info, info)),
             None => {
                 self.by_account.insert(
                     account,
@@ -85,6 +87,11 @@ impl Contacts {
 
     pub(crate) fn get_mut(&mut self, account: &Fingerprint) -> Option<&mut Contact> {
         self.by_account.get_mut(account)
+    }
+
+    /// The edge by which deposits are made now.
+    pub(crate) fn edge(&self, account: &Fingerprint) -> Option<EdgeId> {
+        self.get(account)?.info.edge
     }
 
     pub(crate) fn standing(&self, account: &Fingerprint) -> Option<Standing> {

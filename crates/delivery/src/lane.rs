@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use penpal_protocol::ids::{DepositId, KeyId, MsgId, ShortHash};
+use penpal_protocol::ids::{DepositId, EdgeId, KeyId, MsgId, ShortHash};
 use penpal_protocol::sealed::OfferedKey;
 
 use crate::address::{MailKey, Peer};
@@ -52,6 +52,8 @@ pub(crate) struct Flight {
     pub receipts: Option<(u64, usize)>,
     pub announce: bool,
     pub ask: Vec<ShortHash>,
+    /// Edge by which it goes.
+    pub edge: Option<EdgeId>,
 }
 
 /// Messages shown once an earlier one came, or at `until`.

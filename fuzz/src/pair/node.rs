@@ -316,8 +316,10 @@ impl Node {
             (false, false) => Standing::Active,
         };
         let devices = peer.manifest.manifest().devices.iter().map(|device| device.id).collect();
-        let open = self.contacts.route(&contact).is_some_and(|route| route.open);
-        let info = ContactInfo { relay: row.relay.pin, standing, open, devices };
+        let route = self.contacts.route(&contact);
+        let open = route.as_ref().is_some_and(|route| route.open);
+        let edge = route.map(|route| route.edge);
+        let info = ContactInfo { relay: row.relay.pin, standing, open, edge, devices };
         self.delivery.set_contact(contact, info, &mut delivery_step!(self));
     }
 

@@ -5,6 +5,7 @@ use penpal_protocol::ids::{DepositId, DeviceId, Fingerprint, Incarnation, RelayP
 use super::{Attempt, EDGE_UP_RETRY};
 use crate::address::Peer;
 use crate::contacts::{ContactInfo, Standing};
+use crate::event::Event;
 use crate::lane::Lane;
 use crate::machine::Delivery;
 use crate::record::CopyRecord;
@@ -15,14 +16,36 @@ impl Delivery {
     /// Tells of a contact at start, and whenever its relay, standing or devices change.
     pub fn set_contact(&mut self, account: Fingerprint, info: ContactInfo, step: &mut Step<'_>) {
         self.begin(step);
-        let standing = info.standing;
+        let (standing, edge) = (info.standing, info.edge);
         let devices = info.devices.clone();
         let before = self.contacts.set(account, info);
         self.end_copies_for_others(account, &devices, step);
-        if before == Some(Standing::OnProbation) && standing == Standing::Active {
+        if standing == Standing::Active
+            && before.as_ref().is_some_and(|before| before.standing == Standing::OnProbation)
+        {
             self.release_account(account, step);
         }
+        if before.is_some_and(|before| before.edge != edge) {
+            self.try_other_edge(account);
+        }
         self.touch_account(&account);
+    }
+
+    /// What the relay refused for the edge before says nothing about this one.
+    fn try_other_edge(&mut self, account: Fingerprint) {
+        let Some(contact) = self.contacts.get_mut(&account) else { return };
+        if !std::mem::take(&mut contact.gone) {
+            return;
+        }
+        self.events.push_back(Event::Back { account });
+        for peer in self.lanes_of(&account) {
+            self.lane(peer).backoff_until = None;
+            let copies = self.outbox.live.iter().filter(|((to, _), _)| *to == peer);
+            let copies: Vec<_> = copies.map(|((_, msg_id), _)| *msg_id).collect();
+            for msg_id in copies {
+                self.clear_reason(peer, msg_id, "gone");
+            }
+        }
     }
 
     /// A device that its account does not list any more was revoked: nothing is sent there, and what is on its way comes to an end.

@@ -118,6 +118,10 @@ impl Delivery {
     /// The relay takes nothing for this contact: removed there, or the account is gone.
     fn gone(&mut self, peer: Peer, deposit: DepositId, step: &mut Step<'_>) {
         let flight = self.return_flight(deposit, step.now.mono);
+        if flight.as_ref().is_some_and(|flight| flight.edge != self.contacts.edge(&peer.account)) {
+            // It was under way on an edge that gave place to another one: it goes by that one, and no contact is gone.
+            return;
+        }
         self.note_reason(peer, flight, "gone");
         self.account_gone(peer.account, step);
     }
@@ -154,6 +158,16 @@ impl Delivery {
     fn note_reason(&mut self, peer: Peer, flight: Option<Flight>, reason: &str) {
         if let Some((_, msg_id)) = flight.and_then(|flight| flight.message) {
             self.set_reason(peer, msg_id, reason);
+        }
+    }
+
+    /// Takes back why a copy is not through, if that is why.
+    pub(super) fn clear_reason(&mut self, peer: Peer, msg_id: penpal_protocol::ids::MsgId, reason: &str) {
+        let Some(copy) = self.outbox.live.get_mut(&(peer, msg_id)) else { return };
+        if copy.record.reason.as_deref() == Some(reason) {
+            copy.record.reason = None;
+            let record = copy.record.clone();
+            self.save_copy(&record);
         }
     }
 

@@ -74,6 +74,7 @@ impl Delivery {
         let room = room(content.len(), offer.is_some(), 0);
         let order = mail.kind.is_ordered().then(|| self.fix_order(peer, &mail)).flatten();
         let deposit = DepositId::from_bytes(step.random());
+        let edge = self.contacts.edge(&peer.account);
         let lane = self.lane(peer);
         let chosen = lane.receipts.choose(lane.pair.receipts_floor, room.receipts);
         let flight_receipts = chosen.as_ref().map(|chosen| (chosen.first, chosen.receipts.len()));
@@ -82,8 +83,13 @@ impl Delivery {
         }
         let receipts_seen = lane.pair.receipts_seen;
         lane.ready.remove(&place);
-        let flight =
-            Flight { message: Some(place), receipts: flight_receipts, announce: false, ask: Vec::new() };
+        let flight = Flight {
+            message: Some(place),
+            receipts: flight_receipts,
+            announce: false,
+            ask: Vec::new(),
+            edge,
+        };
         lane.flights.insert(deposit, flight);
         self.outbox.flights.insert(deposit, peer);
         if let Some(copy) = self.outbox.live.get_mut(&(peer, msg_id)) {
@@ -177,6 +183,7 @@ impl Delivery {
         let conversation = ConversationId::from_bytes(step.random());
         let trace_id = TraceId::from_bytes(step.random());
         let incarnation = self.node.incarnation;
+        let edge = self.contacts.edge(&peer.account);
         let lane = self.lane(peer);
         let receipts = chosen.as_ref().map(|chosen| (chosen.first, chosen.receipts.len()));
         if let Some((first, count)) = receipts {
@@ -184,7 +191,7 @@ impl Delivery {
         }
         let announce = kind == Kind::Receipts && std::mem::take(&mut lane.announce);
         let receipts_seen = lane.pair.receipts_seen;
-        lane.flights.insert(deposit, Flight { message: None, receipts, announce, ask });
+        lane.flights.insert(deposit, Flight { message: None, receipts, announce, ask, edge });
         self.outbox.flights.insert(deposit, peer);
         let job = SealJob {
             deposit,

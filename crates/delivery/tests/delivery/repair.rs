@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use penpal_delivery::{Event, Mailbox, Selection, Stage};
+use penpal_delivery::{ContactInfo, Event, Mailbox, Selection, Stage, Standing};
+use penpal_protocol::ids::EdgeId;
 
 use penpal_protocol::sealed::Stage as Stated;
 
-use crate::world::{Send, World, peer};
+use crate::world::{Send, World, info, peer};
 
 #[test]
 fn a_swallowed_message_is_sent_again_after_an_hour() {
@@ -168,6 +169,24 @@ fn a_refusal_that_ends_lets_everything_through() {
     world.relay.refuses.clear();
     world.run_seconds(3700);
     assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["a", "b"]);
+    assert!(world.nodes[0].events.contains(&Event::Back { account: peer(1).account }));
+}
+
+#[test]
+fn what_one_edge_refused_goes_by_the_next_at_once() {
+    let mut world = World::new(311, 2);
+    world.relay.refuses.insert((peer(0), peer(1)));
+    let id = world.send(0, Send::note(1, "a")).unwrap().msg_id;
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("gone"));
+    // The contact made new edges, as after a revocation; the old one is refused from then on.
+    world.relay.refuses.clear();
+    let edge = Some(EdgeId::from_bytes([9; 16]));
+    let other = ContactInfo { edge, ..info(peer(1), Standing::Active) };
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, other, step));
+    assert_eq!(world.nodes[0].report(id).reason, None);
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
     assert!(world.nodes[0].events.contains(&Event::Back { account: peer(1).account }));
 }
 

@@ -723,5 +723,5 @@ pub(crate) fn id_of(peer: Peer) -> Id {
 }
 
 pub(crate) fn info(peer: Peer, standing: Standing) -> ContactInfo {
-    ContactInfo { relay: RELAY, standing, open: true, devices: vec![peer.device] }
+    ContactInfo { relay: RELAY, standing, open: true, edge: None, devices: vec![peer.device] }
 }
