@@ -5,8 +5,8 @@ use penpal_protocol::{
     envelope::Header,
     limits::{MAX_BODY_BYTES, MAX_MANIFEST_BYTES},
     sealed::{
-        AccountState, Body, Bundle, Content, InviteAccept, InviteRecord, InviteRequest, Kind, LinkAnswer, LinkRequest,
-        Manifest, OwnState, Rekey, SealedRequest, Signed,
+        AccountState, Body, Bundle, Content, InviteAccept, InviteRecord, InviteRequest, Kind, LinkAnswer,
+        LinkRequest, Manifest, OwnState, Rekey, SealedRequest, Signed,
     },
 };
 
