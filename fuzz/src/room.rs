@@ -146,7 +146,7 @@ pub fn check(data: &[u8]) {
 }
 
 fn me() -> Me {
-    Me { account: BOB.manifest.fingerprint(), device: BOB.device }
+    Me { account: BOB.manifest.fingerprint(), device: BOB.device, shared: false }
 }
 
 impl World {
@@ -203,6 +203,7 @@ impl World {
             entries: None,
             have: None,
             introductions: None,
+            shared: None,
         }
     }
 
@@ -279,7 +280,7 @@ impl World {
                 let (chain, _) = self.place(after);
                 let (from, said_in) = (somebody(from), RoomRef { id, epoch: epoch.into(), chain });
                 let sent_ms = self.now.wall_ms;
-                match self.rooms.judge(&from, &said_in, sent_ms, &me().account) {
+                match self.rooms.judge(&from, &said_in, sent_ms, &me()) {
                     Said::Take => {
                         let members = self.rooms.view(&id).expect("the room").members;
                         assert!(

@@ -144,7 +144,8 @@ structures! {
     };
     SessionEntry { sid, name, agent, state, since_ms, reach, folder, summary };
     NeedReseal { envelopes };
-    RoomNews { room, invitation, wish, entries, have, introductions };
+    RoomNews { room, invitation, wish, entries, have, introductions, shared };
+    RoomShared { owner, name, stamp };
     RoomInvitation { name, members };
     RoomMember { account, name };
     RoomHead { epoch, entry };

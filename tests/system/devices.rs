@@ -7,7 +7,7 @@ use penpal_tests::{Pair, Person, wait};
 use crate::restarts::copy_folder;
 
 /// Makes another machine a device of a person's account.
-fn link(person: &Person, other: &Person, name: &str) {
+pub(crate) fn link(person: &Person, other: &Person, name: &str) {
     let code = person.json(&["device", "link"])["code"].as_str().expect("a code").to_owned();
     assert!(code.starts_with("pp2-"), "{code}");
     let account = other.json(&["device", "link", &code, "--name", name]);
@@ -15,7 +15,7 @@ fn link(person: &Person, other: &Person, name: &str) {
     assert_eq!(account["primary"], false, "{account}");
 }
 
-fn other_machine(pair: &Pair) -> Person {
+pub(crate) fn other_machine(pair: &Pair) -> Person {
     Person::at(&pair.folder().join("other-machine"), "alice")
 }
 
@@ -40,7 +40,7 @@ fn addresses(person: &Person) -> Vec<String> {
 }
 
 /// A pair whose first has two machines, each with a session: `laptop/api` and `tower/builds`.
-fn with_two_devices() -> (Pair, Person) {
+pub(crate) fn with_two_devices() -> (Pair, Person) {
     let pair = Pair::connected();
     let other = other_machine(&pair);
     link(&pair.alice, &other, "tower");
@@ -210,24 +210,6 @@ fn what_is_read_or_sent_on_one_device_is_so_on_the_other() {
     pair.alice.ok(&["status"]);
     assert_eq!(pair.alice.json(&["outbox"])["messages"].as_array().map(Vec::len), Some(0));
     assert_eq!(pair.bob.bodies("web"), ["a well considered answer"]);
-}
-
-#[test]
-fn a_room_is_joined_on_each_machine() {
-    let (pair, other) = with_two_devices();
-    pair.bob.ok(&["room", "create", "plans"]);
-    pair.bob.ok(&["room", "invite", "#plans", "alice"]);
-    for person in [&pair.alice, &other] {
-        wait::until("the invitation", || person.run(&["room", "join", "#plans"]).status == 0);
-        wait::until("to be in it", || person.run(&["room", "members", "#plans"]).out.contains("bob, owner"));
-    }
-    wait::until("mail on both machines", || {
-        pair.bob.run(&["send", "#plans", "hello room", "--as", "web"]);
-        [&pair.alice, &other].iter().all(|person| {
-            let list = person.json(&["inbox", "--all"]);
-            list["messages"].as_array().is_some_and(|rows| rows.iter().any(|row| row["body"] == "hello room"))
-        })
-    });
 }
 
 #[test]

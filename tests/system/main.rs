@@ -27,6 +27,7 @@ mod rooms;
 mod search;
 mod service;
 mod settings;
+mod shared_rooms;
 mod threads;
 mod two_relays;
 mod wakes;

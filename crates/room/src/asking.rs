@@ -106,10 +106,13 @@ impl Rooms {
                 continue;
             }
             let members = room.log.membership().map(|now| now.accounts()).unwrap_or_default();
-            let whom = if room.record.owner == me.account { members } else { vec![room.record.owner] };
+            let mut whom = if room.record.owner == me.account { members } else { vec![room.record.owner] };
+            whom.retain(|account| *account != me.account);
+            // Our other devices know what was decided there.
+            whom.extend(me.shared.then_some(me.account));
             asks.extend(whom.into_iter().map(|whom| (room.record.id, whom)));
         }
-        for (id, whom) in asks.into_iter().filter(|(_, whom)| *whom != me.account) {
+        for (id, whom) in asks {
             self.ask(&id, whom, step);
         }
     }
@@ -118,6 +121,9 @@ impl Rooms {
     /// those whom it remembers; others come by themselves.
     pub fn handle_contact_rolled_back(&mut self, account: &Fingerprint, step: &mut Step<'_>) {
         self.begin(step);
+        if step.me.is_some_and(|me| me.account == *account) {
+            return self.tell_devices(step);
+        }
         let in_it = |standing| matches!(standing, Standing::Member | Standing::Joining);
         let theirs =
             self.rooms.values().filter(|room| room.record.owner == *account && in_it(room.record.standing));

@@ -11,9 +11,9 @@ use crate::record::Change;
 pub enum Command {
     /// Store a row.
     Persist(Change),
-    /// Tell a contact, sealed, on all its devices.
+    /// Tell a contact, sealed, on all its devices; with our own account our other devices.
     Send {
-        /// The contact.
+        /// The contact, or our own account.
         to: Fingerprint,
         /// What.
         news: Box<RoomNews>,

@@ -26,6 +26,14 @@ pub enum RoomError {
         /// The room.
         name: Label,
     },
+    /// Another device of the owner does that, so that no two change the room at one place.
+    #[error("#{name} is kept by {device}, another device of yours: it alone invites, removes and closes")]
+    KeptElsewhere {
+        /// The room.
+        name: Label,
+        /// The device.
+        device: Label,
+    },
     /// The owner cannot leave its own room.
     #[error("#{name} is yours: without you it would be over for everybody")]
     Owner {

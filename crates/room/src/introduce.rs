@@ -7,6 +7,7 @@ use penpal_protocol::ids::{Fingerprint, InviteId, RoomId};
 use penpal_protocol::sealed::{RoomIntroduction, RoomNews};
 
 use crate::command::Command;
+use crate::devices::kept_elsewhere;
 use crate::machine::{Rooms, Step, no_news};
 use crate::record::{IntroducedRecord, Standing};
 
@@ -31,7 +32,10 @@ impl Rooms {
     pub(crate) fn introduce_newcomers(&mut self, id: &RoomId, step: &Step<'_>) {
         let Some(me) = step.me else { return };
         let Some(room) = self.rooms.get(id) else { return };
-        // Whoever owns the room has all of them as contacts.
+        // Of our devices one makes codes and uses them; whoever owns the room has all of them as contacts.
+        if !step.is_primary() {
+            return;
+        }
         if room.record.standing != Standing::Member || room.record.owner == me.account {
             return;
         }
@@ -105,6 +109,9 @@ impl Rooms {
             return;
         }
         if room.record.owner == me.account && from == introduction.from && introduction.to != me.account {
+            if kept_elsewhere(&room.log, step).is_some() {
+                return;
+            }
             let (pair, now) = ((introduction.from, introduction.to), step.now.mono);
             let Some(room) = self.rooms.get_mut(id) else { return };
             if room.passed_on.get(&pair).is_some_and(|at| now < at.saturating_add(PASS_ON_AGAIN)) {
@@ -114,7 +121,7 @@ impl Rooms {
             room.passed_on.insert(pair, now);
             let list = List::truncated(vec![introduction.clone()]);
             self.send(introduction.to, RoomNews { introductions: Some(list), ..no_news(id) });
-        } else if room.record.owner == from && introduction.to == me.account {
+        } else if room.record.owner == from && introduction.to == me.account && step.is_primary() {
             let code = introduction.code.as_str().to_owned();
             self.commands.push_back(Command::Meet { room: *id, with: introduction.from, code });
         }

@@ -5,7 +5,7 @@ use penpal_protocol::limits::DAY_MS;
 use penpal_protocol::sealed::RoomRef;
 
 use crate::command::Command;
-use crate::machine::{Rooms, Step};
+use crate::machine::{Me, Rooms, Step};
 use crate::record::{self, HeldRecord, Standing, Table};
 
 /// Most messages of one member that wait in one room for an entry.
@@ -31,11 +31,13 @@ pub enum Said {
 impl Rooms {
     /// Judges a message of a contact, sent at `sent_ms` (Unix milliseconds) as it says.
     #[must_use]
-    pub fn judge(&self, from: &Fingerprint, said_in: &RoomRef, sent_ms: u64, me: &Fingerprint) -> Said {
+    pub fn judge(&self, from: &Fingerprint, said_in: &RoomRef, sent_ms: u64, me: &Me) -> Said {
         let Some(room) = self.rooms.get(&said_in.id) else { return Said::Refuse("no-such-room") };
         match room.record.standing {
             Standing::Member | Standing::Closed => {}
             Standing::Joining => return self.hold_or_refuse(from, &said_in.id),
+            // It may have been joined on another device, whose word is on its way.
+            Standing::Invited if me.shared => return self.hold_or_refuse(from, &said_in.id),
             Standing::Invited | Standing::Left | Standing::Removed => return Said::Refuse("not-a-member"),
         }
         let Some(now) = room.log.membership() else { return self.hold_or_refuse(from, &said_in.id) };
@@ -49,8 +51,9 @@ impl Rooms {
             return Said::Refuse("not-a-member");
         }
         let then = room.log.membership_at(&said_in.chain);
-        let were_in = then.is_some_and(|then| then.contains(from) && then.contains(me) && !then.closed);
-        if were_in && now.contains(from) && now.contains(me) {
+        let were_in =
+            then.is_some_and(|then| then.contains(from) && then.contains(&me.account) && !then.closed);
+        if were_in && now.contains(from) && now.contains(&me.account) {
             Said::Take
         } else {
             Said::Refuse("not-a-member")
@@ -98,7 +101,7 @@ impl Rooms {
             room.held.remove(&(held.from, held.msg_id));
             // Of a row from before that was kept it is known when it came.
             let sent_ms = held.sent_ms.unwrap_or_else(|| held.until_ms.saturating_sub(HOLD_MS));
-            let said = self.judge(&held.from, &held.said_in, sent_ms, &me.account);
+            let said = self.judge(&held.from, &held.said_in, sent_ms, &me);
             let (from, msg_id) = (held.from, held.msg_id);
             match said {
                 Said::Hold => {

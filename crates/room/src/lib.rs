@@ -4,6 +4,9 @@
 //! to each device of each member. [`Rooms`] is the machine of one node: it appends for rooms of its own, takes the entries of others, tells members
 //! what they lack, and says of every message from a room whether it is taken, held until an entry comes, or refused.
 //!
+//! Devices of one account are in the same rooms: they tell each other what their person decides, and of a room of theirs one device alone
+//! appends.
+//!
 //! It knows entries and ids, never texts, sockets or files. Time and randomness are arguments; everything it must remember leaves it as
 //! [`Command::Persist`]. How it is driven stands on [`Rooms`]. The rules are in `docs/protocol.md`, section 7.
 //!
@@ -15,6 +18,7 @@
 
 mod asking;
 mod command;
+mod devices;
 mod error;
 mod introduce;
 mod judge;

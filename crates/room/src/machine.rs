@@ -6,7 +6,7 @@ use std::time::Duration;
 use penpal_protocol::cbor::{Blob, List};
 use penpal_protocol::ids::{DeviceId, Fingerprint, MsgId, RoomId, ShortHash};
 use penpal_protocol::limits::MAX_ROOM_ENTRIES;
-use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomNews};
+use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomNews, RoomWish};
 use penpal_protocol::text::Label;
 use penpal_protocol::time::Now;
 use penpal_seal::{DeviceSigningKey, SignedRoomEntry, VerifiedManifest};
@@ -31,6 +31,8 @@ pub struct Me {
     pub account: Fingerprint,
     /// This device.
     pub device: DeviceId,
+    /// The account has other devices.
+    pub shared: bool,
 }
 
 /// Pinned manifests of contacts, and our own.
@@ -237,6 +239,9 @@ impl Rooms {
                 if is_new { entries_news(id, &room.log.chain()) } else { entries_news(id, &[&signed]) };
             self.send(account, news);
         }
+        if me.shared {
+            self.send(me.account, entries_news(id, &[&signed]));
+        }
         self.changed(id, &before, step);
         Ok(())
     }
@@ -268,10 +273,13 @@ impl Rooms {
             Standing::Removed if in_it && before.end_is_void(&me.account, &room.log) => Standing::Member,
             Standing::Closed if after.owner == me.account => Standing::Member,
             Standing::Removed | Standing::Closed if in_it => Standing::Invited,
+            // On another device of ours, which will say so.
+            Standing::Member if went(&room.log, &me.account) => Standing::Left,
             Standing::Member => Standing::Removed,
             Standing::Invited | Standing::Joining if newly_out => Standing::Removed,
             Standing::Invited | Standing::Joining | Standing::Removed | Standing::Closed => was,
         };
+        let again = now == Standing::Left && in_it && before.misses_leave(&me.account, &room.log);
         let mut notices = Vec::new();
         if now != was {
             room.record.standing = now;
@@ -327,7 +335,14 @@ impl Rooms {
                 who.is_none_or(|who| !gone.any(|one| one == who))
             })
             .collect();
+        // That it came about is the last word: a device to which all this came in another order is told.
+        if was == Standing::Joining && now == Standing::Member && me.shared {
+            self.decide(id, RoomWish::Join, step);
+        }
         self.save(id);
+        if again {
+            self.send(after.owner, RoomNews { wish: Some(RoomWish::Leave), ..no_news(id) });
+        }
         for notice in notices {
             self.notice(notice);
         }
@@ -373,15 +388,42 @@ impl Before {
         })
     }
 
+    /// Whether the word that an account went may not have come to who appends now: it was added since, or another device appends.
+    fn misses_leave(&self, account: &Fingerprint, log: &Log) -> bool {
+        let chain = log.chain();
+        let device = chain.last().map(|signed| signed.entry().device);
+        let added = chain.iter().any(|signed| {
+            let added = signed.entry().change.added.as_ref().is_some_and(|member| member.account == *account);
+            added && !self.chain.iter().any(|(name, _)| *name == signed.name())
+        });
+        added || self.chain.last().is_some_and(|(_, before)| Some(*before) != device)
+    }
+
     pub(crate) fn of(log: &Log) -> Self {
         let chain = log.chain().iter().map(|signed| (signed.name(), signed.entry().device)).collect();
         Self { membership: log.membership(), chain }
     }
 }
 
+/// Whether the last that a log says of an account is that it went by itself.
+fn went(log: &Log, account: &Fingerprint) -> bool {
+    let chain = log.chain();
+    let mut said = chain.iter().rev().map(|signed| &signed.entry().change);
+    let last = said.find(|change| change.left == Some(*account) || change.removed == Some(*account));
+    last.is_some_and(|change| change.left.is_some())
+}
+
 /// News of a room that say nothing yet.
 pub(crate) fn no_news(id: &RoomId) -> RoomNews {
-    RoomNews { room: *id, invitation: None, wish: None, entries: None, have: None, introductions: None }
+    RoomNews {
+        room: *id,
+        invitation: None,
+        wish: None,
+        entries: None,
+        have: None,
+        introductions: None,
+        shared: None,
+    }
 }
 
 /// News that carry entries.

@@ -10,6 +10,7 @@ use penpal_seal::SignedRoomEntry;
 
 use crate::asking::NOTHING;
 use crate::command::Notice;
+use crate::devices::kept_elsewhere;
 use crate::error::NewsError;
 use crate::log::Taken;
 use crate::machine::{Before, Room, Rooms, Step, entries_news, no_news};
@@ -32,13 +33,16 @@ impl Rooms {
     ) -> Result<(), NewsError> {
         self.begin(step);
         let id = news.room;
-        if let Some(invitation) = &news.invitation {
+        let ours = step.me.is_some_and(|me| me.account == from);
+        if ours {
+            self.heard_from_ours(&id, news, step)?;
+        } else if let Some(invitation) = &news.invitation {
             self.invited(&id, from, invitation, step)?;
         }
         if let Some(entries) = &news.entries {
             self.entries(&id, from, entries, step)?;
         }
-        if let Some(wish) = news.wish {
+        if let Some(wish) = news.wish.filter(|_| !ours) {
             self.wished(&id, from, wish, step);
         }
         if let Some(have) = &news.have {
@@ -61,7 +65,12 @@ impl Rooms {
         match self.rooms.get(id) {
             Some(room) if room.record.owner != from => return Err(NewsError::NotOwner),
             Some(room) => match room.record.standing {
-                Standing::Member | Standing::Joining | Standing::Closed => return Ok(()),
+                Standing::Member | Standing::Closed => return Ok(()),
+                // Another device of the owner may keep the room by now, and know of no wish.
+                Standing::Joining => {
+                    self.send(from, RoomNews { wish: Some(RoomWish::Join), ..no_news(id) });
+                    return Ok(());
+                }
                 Standing::Invited => {}
                 Standing::Left | Standing::Removed => self.may_invite(&from)?,
             },
@@ -110,7 +119,7 @@ impl Rooms {
             return Err(NewsError::Misfit);
         }
         let owner = self.rooms.get(id).map_or(first.entry().owner, |room| room.record.owner);
-        if from != owner && owner != me.account {
+        if from != owner && owner != me.account && from != me.account {
             return Err(NewsError::NotOwner);
         }
         self.vouched(id, owner, &entries, step)?;
@@ -229,6 +238,10 @@ impl Rooms {
         let Some(room) = self.rooms.get_mut(id).filter(|room| room.record.owner == me.account) else {
             return;
         };
+        // One device appends, and is told the same.
+        if kept_elsewhere(&room.log, step).is_some() {
+            return;
+        }
         let name = room.record.name.clone();
         let is_member = room.log.membership().is_some_and(|now| now.contains(&from));
         let invited = room.record.invited.iter().find(|known| known.account == from).cloned();
@@ -241,7 +254,8 @@ impl Rooms {
                 }
                 _ => Ok(()),
             },
-            RoomWish::Leave if is_member => {
+            // Declined on one device and joined on another: who does not want to be in it is not.
+            RoomWish::Leave | RoomWish::Decline if is_member => {
                 self.append(id, RoomChange { left: Some(from), ..RoomChange::default() }, step)
             }
             RoomWish::Leave | RoomWish::Decline => {
@@ -274,7 +288,7 @@ impl Rooms {
         let Some(me) = step.me else { return };
         let Some(room) = self.rooms.get(id) else { return };
         let owns = room.record.owner == me.account;
-        if !owns && from != room.record.owner {
+        if !owns && from != room.record.owner && from != me.account {
             return;
         }
         let chain = room.log.chain();
@@ -286,7 +300,7 @@ impl Rooms {
             let came = change.added.as_ref().is_some_and(|member| member.account == from);
             if gone {
                 last = Some(at.saturating_add(1));
-            } else if came || from == signed.entry().owner {
+            } else if came || from == signed.entry().owner || from == me.account {
                 last = Some(chain.len());
             }
         }

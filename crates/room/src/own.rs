@@ -6,6 +6,7 @@ use penpal_protocol::limits::MAX_ROOM_MEMBERS;
 use penpal_protocol::sealed::{RoomChange, RoomInvitation, RoomMember, RoomNews, RoomWish};
 use penpal_protocol::text::Label;
 
+use crate::devices::kept_elsewhere;
 use crate::error::RoomError;
 use crate::log::MAX_ENTRIES_TO_ADD;
 use crate::machine::{MAX_ROOMS, Room, Rooms, Step, no_news};
@@ -99,6 +100,7 @@ impl Rooms {
         }
         room.record.standing = Standing::Joining;
         let owner = room.record.owner;
+        self.decide(id, RoomWish::Join, step);
         self.save(id);
         self.send(owner, RoomNews { wish: Some(RoomWish::Join), ..no_news(id) });
         Ok(())
@@ -123,6 +125,7 @@ impl Rooms {
         };
         room.record.standing = Standing::Left;
         let owner = room.record.owner;
+        self.decide(id, wish, step);
         self.save(id);
         self.send(owner, RoomNews { wish: Some(wish), ..no_news(id) });
         self.refuse_held(id, "not-a-member");
@@ -199,7 +202,10 @@ impl Rooms {
             return Err(RoomError::NotOwner { name });
         }
         match room.record.standing {
-            Standing::Member => Ok(me.account),
+            Standing::Member => match kept_elsewhere(&room.log, step) {
+                Some(device) => Err(RoomError::KeptElsewhere { name, device }),
+                None => Ok(me.account),
+            },
             Standing::Closed => Err(RoomError::Closed { name }),
             Standing::Invited | Standing::Joining | Standing::Left | Standing::Removed => {
                 Err(RoomError::NotIn { name })
@@ -257,5 +263,6 @@ pub(crate) fn new_record(
         invited: List::default(),
         told: List::default(),
         introduced: List::default(),
+        decided: None,
     }
 }

@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 use penpal_protocol::cbor::{self, CborError, List};
 use penpal_protocol::ids::{Fingerprint, InviteId, MsgId, RoomId, ShortHash};
 use penpal_protocol::limits::MAX_ROOM_MEMBERS;
-use penpal_protocol::sealed::{RoomMember, RoomRef};
+use penpal_protocol::sealed::{RoomMember, RoomRef, Stamp};
 use penpal_protocol::text::Label;
 
 /// Version that this code writes and reads.
@@ -89,6 +89,9 @@ pub(crate) struct RoomRecord {
     /// Members for whom an invite was made here.
     #[n(7)]
     pub introduced: List<IntroducedRecord, MAX_ROOM_MEMBERS>,
+    /// When the person last joined or left, on whichever device.
+    #[n(8)]
+    pub decided: Option<Stamp>,
 }
 
 /// Somebody whom the owner invited.

@@ -222,6 +222,8 @@ impl Engine {
                 None => placement = self.place(letter),
                 Some(said_in) => match self.place_from_room(&body, letter, said_in) {
                     Ok((place, entry)) => (placement, *waits) = (place, entry),
+                    // Unmarked: the other devices of this account tell a new one of their rooms, and the sender leaves it again.
+                    Err("no-such-room") if self.is_new_device() => return Verdict::Foreign,
                     Err(reason) => {
                         let from = Some(Peer::new(body.from, body.from_device));
                         return refused(from, Some(&body), reason, self.now.wall_ms);

@@ -149,6 +149,8 @@ pub struct Engine {
     pub(super) unsent_presence: BTreeMap<Fingerprint, Presence>,
     /// Mail that was read in this step, of which the other devices are to be told.
     pub(super) unsaid_reads: Vec<penpal_protocol::sealed::ReadMark>,
+    /// The list of our devices may have changed in this step.
+    pub(super) devices_changed: bool,
     /// Envelopes of devices that a contact's newer list may name, until that was asked for.
     pub(super) unproved: BTreeMap<Fingerprint, Vec<(penpal_delivery::SpoolRow, Vec<u8>)>>,
     /// Envelopes dropped because nobody known sent them, since the start.
@@ -253,6 +255,7 @@ impl Engine {
             early_edges: BTreeSet::new(),
             unsent_presence: BTreeMap::new(),
             unsaid_reads: Vec::new(),
+            devices_changed: false,
             unproved: BTreeMap::new(),
             foreign_envelopes: 0,
             outputs: Vec::new(),
@@ -286,6 +289,7 @@ impl Engine {
         self.seeds_wanted = false;
         self.unproved.clear();
         self.unsaid_reads.clear();
+        self.devices_changed = false;
         self.outputs.clear();
         let (contacts, delivery, sessions) =
             open_machines(&self.storage, &mut self.vault, self.now, &mut self.rng)?;
@@ -312,6 +316,7 @@ impl Engine {
         self.sessions.handle_started(self.now);
         self.resume_transfers();
         self.rooms.handle_started(&mut room_step!(self));
+        self.devices_changed = true;
         let all: Vec<Fingerprint> = self.contacts.list().into_iter().map(|row| row.contact).collect();
         let me = self.contacts.account().map(|me| me.account);
         for contact in all.into_iter().chain(me) {

@@ -3,7 +3,7 @@
 use penpal_contact::{Contacts, State};
 use penpal_delivery::{Destination, HeldReason, MailKey, Mailbox, NewMessage, Peer, Placement};
 use penpal_protocol::ids::{Fingerprint, MsgId, RoomId};
-use penpal_protocol::limits::MAX_MESSAGE_LIFE_MS;
+use penpal_protocol::limits::{HOUR_MS, MAX_MESSAGE_LIFE_MS};
 use penpal_protocol::sealed::{Body, Content, Control, Kind, Letter, RoomNews, RoomRef};
 use penpal_room::{Command, Manifests, Me, Notice, Said};
 use penpal_seal::VerifiedManifest;
@@ -11,6 +11,10 @@ use penpal_seal::VerifiedManifest;
 use super::machines::{Engine, contact_step, delivery_step, room_step};
 use super::notices::Holds;
 use super::storage;
+
+/// How long after it was linked a device takes no message from a room that it does not know for a mistake, in milliseconds. Whoever sent one
+/// leaves it again.
+const NEW_DEVICE_MS: u64 = HOUR_MS;
 
 /// Pinned manifests of contacts, and our own.
 pub(super) struct Pinned<'c>(pub(super) &'c Contacts);
@@ -24,7 +28,8 @@ impl Manifests for Pinned<'_> {
 
 /// This node's part in its account.
 pub(super) fn me(contacts: &Contacts) -> Option<Me> {
-    contacts.account().map(|me| Me { account: me.account, device: me.device })
+    let shared = contacts.devices().len() > 1;
+    contacts.account().map(|me| Me { account: me.account, device: me.device, shared })
 }
 
 /// A message that waits for an entry of its room.
@@ -58,20 +63,25 @@ impl Engine {
         }
     }
 
-    /// Tells a contact something about a room, on all its devices.
+    /// Tells a contact something about a room, on all its devices; with our own account our other devices.
     fn send_news(&mut self, to: Fingerprint, news: RoomNews) {
         let view = self.contacts.view(&to).filter(|view| matches!(view.state, State::Active | State::Gone));
         let Some(view) = view else {
             tracing::debug!(contact = ?to, "news of a room for somebody who is no contact");
             return;
         };
-        let peers = view.devices.iter().map(|device| Destination::Device(Peer::new(to, device.id)));
+        let here = self.contacts.account().map(|me| me.device);
+        let devices = view.devices.iter().map(|device| device.id).filter(|device| Some(*device) != here);
+        let destinations: Vec<_> = devices.map(|device| Destination::Device(Peer::new(to, device))).collect();
+        if destinations.is_empty() {
+            return;
+        }
         let message = NewMessage {
             kind: Kind::Control,
             content: Content::Control(Box::new(Control { room: Some(news), ..Control::default() })),
             from: Mailbox::Desk,
             to: String::new(),
-            destinations: peers.collect(),
+            destinations,
             reply_to: None,
             trace_id: None,
             hops: 0,
@@ -83,6 +93,35 @@ impl Engine {
         if let Err(error) = self.delivery.send(message, &mut delivery_step!(self)) {
             tracing::error!(%error, "news of a room cannot be sent");
         }
+    }
+
+    /// The list of our devices changed, and what that says is on its way: devices that are new are told of the rooms that this account is
+    /// in. Tells whether there was something to do.
+    pub(super) fn tell_new_devices(&mut self) -> bool {
+        if !std::mem::take(&mut self.devices_changed) {
+            return false;
+        }
+        let mut is_new = false;
+        for device in self.contacts.devices().into_iter().filter(|device| !device.here) {
+            let key = device.id.as_bytes().to_vec();
+            if self.storage.get_now(storage::TOLD_OF_ROOMS, &key).ok().flatten().is_none() {
+                self.storage.change(storage::TOLD_OF_ROOMS, key, Some(vec![1]));
+                is_new = true;
+            }
+        }
+        self.rooms.handle_devices_changed(&mut room_step!(self));
+        if is_new {
+            self.rooms.tell_devices(&mut room_step!(self));
+        }
+        true
+    }
+
+    /// Whether this device became one of the account so lately that what the others say of rooms may still be on its way.
+    pub(super) fn is_new_device(&self) -> bool {
+        let here = self.contacts.devices().into_iter().find(|device| device.here);
+        here.is_some_and(|here| {
+            !here.primary && self.now.wall_ms < here.added_ms.saturating_add(NEW_DEVICE_MS)
+        })
     }
 
     /// Takes what a contact says of a room; tells whether it may be receipted.
@@ -119,7 +158,7 @@ impl Engine {
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "messages cannot be read"),
         }
-        let said = self.rooms.judge(&body.from, said_in, body.sent_ms, &me.account);
+        let said = self.rooms.judge(&body.from, said_in, body.sent_ms, &me);
         let for_us = letter.target_device.is_none_or(|device| device == me.device);
         let mut placement = match (for_us, &letter.to) {
             (true, Some(_)) => self.place(letter),

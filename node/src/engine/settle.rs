@@ -108,6 +108,7 @@ impl Engine {
                 self.room_command(command);
                 busy = true;
             }
+            busy |= self.tell_new_devices();
             busy |= self.answer_waiting();
             busy |= self.settle_wakes();
             busy |= self.settle_transfers();
@@ -163,7 +164,14 @@ impl Engine {
             ContactCommand::CancelDelivery(message) => {
                 self.delivery.cancel(message, &mut delivery_step!(self))
             }
-            ContactCommand::RouteChanged(contact) => self.mirror_contact(contact),
+            ContactCommand::RouteChanged(contact) => {
+                self.mirror_contact(contact);
+                if self.contacts.is_me(&contact) {
+                    self.devices_changed = true;
+                } else {
+                    self.rooms.handle_contact_known(&contact, &mut room_step!(self));
+                }
+            }
             ContactCommand::ContactEnded(contact) => {
                 self.delivery.remove_contact(contact, &mut delivery_step!(self));
                 self.sessions.handle_contact_gone(contact, self.now);

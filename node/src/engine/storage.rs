@@ -38,6 +38,9 @@ pub(super) const DISCARDS: Table = Table::new(NODE + 7, Life::Short);
 /// Through whom a contact became one: fingerprint → owner and room, in words.
 pub(super) const INTRODUCED: Table = Table::new(NODE + 6, Life::Long);
 
+/// Our other devices that were told of our rooms: device → nothing.
+pub(super) const TOLD_OF_ROOMS: Table = Table::new(NODE + 8, Life::Long);
+
 /// The store's table for one of the room machine.
 pub(super) fn room_table(table: penpal_room::Table) -> Table {
     use penpal_room::Table as T;

@@ -43,6 +43,7 @@ pub use device::{
 pub use invite::{InviteAccept, InviteRecord, InviteRequest, SealedRequest};
 pub use profile::{Bundle, DeviceEntry, Manifest, ManifestVersion, PreviousKey};
 pub use room::{
-    RoomChange, RoomEntry, RoomHead, RoomIntroduction, RoomInvitation, RoomMember, RoomNews, RoomWish,
+    RoomChange, RoomEntry, RoomHead, RoomIntroduction, RoomInvitation, RoomMember, RoomNews, RoomShared,
+    RoomWish,
 };
 pub use signed::Signed;

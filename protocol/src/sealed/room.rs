@@ -7,6 +7,7 @@ use crate::ids::{DeviceId, Fingerprint, RoomId, ShortHash};
 use crate::limits::{
     MAX_INTRODUCTIONS, MAX_INVITE_CODE_BYTES, MAX_ROOM_ENTRIES, MAX_ROOM_ENTRY_BYTES, MAX_ROOM_MEMBERS,
 };
+use crate::sealed::Stamp;
 use crate::text::Label;
 
 /// One entry of a room's membership log, signed by a device of the room's owner under the label `room-entry-signature`.
@@ -91,6 +92,24 @@ pub struct RoomNews {
     /// Codes by which members become contacts of each other.
     #[n(5)]
     pub introductions: Option<List<RoomIntroduction, MAX_INTRODUCTIONS>>,
+    /// Among devices of one account: what the room is, and when its person decided what `wish` says.
+    #[n(6)]
+    pub shared: Option<RoomShared>,
+}
+
+/// What devices of one account tell each other of a room that the account is in, is invited into, or left.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RoomShared {
+    /// Account that owns the room.
+    #[n(0)]
+    pub owner: Fingerprint,
+    /// Its name on that device.
+    #[n(1)]
+    pub name: Label,
+    /// Orders what the person decided on several devices: the greatest one holds.
+    #[n(2)]
+    pub stamp: Stamp,
 }
 
 /// Invites into a room.

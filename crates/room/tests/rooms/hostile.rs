@@ -181,7 +181,7 @@ fn a_closed_room_takes_only_what_was_sent_before_its_end() {
     let id = world.room("team", &[BOB]);
     let before = world.machines[BOB].rooms.fanout(&id, &world.machines[BOB].me).unwrap().said_in;
     world.with(ALICE, |rooms, step| rooms.close(&id, step)).unwrap();
-    let (alice, bob) = (world.account(ALICE), world.account(BOB));
+    let (alice, bob) = (world.machines[ALICE].me, world.account(BOB));
     let judge = |sent_ms: u64| world.machines[ALICE].rooms.judge(&bob, &before, sent_ms, &alice);
     assert_eq!(judge(NOW_MS), Said::Take);
     assert_eq!(judge(NOW_MS + 600_000), Said::Take, "he may not have heard of it");

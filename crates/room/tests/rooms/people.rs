@@ -1,6 +1,6 @@
 //! People with machines that hand each other news, in an order that the test chooses.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use penpal_protocol::cbor::List;
@@ -34,6 +34,7 @@ impl Manifests for Known {
 pub(crate) struct Machine {
     pub(crate) me: Me,
     pub(crate) signing: DeviceSigningKey,
+    seed: [u8; 32],
     pub(crate) rooms: Rooms,
     pub(crate) rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     pub(crate) notices: Vec<Notice>,
@@ -55,6 +56,9 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     pub(crate) known: Known,
     pub(crate) mail: VecDeque<Letter>,
+    roots: BTreeMap<Fingerprint, RootKey>,
+    /// Devices that were revoked.
+    gone: BTreeSet<usize>,
     pub(crate) now: Now,
     pub(crate) rng: ChaCha20Rng,
 }
@@ -65,12 +69,15 @@ impl World {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let mut machines = Vec::new();
         let mut known = Known::default();
+        let mut roots = BTreeMap::new();
         for count in devices {
             let root = RootKey::generate(&mut rng);
             let mut entries = Vec::new();
             let mut own = Vec::new();
             for number in 0..*count {
-                let signing = DeviceSigningKey::generate(&mut rng);
+                let mut seed = [0; 32];
+                rng.fill_bytes(&mut seed);
+                let signing = DeviceSigningKey::from_seed(&seed);
                 let (mut id, mut slot) = ([0; 16], [0; 16]);
                 rng.fill_bytes(&mut id);
                 rng.fill_bytes(&mut slot);
@@ -81,9 +88,9 @@ impl World {
                     previous: None,
                     name: label("machine").numbered(u32::try_from(number).unwrap() + 1),
                     added_ms: NOW_MS,
-                    primary: None,
+                    primary: (number == 0).then_some(true),
                 });
-                own.push((DeviceId::from_bytes(id), signing));
+                own.push((DeviceId::from_bytes(id), seed));
             }
             entries.sort_by_key(|entry| entry.id);
             let manifest = Manifest {
@@ -98,10 +105,12 @@ impl World {
             let manifest = VerifiedManifest::sign(&root, manifest).unwrap();
             let account = manifest.fingerprint();
             known.0.insert(account, manifest);
-            for (device, signing) in own {
+            roots.insert(account, root);
+            for (device, seed) in own {
                 machines.push(Machine {
-                    me: Me { account, device },
-                    signing,
+                    seed,
+                    me: Me { account, device, shared: *count > 1 },
+                    signing: DeviceSigningKey::from_seed(&seed),
                     rooms: Rooms::default(),
                     rows: BTreeMap::new(),
                     notices: Vec::new(),
@@ -113,7 +122,7 @@ impl World {
             }
         }
         let now = Now { mono: Duration::from_secs(1), wall_ms: NOW_MS };
-        Self { machines, known, mail: VecDeque::new(), now, rng }
+        Self { machines, known, mail: VecDeque::new(), roots, gone: BTreeSet::new(), now, rng }
     }
 
     pub(crate) fn account(&self, who: usize) -> Fingerprint {
@@ -136,7 +145,6 @@ impl World {
     }
 
     fn drain(&mut self, who: usize) {
-        let own = self.machines[who].me.account;
         while let Some(command) = self.machines[who].rooms.poll_command() {
             let machine = &mut self.machines[who];
             match command {
@@ -147,12 +155,10 @@ impl World {
                     };
                 }
                 Command::Send { to, news } => {
-                    // An account's other devices hear what it tells others.
-                    let hear = |one: &Machine| {
-                        one.me.account == to || (one.me.account == own && news.entries.is_some())
-                    };
                     let targets: Vec<usize> = (0..self.machines.len())
-                        .filter(|at| *at != who && hear(&self.machines[*at]))
+                        .filter(|at| {
+                            *at != who && !self.gone.contains(at) && self.machines[*at].me.account == to
+                        })
                         .collect();
                     for to in targets {
                         self.mail.push_back(Letter { from: who, to, news: (*news).clone() });
@@ -173,6 +179,52 @@ impl World {
         let from = self.account(letter.from);
         let taken = self.with(letter.to, |rooms, step| rooms.handle_news(from, &letter.news, step));
         taken.is_ok()
+    }
+
+    /// Delivers the oldest that one device has for another, whichever.
+    pub(crate) fn deliver_some(&mut self, choice: u32) {
+        if self.mail.is_empty() {
+            return;
+        }
+        let chosen = &self.mail[usize::try_from(choice).unwrap() % self.mail.len()];
+        let (from, to) = (chosen.from, chosen.to);
+        let oldest = self.mail.iter().position(|letter| (letter.from, letter.to) == (from, to));
+        self.deliver(oldest.unwrap());
+    }
+
+    /// One machine becomes a copy of another, and both run.
+    pub(crate) fn copy(&mut self, of: usize, to: usize) {
+        let seed = self.machines[of].seed;
+        let (me, rows) = (self.machines[of].me, self.machines[of].rows.clone());
+        let copy = &mut self.machines[to];
+        (copy.me, copy.rows, copy.seed) = (me, rows, seed);
+        copy.signing = DeviceSigningKey::from_seed(&seed);
+        self.restart(to);
+    }
+
+    /// A device is none of its account any more: nobody takes its word, and nothing comes to it.
+    pub(crate) fn revoke(&mut self, who: usize) {
+        let Me { account, device, .. } = self.machines[who].me;
+        let root = &self.roots[&account];
+        let held = &self.known.0[&account];
+        let mut next = held.successor(NOW_MS).unwrap();
+        let mut devices = next.devices.to_vec();
+        devices.retain(|entry| entry.id != device);
+        next.devices = List::new(devices).unwrap();
+        next.revoked = List::new(vec![device]).unwrap();
+        let manifest = VerifiedManifest::sign(root, next).unwrap();
+        self.known.0.insert(account, manifest);
+        self.mail.retain(|letter| letter.to != who && letter.from != who);
+        self.gone.insert(who);
+        let left = self
+            .machines
+            .iter()
+            .enumerate()
+            .filter(|(at, one)| one.me.account == account && !self.gone.contains(at));
+        let shared = left.count() > 1;
+        for machine in self.machines.iter_mut().filter(|one| one.me.account == account) {
+            machine.me.shared = shared;
+        }
     }
 
     /// Delivers everything in the order it was sent.
@@ -204,9 +256,10 @@ impl World {
         let machine = &self.machines[from];
         let fanout = machine.rooms.fanout(id, &machine.me).ok()?;
         let other = &self.machines[to];
-        fanout.to.contains(&other.me.account).then(|| {
-            other.rooms.judge(&machine.me.account, &fanout.said_in, self.now.wall_ms, &other.me.account)
-        })
+        fanout
+            .to
+            .contains(&other.me.account)
+            .then(|| other.rooms.judge(&machine.me.account, &fanout.said_in, self.now.wall_ms, &other.me))
     }
 
     /// The machine dies and starts again from its rows.

@@ -113,10 +113,10 @@ impl Facts<'_> {
         let certain = |seen: &crate::ledger::Seen| seen.others.get(&who) == Some(&true);
         let is_member = certain(&said.before)
             && said.after.as_ref().is_some_and(|after| certain(after) && after.epoch == said.before.epoch);
-        // Each machine joins by itself: one may not be in a room in which another of its person is.
-        let is_shared = ledger.linked.keys().any(|machine| ledger.person(*machine) == ledger.person(who));
+        // Of a machine that was linked lately its speaker may not have known.
+        let is_second = ledger.linked.contains_key(&who) || ledger.person(who) != who;
         let Some(copy) = self.copy else {
-            let missing = kept && is_member && !is_shared && !parted && written.told == Told::Accepted;
+            let missing = kept && is_member && !is_second && !parted && written.told == Told::Accepted;
             return missing.then_some("a member to whom nothing was sent");
         };
         let wrong_clock = ledger.wrong_clock.contains(&written.from) || ledger.wrong_clock.contains(&who);
@@ -138,7 +138,8 @@ impl Facts<'_> {
             Stage::Refused if there => {
                 (!parted && !unsteady(who) && !cut_off(who)).then_some("said to be refused, and is there")
             }
-            Stage::Refused if is_shared => None,
+            // What was on its way to it ends so.
+            Stage::Refused if cut_off(who) => None,
             Stage::Refused => (!parted && !self.may_be_refused(owner)).then_some("refused without a reason"),
             Stage::Expired if there => {
                 (!unsteady(written.from) && !parted).then_some("said to be expired, and is there")

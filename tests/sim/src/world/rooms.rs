@@ -1,5 +1,6 @@
 //! Rooms in the storm: people make them, come, speak, go, and are taken out; and what nodes say of them at the end.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -209,9 +210,7 @@ impl World {
             let owner = gathering.owner;
             let Some(owned) = row(owner, room) else { continue };
             let counts = self.seen(owned);
-            // Each machine joins and goes by itself.
-            let shared = |guest: usize| self.plan.machines_of(guest).count() > 1;
-            for guest in (0..all.len()).filter(|guest| *guest != owner && !shared(*guest)) {
+            for guest in (0..all.len()).filter(|guest| *guest != owner) {
                 if self.out_of_touch(owner, guest) {
                     continue;
                 }
@@ -219,6 +218,26 @@ impl World {
                 if let Some(apart) = self.apart(room, owned, &counts, guest, theirs) {
                     return Some(format!("room {room} of p{owner}, p{guest}: {apart}"));
                 }
+            }
+        }
+        self.rooms_apart_at_home(&all).await
+    }
+
+    /// What two machines of one account say differently of its rooms.
+    async fn rooms_apart_at_home(&self, firsts: &[Vec<(usize, RoomRow)>]) -> Option<String> {
+        for (first, second) in self.siblings() {
+            let of = |machine: usize| self.ledger.borrow().unsteady.contains(&machine);
+            if of(first) || of(second) {
+                continue;
+            }
+            let Some(rows) = self.rooms_of(second).await else { return Some(format!("m{second} lists no rooms")) };
+            let in_it = |rows: &[(usize, RoomRow)]| {
+                let open = rows.iter().filter(|(_, row)| row.standing == Standing::Member);
+                open.map(|(room, row)| (*room, row.epoch)).collect::<BTreeSet<_>>()
+            };
+            let (one, other) = (in_it(&firsts[first]), in_it(&rows));
+            if one != other {
+                return Some(format!("m{first} is in the rooms {one:?}, m{second} in {other:?}"));
             }
         }
         None
