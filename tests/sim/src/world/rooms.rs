@@ -230,7 +230,9 @@ impl World {
             if of(first) || of(second) {
                 continue;
             }
-            let Some(rows) = self.rooms_of(second).await else { return Some(format!("m{second} lists no rooms")) };
+            let Some(rows) = self.rooms_of(second).await else {
+                return Some(format!("m{second} lists no rooms"));
+            };
             let in_it = |rows: &[(usize, RoomRow)]| {
                 let open = rows.iter().filter(|(_, row)| row.standing == Standing::Member);
                 open.map(|(room, row)| (*room, row.epoch)).collect::<BTreeSet<_>>()
