@@ -172,7 +172,7 @@ structures! {
     SealedRequest { request, sig, mac };
     LinkRequest { device, signing, transport, name, one_time };
     LinkAnswer { manifest, handle, account, profile_key, edge, cap, pair };
-    Rekey { edge, cap, pair, both };
+    Rekey { edge, cap, pair, both, number };
     Stamp { counter, device };
     OwnState { contacts, read, sent };
     AccountState { manifest, profile_key, counter, among, contacts };

@@ -78,6 +78,9 @@ pub struct Rekey {
     /// The recipient shall do the same for its side.
     #[n(3)]
     pub both: bool,
+    /// Version of the sender's manifest: what comes with a lower one than was taken is a repetition, and counts no more.
+    #[n(4)]
+    pub number: Option<u64>,
 }
 
 /// Orders changes of one thing by several devices: the greater counter wins, then the greater device id.

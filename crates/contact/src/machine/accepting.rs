@@ -160,6 +160,8 @@ impl Contacts {
                 link_stamp: None,
                 rekeying: None,
                 block_stamp: None,
+                earlier: None,
+                rekey_seen: None,
             };
             self.contacts.insert(contact, row);
         }
@@ -390,6 +392,8 @@ impl Contacts {
                 link_stamp: None,
                 rekeying: None,
                 block_stamp: None,
+                earlier: None,
+                rekey_seen: None,
             };
             self.contacts.insert(contact, row);
         }

@@ -245,6 +245,8 @@ impl Contacts {
             link_stamp: None,
             rekeying: None,
             block_stamp: None,
+            earlier: None,
+            rekey_seen: None,
         };
         self.contacts.insert(me, row);
         self.touch(RowKey::Contact(me));

@@ -236,6 +236,9 @@ impl Contacts {
         }
         self.end_acceptance(contact, InviteEnd::Withdrawn, step);
         if let Some(row) = self.contacts.remove(&contact) {
+            for edge in row.earlier().iter().filter_map(|known| known.edge).collect::<Vec<_>>() {
+                self.retire_edge(edge, contact, Some(row.name.clone()));
+            }
             if let Some(rekeying) = row.rekeying {
                 self.retire_edge(rekeying.edge, contact, Some(row.name.clone()));
             }

@@ -2,6 +2,7 @@
 
 use penpal_protocol::{
     ids::{DeviceId, Fingerprint},
+    limits::DAY_MS,
     sealed::{Control, ManifestRef, OwnState, Rekey},
     text::{Label, RelayAddress},
     wire::{ContactState, Profile},
@@ -19,6 +20,9 @@ use crate::{
     notice::Notice,
     record::{Contact, KeyChange, Pinned, RowKey, StoredRelay},
 };
+
+/// How long after it was told of a new edge a contact that does not use it is told again when it writes, in milliseconds.
+const SOON_MS: u64 = DAY_MS;
 
 /// How far a version that somebody else names may be ahead of ours before it is taken for a lie: our manifest would run out of
 /// versions.
@@ -148,7 +152,9 @@ impl Contacts {
         match opener.via {
             Via::Accepting => self.acceptance_confirmed(contact, step),
             Via::Rekeyed => self.rekey_confirmed(contact, step),
-            Via::Link | Via::Replaced | Via::Boot(_) | Via::BootAgain => {}
+            // It writes, and not under the new key: it may not have been told.
+            Via::Link | Via::Replaced => self.rekey_unanswered(contact, SOON_MS, step),
+            Via::Boot(_) | Via::BootAgain => {}
         }
         if !matches!(opener.via, Via::Boot(_) | Via::BootAgain) {
             self.compare_their_manifest(contact, theirs);

@@ -18,7 +18,7 @@ use crate::{
     error::DeviceError,
     jobs::Job,
     notice::Notice,
-    record::{OldKey, Rekeying, RowKey, StoredPairKey},
+    record::{Earlier, OldKey, Rekeying, RowKey, StoredPairKey},
 };
 
 /// How long envelopes under a key that was replaced are recognised, in milliseconds: as long as a spool keeps them.
@@ -97,6 +97,8 @@ impl Contacts {
             pair_in: StoredPairKey(PairKey::from_bytes(step.random())),
             made: false,
             both,
+            told_ms: None,
+            message: None,
         };
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         // One that was begun before knows nothing that the revoked device does not.
@@ -106,9 +108,20 @@ impl Contacts {
         let edge = fresh.edge;
         let before = row.rekeying.replace(Box::new(fresh));
         let name = row.name.clone();
+        let over = before.and_then(|before| {
+            if let Some(message) = before.message {
+                self.queue.push_back(Command::CancelDelivery(message));
+            }
+            if !before.made {
+                return Some(before.edge);
+            }
+            // It may use that one by now: it stands, and its key is recognised, until something comes under the newest.
+            let until_ms = step.now.wall_ms.saturating_add(OLD_KEY_MS);
+            row.remember(Earlier { pair_in: before.pair_in, until_ms, edge: Some(before.edge) })
+        });
         self.touch(RowKey::Contact(contact));
-        if let Some(before) = before {
-            self.retire_edge(before.edge, contact, Some(name));
+        if let Some(over) = over {
+            self.retire_edge(over, contact, Some(name));
         }
         self.jobs.want(Job::CreateEdge(edge));
     }
@@ -119,24 +132,51 @@ impl Contacts {
             let rekeying =
                 row.rekeying.as_mut().filter(|rekeying| rekeying.edge == edge && !rekeying.made)?;
             rekeying.made = true;
-            let rekey = Rekey {
-                edge,
-                cap: rekeying.cap.clone(),
-                pair: SharedKey::from_bytes(*rekeying.pair_in.0.expose()),
-                both: rekeying.both,
-            };
-            Some((*contact, rekey))
+            Some(*contact)
         });
-        let Some((contact, rekey)) = found else { return };
+        let Some(contact) = found else { return };
         self.link_changed(contact);
         self.say_state(step);
-        let manifest = self.own.as_ref().and_then(|own| Blob::new(own.manifest.0.signed().to_vec()).ok());
-        let control = Control { manifest, rekey: Blob::new(rekey.encode()).ok(), ..Control::default() };
+        self.tell_rekey(contact, step);
+        self.plan_contact(contact, step.now.wall_ms);
+    }
+
+    /// Asks a contact to use our new edge. What asked before and is still on its way is taken back.
+    fn tell_rekey(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
         let message = Self::new_message(step);
+        let Some(own) = &self.own else { return };
+        let number = own.manifest.0.version();
+        let manifest = Blob::new(own.manifest.0.signed().to_vec()).ok();
+        let Some(row) = self.contacts.get_mut(&contact) else { return };
+        let Some(rekeying) = row.rekeying.as_mut().filter(|rekeying| rekeying.made) else { return };
+        let rekey = Rekey {
+            edge: rekeying.edge,
+            cap: rekeying.cap.clone(),
+            pair: SharedKey::from_bytes(*rekeying.pair_in.0.expose()),
+            both: rekeying.both,
+            number: Some(number),
+        };
+        rekeying.told_ms = Some(step.now.wall_ms);
+        let before = rekeying.message.replace(message);
+        self.touch(RowKey::Contact(contact));
+        if let Some(before) = before {
+            self.queue.push_back(Command::CancelDelivery(before));
+        }
+        let control = Control { manifest, rekey: Blob::new(rekey.encode()).ok(), ..Control::default() };
         self.deliver(contact, message, control, step);
     }
 
-    /// Something came under the new key: the old edge ends.
+    /// Asks once more when nothing came under the new key for so long: a message ends after 30 days, or is lost with a restored backup.
+    pub(super) fn rekey_unanswered(&mut self, contact: Fingerprint, after_ms: u64, step: &mut Step<'_>) {
+        let Some(row) = self.contacts.get(&contact).filter(|row| !row.is_shut()) else { return };
+        let Some(rekeying) = row.rekeying.as_ref().filter(|rekeying| rekeying.made) else { return };
+        if rekeying.told_ms.unwrap_or_default().saturating_add(after_ms) <= step.now.wall_ms {
+            tracing::info!("a contact does not use its new edge yet; it is told again");
+            self.tell_rekey(contact, step);
+        }
+    }
+
+    /// Something came under the new key: the old edge ends, and so do new ones that were replaced meanwhile.
     pub(super) fn rekey_confirmed(&mut self, contact: Fingerprint, step: &Step<'_>) {
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         let (Some(rekeying), Some(link)) = (row.rekeying.take(), row.link.as_mut()) else { return };
@@ -145,20 +185,40 @@ impl Contacts {
         let old = std::mem::replace(&mut link.edge_in, edge);
         link.cap_in = cap;
         let until_ms = step.now.wall_ms.saturating_add(OLD_KEY_MS);
-        row.old = Some(OldKey { pair_in: Some(before), boot: None, until_ms });
+        row.put_aside(OldKey { pair_in: Some(before), boot: None, until_ms });
+        let mut earlier = row.earlier.take().unwrap_or_default().into_vec();
+        let over: Vec<EdgeId> = earlier.iter_mut().filter_map(|known| known.edge.take()).collect();
+        row.earlier = Some(List::truncated(earlier));
         let (name, linked) = (row.name.clone(), row.link.as_ref().is_some_and(|link| link.linked));
         self.touch(RowKey::Contact(contact));
         self.jobs.drop_unless_asked(Job::LinkEdge(contact, old));
         if !linked {
             self.jobs.want(Job::LinkEdge(contact, edge));
         }
-        self.retire_edge(old, contact, Some(name));
+        for edge in over.into_iter().chain([old]) {
+            self.retire_edge(edge, contact, Some(name.clone()));
+        }
         self.plan_contact(contact, step.now.wall_ms);
     }
 
     /// A contact has a new edge and key for what we send.
     pub(super) fn take_rekey(&mut self, contact: Fingerprint, rekey: &Rekey, step: &mut Step<'_>) {
-        let Some(link) = self.contacts.get_mut(&contact).and_then(|row| row.link.as_mut()) else { return };
+        let Some(row) = self.contacts.get_mut(&contact) else { return };
+        let Some(link) = row.link.as_mut() else { return };
+        if rekey.number < row.rekey_seen {
+            tracing::debug!("a contact's older word on its edge is not taken");
+            return;
+        }
+        row.rekey_seen = rekey.number;
+        // Said again, because nothing came there yet.
+        if link.edge_out == rekey.edge {
+            let (edge, linked) = (link.edge_in, link.linked);
+            self.touch(RowKey::Contact(contact));
+            if !linked {
+                self.jobs.want(Job::LinkEdge(contact, edge));
+            }
+            return;
+        }
         link.edge_out = rekey.edge;
         link.cap_out = rekey.cap.clone();
         link.pair_out = StoredPairKey(PairKey::from_bytes(*rekey.pair.expose()));

@@ -326,6 +326,8 @@ impl Contacts {
             link_stamp: Some(card.link_stamp),
             rekeying: None,
             block_stamp: card.block_stamp,
+            earlier: None,
+            rekey_seen: None,
         };
         self.contacts.insert(contact, row);
         self.drop_crossing(contact, step);
@@ -366,11 +368,11 @@ impl Contacts {
             match row.link.as_mut().filter(|_| same) {
                 // The other side tells every device of ours by itself where it takes mail.
                 Some(link) => {
+                    (link.edge_in, link.cap_in) = (fresh.edge_in, fresh.cap_in);
                     if link.pair_in != fresh.pair_in {
                         let before = std::mem::replace(&mut link.pair_in, fresh.pair_in);
-                        row.old = Some(OldKey { pair_in: Some(before), boot: None, until_ms });
+                        row.put_aside(OldKey { pair_in: Some(before), boot: None, until_ms });
                     }
-                    (link.edge_in, link.cap_in) = (fresh.edge_in, fresh.cap_in);
                 }
                 None => {
                     let before = row.link.replace(fresh).map(|before| before.pair_in);

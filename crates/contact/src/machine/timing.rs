@@ -20,6 +20,8 @@ pub(super) const MEMORY_MS: u64 = 31 * DAY_MS;
 const AFTER_EXPIRY_MS: u64 = 60 * 1000;
 /// How long before a contact's manifest ends a newer one is looked for, in milliseconds.
 const BEFORE_STALE_MS: u64 = 10 * DAY_MS;
+/// How often a contact that does not use a new edge is told of it again, in milliseconds.
+const REKEY_AGAIN_MS: u64 = 7 * DAY_MS;
 /// Clocks are looked at again at least this often, in milliseconds: wall time may jump.
 const LONGEST_SLEEP_MS: u64 = HOUR_MS;
 
@@ -165,7 +167,11 @@ impl Contacts {
             }
             let stale_ms = row.manifest.0.manifest().expires_ms.saturating_sub(BEFORE_STALE_MS);
             let forget_ms = row.old.as_ref().map_or(u64::MAX, |old| old.until_ms);
-            stale_ms.min(forget_ms).max(now_ms.saturating_add(DAY_MS))
+            let again_ms =
+                row.rekeying.as_ref().filter(|fresh| fresh.made).map_or(u64::MAX, |fresh| {
+                    fresh.told_ms.unwrap_or_default().saturating_add(REKEY_AGAIN_MS)
+                });
+            stale_ms.min(forget_ms).min(again_ms).max(now_ms.saturating_add(DAY_MS))
         });
         self.checks.set(Check::Contact(contact), at_ms);
     }
@@ -175,8 +181,10 @@ impl Contacts {
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         if row.old.as_ref().is_some_and(|old| old.until_ms <= now_ms) {
             row.old = None;
-            self.touch(RowKey::Contact(contact));
         }
+        row.forget_earlier(now_ms);
+        self.touch(RowKey::Contact(contact));
+        self.rekey_unanswered(contact, REKEY_AGAIN_MS, step);
         self.jobs.want(Job::FetchProfile(contact));
         self.plan_contact(contact, now_ms);
     }

@@ -215,6 +215,9 @@ impl Contacts {
             let key = row.old.as_ref().and_then(|old| old.pair_in.as_ref());
             key.map(|key| (opener(contact, Via::Replaced), &key.0))
         });
+        let earlier = rows().flat_map(move |(contact, row)| {
+            row.earlier().iter().map(move |known| (opener(contact, Via::Replaced), &known.pair_in.0))
+        });
         let again = rows().filter_map(move |(contact, row)| {
             let key = row.old.as_ref().and_then(|old| old.boot.as_ref());
             key.map(|key| (opener(contact, Via::BootAgain), &key.0))
@@ -224,7 +227,7 @@ impl Contacts {
             let key = self.secrets.get(&adding.id).filter(|_| waits)?.boot.as_ref()?;
             Some((opener(&adding.inviter, Via::Boot(adding.id)), key))
         });
-        links.chain(boot).chain(rekeyed).chain(accepting).chain(replaced).chain(again)
+        links.chain(boot).chain(rekeyed).chain(accepting).chain(replaced).chain(earlier).chain(again)
     }
 
     /// With what a message that an opener found is judged; `None` when it is known no more.

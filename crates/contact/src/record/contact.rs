@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 use penpal_protocol::{
+    cbor::List,
     ids::{Capability, EdgeId, Fingerprint, Hash, InviteId, MsgId, ProfileKey},
     sealed::{Accept, Stamp},
     text::Label,
@@ -79,6 +80,29 @@ pub(crate) struct Contact {
     /// Which change `blocked` is; absent while it is part of that by people.
     #[n(23)]
     pub(crate) block_stamp: Option<Stamp>,
+    /// Keys and edges that newer ones replaced before it was heard under those, oldest first.
+    #[n(24)]
+    pub(crate) earlier: Option<List<Earlier, MAX_EARLIER>>,
+    /// The highest number with which it asked us to use another edge.
+    #[n(25)]
+    pub(crate) rekey_seen: Option<u64>,
+}
+
+/// Most keys of one contact that are remembered like this: as many revocations within a month.
+pub(crate) const MAX_EARLIER: usize = 8;
+
+/// A pair key of ours under which envelopes may still come.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Earlier {
+    #[n(0)]
+    pub(crate) pair_in: StoredPairKey,
+    /// When it is forgotten, Unix milliseconds.
+    #[n(1)]
+    pub(crate) until_ms: u64,
+    /// Its edge, while that still stands.
+    #[n(2)]
+    pub(crate) edge: Option<EdgeId>,
 }
 
 /// A new edge of ours, in place of one that a revoked device knows.
@@ -97,6 +121,12 @@ pub(crate) struct Rekeying {
     /// Whether the contact is asked for a new one too.
     #[n(4)]
     pub(crate) both: bool,
+    /// When the contact was told last, Unix milliseconds.
+    #[n(5)]
+    pub(crate) told_ms: Option<u64>,
+    /// The message that told it.
+    #[n(6)]
+    pub(crate) message: Option<MsgId>,
 }
 
 /// How a contact's key was checked by people.
@@ -232,6 +262,39 @@ impl Contact {
     /// Whether mail can be deposited now.
     pub(crate) fn is_open(&self) -> bool {
         !self.is_shut() && self.gone_since_ms.is_none() && self.link.as_ref().is_some_and(|link| link.linked)
+    }
+
+    /// A pair key that is replaced is recognised for a while, and so is the one that was replaced before it.
+    pub(crate) fn put_aside(&mut self, old: OldKey) {
+        if let Some(OldKey { pair_in: Some(pair_in), until_ms, .. }) = self.old.replace(old) {
+            // Without an edge none is left over.
+            let _ = self.remember(Earlier { pair_in, until_ms, edge: None });
+        }
+    }
+
+    /// Remembers one more earlier key. Returns the edge of the one that gave way, which is to be ended.
+    #[must_use]
+    pub(crate) fn remember(&mut self, earlier: Earlier) -> Option<EdgeId> {
+        let mut all = self.earlier.take().unwrap_or_default().into_vec();
+        all.retain(|known| known.pair_in != earlier.pair_in);
+        all.push(earlier);
+        let gave_way = (all.len() > MAX_EARLIER).then(|| all.remove(0)).and_then(|oldest| oldest.edge);
+        self.earlier = Some(List::truncated(all));
+        gave_way
+    }
+
+    /// Keys that newer ones replaced before it was heard under those.
+    pub(crate) fn earlier(&self) -> &[Earlier] {
+        self.earlier.as_deref().unwrap_or_default()
+    }
+
+    /// Forgets keys whose time is over.
+    pub(crate) fn forget_earlier(&mut self, now_ms: u64) {
+        if let Some(earlier) = self.earlier.take() {
+            let mut all = earlier.into_vec();
+            all.retain(|known| known.until_ms > now_ms || known.edge.is_some());
+            self.earlier = (!all.is_empty()).then(|| List::truncated(all));
+        }
     }
 
     /// Whether the present profile key need not be sent to it any more, or cannot be.

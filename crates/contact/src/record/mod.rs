@@ -14,7 +14,7 @@ use penpal_protocol::{
     ids::{EdgeId, Fingerprint, InviteId, SlotId},
 };
 
-pub(crate) use contact::{Accepting, Contact, Link, OldKey, Rekeying, RetiredEdge, Telling};
+pub(crate) use contact::{Accepting, Contact, Earlier, Link, OldKey, Rekeying, RetiredEdge, Telling};
 pub use contact::{Change as KeyChange, Trust};
 pub(crate) use device::{DeviceLink, JoinRequest, Joining, LinkState, RecoverStep, Recovering, Tombstone};
 pub use invite::InviteEnd;

@@ -20,14 +20,14 @@ use crate::{
 };
 
 /// Carol's machine: another one of Alice's.
-const TOWER: usize = CAROL;
+pub(crate) const TOWER: usize = CAROL;
 
 impl World {
-    fn link(&mut self) -> Option<InviteCode> {
+    pub(crate) fn link(&mut self) -> Option<InviteCode> {
         self.on(ALICE, |node, step| node.link_device(step)).map(|made| made.unwrap().code)
     }
 
-    fn join(&mut self, code: &InviteCode) {
+    pub(crate) fn join(&mut self, code: &InviteCode) {
         self.on(TOWER, |node, step| drop(node.join_account(code, label("tower"), step)));
     }
 
@@ -46,17 +46,17 @@ impl World {
         self.run(Duration::from_secs(60));
     }
 
-    fn is_device(&self) -> bool {
+    pub(crate) fn is_device(&self) -> bool {
         let account = |who: usize| self.people[who].node.account().map(|me| me.account);
         account(TOWER).is_some() && account(TOWER) == account(ALICE)
     }
 
-    fn name_of_bob(&self, who: usize) -> Option<Label> {
+    pub(crate) fn name_of_bob(&self, who: usize) -> Option<Label> {
         self.view(who, BOB).map(|view| view.name)
     }
 
     /// Alice, with Bob as a contact, and a second machine.
-    fn of_two_devices(seed: u64) -> Self {
+    pub(crate) fn of_two_devices(seed: u64) -> Self {
         let mut world = Self::new(seed, &[0, 0, 0]);
         assert!(world.pursue(20));
         world.settle();

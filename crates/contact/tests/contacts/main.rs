@@ -9,6 +9,7 @@
 
 mod crash;
 mod devices;
+mod edges;
 mod flows;
 mod happy;
 mod hostile;

@@ -86,6 +86,8 @@ pub(crate) struct World {
     /// Changes an answer of a relay before it travels.
     pub(crate) tamper: Option<fn(&Request, Answer) -> Answer>,
     pub(crate) requests: Vec<(Who, Request)>,
+    /// Those who take nothing from the relay.
+    pub(crate) deaf: Vec<Who>,
     calls: Vec<Call>,
     replies: Vec<Reply>,
 }
@@ -95,7 +97,7 @@ impl World {
     pub(crate) fn new(seed: u64, homes: &[usize]) -> Self {
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         let now = Now { mono: Duration::from_secs(5), wall_ms: 1_790_000_000_000 };
-        let names = ["alice", "bob", "carol"];
+        let names = ["alice", "bob", "carol", "dave"];
         let people = homes
             .iter()
             .enumerate()
@@ -115,6 +117,7 @@ impl World {
             crashes: 0,
             tamper: None,
             requests: Vec::new(),
+            deaf: Vec::new(),
             calls: Vec::new(),
             replies: Vec::new(),
         }
@@ -267,7 +270,9 @@ impl World {
                 if !person.hello && relay.owner(&transport).is_some() {
                     events.push(Event::Hello(who));
                 }
-                if relay.spools.get(&transport).is_some_and(|rows| !rows.is_empty()) {
+                if !self.deaf.contains(&who)
+                    && relay.spools.get(&transport).is_some_and(|rows| !rows.is_empty())
+                {
                     events.push(Event::Spool(who));
                 }
             }

@@ -1,0 +1,150 @@
+//! New edges after a revocation: asked for until they are used, and nothing that was left on one of them is lost.
+
+use std::time::Duration;
+
+use penpal_contact::{Opener, Via};
+use penpal_protocol::{
+    cbor::Blob,
+    ids::{Capability, EdgeId, SharedKey},
+    sealed::{Control, Rekey},
+};
+
+use crate::{
+    devices::TOWER,
+    happy::label,
+    support::{ALICE, BOB, World},
+};
+
+/// One more machine of Alice's.
+const ATTIC: usize = 3;
+
+impl World {
+    /// The edge on which a person writes to another.
+    fn edge(&self, from: usize, to: usize) -> Option<EdgeId> {
+        self.people[from].node.route(&self.people[to].fp()).map(|route| route.edge)
+    }
+
+    /// What was asked of Bob does not come to him, and ends.
+    fn forget_what_bob_is_asked(&mut self) {
+        let bob = self.people[BOB].transport();
+        self.relays[0].spools.insert(bob, Vec::new());
+        self.people[ALICE].disk.outbox.clear();
+    }
+
+    /// Alice cut her tower off, and Bob heard nothing of it.
+    fn revoked_unheard(seed: u64) -> (Self, EdgeId) {
+        let mut world = Self::of_two_devices(seed);
+        let old = world.edge(BOB, ALICE).unwrap();
+        world.deaf = vec![BOB];
+        world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+        world.run(Duration::from_secs(600));
+        world.forget_what_bob_is_asked();
+        world.deaf.clear();
+        (world, old)
+    }
+
+    fn check_new_edge(&mut self, old: &EdgeId) {
+        assert_ne!(self.edge(BOB, ALICE).as_ref(), Some(old));
+        assert!(!self.relays[0].edges.contains_key(old), "the edge that the revoked device knows is gone");
+        self.send(BOB, "alice", "after");
+        let bob = self.name_of_bob(ALICE).unwrap();
+        self.send(ALICE, bob.as_str(), "still me");
+        self.calm();
+        assert_eq!((self.has_mail(ALICE, "after"), self.has_mail(BOB, "still me")), (1, 1));
+        assert!(self.connected(ALICE, BOB));
+    }
+}
+
+#[test]
+fn a_contact_that_heard_nothing_of_its_new_edge_is_told_again_every_week() {
+    let (mut world, old) = World::revoked_unheard(40);
+    world.days(3);
+    assert_eq!(world.edge(BOB, ALICE), Some(old), "nobody told him");
+    // Lost once more, and the node was started in between.
+    world.deaf = vec![BOB];
+    world.days(6);
+    world.forget_what_bob_is_asked();
+    world.deaf.clear();
+    world.start(ALICE);
+    world.days(9);
+    world.check_new_edge(&old);
+}
+
+#[test]
+fn a_contact_that_writes_on_the_old_edge_is_told_of_the_new_one_at_once() {
+    let (mut world, old) = World::revoked_unheard(41);
+    world.days(2);
+    assert_eq!(world.edge(BOB, ALICE), Some(old));
+    world.send(BOB, "alice", "hello");
+    world.calm();
+    assert_eq!(world.has_mail(ALICE, "hello"), 1);
+    world.check_new_edge(&old);
+}
+
+#[test]
+fn what_was_left_on_a_new_edge_is_found_after_the_next_revocation() {
+    let mut world = World::new(42, &[0, 0, 0, 0]);
+    assert!(world.pursue(20));
+    world.settle();
+    for (who, name) in [(TOWER, "tower"), (ATTIC, "attic")] {
+        let code = world.link().unwrap();
+        world.run(Duration::from_secs(10));
+        world.on(who, |node, step| drop(node.join_account(&code, label(name), step)));
+        world.calm();
+    }
+    assert_eq!(world.people[ALICE].node.devices().len(), 3);
+    let old = world.edge(BOB, ALICE).unwrap();
+    // Bob goes over to the first new edge and writes there; Alice does not hear it yet.
+    world.deaf = vec![ALICE, ATTIC];
+    world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+    world.run(Duration::from_secs(600));
+    let first = world.edge(BOB, ALICE).unwrap();
+    assert_ne!(first, old);
+    world.send(BOB, "alice", "on the first");
+    world.run(Duration::from_secs(30));
+    // What he would leave again is no part of this.
+    world.people[BOB].disk.outbox.clear();
+    world.on(ALICE, |node, step| node.revoke_device(&label("attic"), step).unwrap());
+    world.run(Duration::from_secs(600));
+    let second = world.edge(BOB, ALICE).unwrap();
+    assert!(![old, first].contains(&second));
+    assert!(world.relays[0].edges.contains_key(&first), "it stands until the newest is used");
+    world.start(ALICE);
+    let foreign = world.people[ALICE].foreign;
+    world.deaf.clear();
+    world.calm();
+    assert_eq!((world.has_mail(ALICE, "on the first"), world.people[ALICE].foreign), (1, foreign));
+    world.days(2);
+    for over in [old, first] {
+        assert!(!world.relays[0].edges.contains_key(&over), "both edges before it end");
+    }
+    world.check_new_edge(&old);
+}
+
+#[test]
+fn a_repetition_of_an_older_word_changes_nothing() {
+    let mut world = World::of_two_devices(43);
+    let rekey = |number: u64, byte: u8| Rekey {
+        edge: EdgeId::from_bytes([byte; 16]),
+        cap: Capability::from_bytes([byte; 32]),
+        pair: SharedKey::from_bytes([byte; 32]),
+        both: false,
+        number: Some(number),
+    };
+    let say = |world: &mut World, rekey: &Rekey| {
+        let control = Control { rekey: Blob::new(rekey.encode()).ok(), ..Control::default() };
+        let (contact, device) =
+            (world.people[ALICE].fp(), world.people[ALICE].node.account().unwrap().device);
+        let opener = Opener { contact, via: Via::Link };
+        world.on(BOB, |node, step| node.handle_control(opener, &device, &control, step).unwrap());
+    };
+    say(&mut world, &rekey(9, 2));
+    assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([2; 16])));
+    say(&mut world, &rekey(8, 1));
+    assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([2; 16])), "an older word");
+    world.start(BOB);
+    say(&mut world, &rekey(8, 1));
+    assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([2; 16])), "and after a restart");
+    say(&mut world, &rekey(9, 3));
+    assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([3; 16])), "asked anew under one list");
+}
