@@ -23,6 +23,7 @@ mod plugin;
 mod portable;
 mod recovery;
 mod restarts;
+mod room_answers;
 mod rooms;
 mod search;
 mod service;

@@ -6,17 +6,17 @@ use penpal_tests::{Person, Relay, connect, folder, wait};
 use serde_json::Value;
 
 /// People at one relay; the first has an account and made the others contacts.
-struct Team {
+pub(crate) struct Team {
     relay: Relay,
-    alice: Person,
-    bob: Person,
-    carol: Person,
+    pub(crate) alice: Person,
+    pub(crate) bob: Person,
+    pub(crate) carol: Person,
     _folder: tempfile::TempDir,
 }
 
 impl Team {
     /// Three people of whom each is a contact of each.
-    fn of_contacts() -> Self {
+    pub(crate) fn of_contacts() -> Self {
         let team = Self::of_strangers();
         connect(&team.bob, &team.carol);
         team
@@ -33,7 +33,7 @@ impl Team {
         Self { relay, alice, bob, carol, _folder: folder }
     }
 
-    fn room(&self, members: &[&Person]) {
+    pub(crate) fn room(&self, members: &[&Person]) {
         self.alice.ok(&["room", "create", ROOM]);
         for member in members {
             join(&self.alice, member);
@@ -45,29 +45,29 @@ impl Team {
     }
 }
 
-const ROOM: &str = "canary-payments-7a61c2";
-const ADDRESS: &str = "#canary-payments-7a61c2";
+pub(crate) const ROOM: &str = "canary-payments-7a61c2";
+pub(crate) const ADDRESS: &str = "#canary-payments-7a61c2";
 
-fn join(owner: &Person, member: &Person) {
+pub(crate) fn join(owner: &Person, member: &Person) {
     owner.ok(&["room", "invite", ADDRESS, member.name()]);
     wait::until("the invitation", || standing(member).as_deref() == Some("invited"));
     member.ok(&["room", "join", ADDRESS]);
     wait::until("the membership", || standing(member).as_deref() == Some("member"));
 }
 
-fn standing(person: &Person) -> Option<String> {
+pub(crate) fn standing(person: &Person) -> Option<String> {
     let rooms = person.json(&["room", "list"]);
     let row = rooms["rooms"].as_array()?.iter().find(|row| row["room"] == ADDRESS)?.clone();
     row["standing"].as_str().map(str::to_owned)
 }
 
-fn members_of(person: &Person) -> BTreeSet<String> {
+pub(crate) fn members_of(person: &Person) -> BTreeSet<String> {
     let room = person.json(&["room", "members", ADDRESS]);
     let members = room["members"].as_array().cloned().unwrap_or_default();
     members.iter().filter_map(|member| member["name"].as_str()).map(str::to_owned).collect()
 }
 
-fn messages(person: &Person, args: &[&str]) -> Vec<Value> {
+pub(crate) fn messages(person: &Person, args: &[&str]) -> Vec<Value> {
     person.json(args)["messages"].as_array().cloned().unwrap_or_default()
 }
 
@@ -78,7 +78,7 @@ fn history(person: &Person) -> Vec<String> {
 }
 
 /// What waits for a person in the room, oldest first.
-fn unread(person: &Person) -> Vec<String> {
+pub(crate) fn unread(person: &Person) -> Vec<String> {
     let all = messages(person, &["inbox"]);
     let of_room = all.iter().filter(|message| message["room"] == ADDRESS);
     of_room.filter_map(|message| message["body"].as_str()).map(str::to_owned).collect()
@@ -89,7 +89,7 @@ fn copies(sent: &Value) -> BTreeSet<String> {
     all.iter().filter_map(|copy| copy["contact"].as_str()).map(str::to_owned).collect()
 }
 
-fn has(person: &Person, text: &str) -> bool {
+pub(crate) fn has(person: &Person, text: &str) -> bool {
     history(person).iter().any(|body| body == text)
 }
 

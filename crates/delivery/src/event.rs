@@ -31,6 +31,15 @@ pub enum Event {
         /// The answer, when `stage` is answered.
         reply: Option<MailKey>,
     },
+    /// An own message got through to somebody, and one of the accounts that it went to will not have it.
+    FailedFor {
+        /// The message.
+        msg_id: MsgId,
+        /// The account.
+        account: Fingerprint,
+        /// Refused or expired.
+        stage: Stage,
+    },
     /// Mail was surfaced, read or moved: the mailbox's counts changed.
     Mailbox {
         /// The mailbox.

@@ -43,7 +43,7 @@ pub use command::{BodyParts, Command, KeyOffer, SealJob, SealKey, Sealed};
 pub use contacts::{ContactInfo, Standing};
 pub use event::Event;
 pub use inbox::{
-    Lease, LeaseId, MailView, QueryError, ResolveError, Selection, SurfaceError, Surfacing, Waiting,
+    Lease, LeaseId, MailView, QueryError, ResolveError, Selection, SurfaceError, Surfacing, Waiting, exact_id,
 };
 pub use keyring::{OFFER_LIFE_MS, PREKEY_PERIOD_MS, SEEDS_AT_A_TIME, SeedReport};
 pub use ledger::{Change, LedgerError, Life, ReadFailed, Records, Row, Table};

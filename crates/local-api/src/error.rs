@@ -107,7 +107,7 @@ error_codes! {
     UnknownAddress, "unknown-address", 1, "No session or contact has that name.", "penpal sessions; penpal contact sessions";
     AmbiguousAddress, "ambiguous-address", 1, "More than one session or contact has that name.", "use one of the candidates";
     UnknownId, "unknown-id", 1, "No message has that id.", "penpal inbox --all; penpal outbox";
-    AmbiguousId, "ambiguous-id", 1, "More than one message id starts like this.", "give more characters of the id";
+    AmbiguousId, "ambiguous-id", 1, "More than one message has an id that starts like this.", "use one of the candidates";
     UnknownContact, "unknown-contact", 1, "There is no contact of that name.", "penpal contact list";
     ContactState, "contact-state", 1, "The contact is not in a state in which this can be done.", "penpal contact list";
     ContactBlocked, "contact-blocked", 1, "The contact is blocked, here or because its key changed.", "penpal contact list; penpal contact verify NAME";

@@ -57,6 +57,9 @@ impl Engine {
                     self.tell(Event::Stage { id: msg_id.to_text(), stage: stage(*reached) });
                 }
             }
+            DeliveryEvent::FailedFor { msg_id, stage: failed, .. } => {
+                self.tell(Event::Stage { id: msg_id.to_text(), stage: stage(*failed) });
+            }
             DeliveryEvent::Mailbox { mailbox } => {
                 let name = self.mailbox_name(*mailbox);
                 self.tell(Event::Mailbox { name });

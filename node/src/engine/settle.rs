@@ -333,6 +333,8 @@ impl Engine {
                     self.contacts.handle_undelivered(&msg_id, &mut contact_step!(self));
                 }
             }
+            // Others have it: what is to be sent stays, and the list of failed ones says who does not.
+            DeliveryEvent::FailedFor { .. } => {}
             DeliveryEvent::Read { key, mailbox, answered } => self.note_read(key, mailbox, answered),
             DeliveryEvent::Gone { .. } | DeliveryEvent::Back { .. } => {}
             DeliveryEvent::IncarnationChanged { peer } => {

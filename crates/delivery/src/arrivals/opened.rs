@@ -146,14 +146,14 @@ impl Delivery {
             self.skip_turn(peer, &turn, step);
             return Outcome::Refused { reason: "expired".to_owned() };
         }
-        let Some(letter) = letter else {
+        if letter.is_none() {
             received.state = MailState::Control;
             mail.received = Some(received);
             self.ledger.put(Table::Mail, &key.to_key(), &mail);
             self.owe_present_stage(peer, &mail);
             self.skip_turn(peer, &turn, step);
             return Outcome::Control { key };
-        };
+        }
         let waits = placement.held == Some(HeldReason::RoomEpoch);
         let hold = if waits {
             placement.held
@@ -175,8 +175,8 @@ impl Delivery {
         self.index_thread(&mail);
         self.place(&mail);
         self.owe_present_stage(peer, &mail);
-        if let Some(answered) = letter.reply_to.filter(|_| mail.kind == Kind::Reply) {
-            self.answered(peer, answered, &mail, step);
+        if hold.is_none() {
+            self.heed_answer(&mail, step);
         }
         self.take_turn(peer, turn, &mail, step);
         self.heed_read_elsewhere(key, step);
@@ -188,6 +188,14 @@ impl Delivery {
         statement.reason = Some(reason.to_owned());
         self.owe(peer, statement);
         Outcome::Refused { reason: reason.to_owned() }
+    }
+
+    /// What a reply that is shown here says of the message that it answers. One that is held back says nothing yet.
+    pub(crate) fn heed_answer(&mut self, mail: &MailRecord, step: &mut Step<'_>) {
+        let peer = mail.from.zip(mail.from_device).map(|(account, device)| Peer::new(account, device));
+        if let Some((peer, answered)) = peer.zip(mail.reply_to).filter(|_| mail.kind == Kind::Reply) {
+            self.answered(peer, answered, mail, step);
+        }
     }
 
     /// A signed answer proves that the own message was answered.

@@ -30,7 +30,7 @@ use crate::record::MailRecord;
 
 pub use lease::{Lease, LeaseId, SurfaceError, Surfacing};
 pub use listing::{MailView, QueryError, Selection};
-pub use short::ResolveError;
+pub use short::{ResolveError, exact_id};
 
 /// How long handed-out mail may stay without a commit.
 const LEASE: Duration = Duration::from_secs(10);
@@ -111,6 +111,11 @@ impl Inbox {
         self.by_mailbox.entry(received.mailbox).or_default().insert(mail.ordinal);
         self.by_key.insert(key, mail.ordinal);
         self.entries.insert(mail.ordinal, entry);
+    }
+
+    /// A hidden message is from the future, and may be shown from then on.
+    fn release_at(&mut self, at_ms: u64, key: MailKey) {
+        self.releases.insert((at_ms, key));
     }
 
     fn remove(&mut self, key: &MailKey) -> Option<Entry> {

@@ -151,12 +151,14 @@ impl Delivery {
             self.unplace(&mail);
             self.index_thread(&mail);
             self.place(&mail);
+            self.heed_answer(&mail, step);
             return;
         }
         self.ledger.put(Table::Mail, &key.to_key(), &mail);
         if let Some(entry) = self.inbox.entry_mut(&key) {
             entry.hidden = false;
         }
+        self.heed_answer(&mail, step);
         self.announce_if_shown(&mail, step);
         self.heed_read_elsewhere(key, step);
     }

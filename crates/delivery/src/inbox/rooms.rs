@@ -1,5 +1,7 @@
 //! Mail from rooms that waits for an entry of the room's membership log.
 
+use penpal_protocol::limits::MAX_CLOCK_AHEAD_MS;
+
 use crate::address::MailKey;
 use crate::arrivals::HeldReason;
 use crate::ledger::Table;
@@ -8,7 +10,8 @@ use crate::record::{MailRecord, MailState};
 use crate::step::Step;
 
 impl Delivery {
-    /// The entry came, and the message counts: it is shown, or is history when it is for somebody else.
+    /// The entry came, and the message counts: it is shown, or is history when it is for somebody else. What else holds it
+    /// goes on doing so.
     pub fn release_from_room(&mut self, key: MailKey, step: &mut Step<'_>) {
         self.begin(step);
         let Some(mut mail) = self.waiting_for_entry(key, step) else { return };
@@ -17,6 +20,12 @@ impl Delivery {
         if standing == Some(crate::Standing::OnProbation) {
             received.reason = Some(HeldReason::AwaitingPerson.as_str().to_owned());
             self.ledger.put(Table::Mail, &key.to_key(), &mail);
+            return;
+        }
+        if mail.sent_ms > step.now.wall_ms.saturating_add(MAX_CLOCK_AHEAD_MS) {
+            received.reason = Some(HeldReason::ClockAhead.as_str().to_owned());
+            self.ledger.put(Table::Mail, &key.to_key(), &mail);
+            self.inbox.release_at(mail.sent_ms.saturating_sub(MAX_CLOCK_AHEAD_MS), key);
             return;
         }
         self.show_released(mail, step);

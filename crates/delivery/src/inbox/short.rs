@@ -7,7 +7,7 @@ use crate::address::MailKey;
 use crate::inbox::QueryError;
 use crate::ledger::{ReadFailed, Records, Row, Table};
 use crate::machine::Delivery;
-use crate::record::{MailRecord, Record as _};
+use crate::record::{MailRecord, MailState, Record as _};
 
 /// Fewest characters of a short id.
 const MIN_SHORT: usize = 4;
@@ -42,9 +42,42 @@ pub enum ResolveError {
         /// Some of them.
         candidates: Vec<MailKey>,
     },
+    /// One has it that is held where nobody sees it yet.
+    #[error("the message with id {typed:?} is held here and shown to nobody yet: {reason}")]
+    Held {
+        /// What was typed.
+        typed: String,
+        /// Why.
+        reason: String,
+    },
     /// The records cannot be read.
     #[error(transparent)]
     Query(#[from] QueryError),
+}
+
+/// Fewest characters by which senders are told apart.
+const MIN_FROM: usize = 8;
+
+/// Stands for this node among senders; no fingerprint has so few characters.
+const FROM_HERE: &str = "me";
+
+/// Names one message among several of the same id: the id, a dot, and the first characters of its sender's fingerprint, or `me`.
+///
+/// Ids are their senders' choice, so somebody may take that of another person's message.
+#[must_use]
+pub fn exact_id(key: &MailKey) -> String {
+    let from = key
+        .from
+        .map_or_else(|| FROM_HERE.to_owned(), |account| account.to_text().chars().take(MIN_FROM).collect());
+    format!("{}.{from}", base32::encode(key.msg_id.as_bytes()))
+}
+
+/// Whether the part behind the dot means the sender of a message.
+fn is_from(key: &MailKey, typed: &str) -> bool {
+    match key.from {
+        None => typed == FROM_HERE,
+        Some(account) => typed.len() >= MIN_FROM && account.to_text().starts_with(typed),
+    }
 }
 
 /// The first bits that all ids with some characters in front share.
@@ -121,9 +154,10 @@ impl Delivery {
         u8::try_from(FULL).unwrap_or(u8::MAX)
     }
 
-    /// Finds the message that a person means: exact short id first, then unique prefix.
+    /// Finds the message that a person means: exact short id first, then unique prefix. What [`exact_id`] gives is understood.
     ///
-    /// `within` says which messages the caller may name; others do not exist for it.
+    /// `within` says which messages the caller may name; others do not exist for it. What is held where nobody sees it, or was
+    /// not taken, is passed over.
     ///
     /// # Errors
     /// [`ResolveError`].
@@ -133,7 +167,11 @@ impl Delivery {
         within: impl Fn(&MailKey) -> bool,
         records: &dyn Records,
     ) -> Result<MailKey, ResolveError> {
-        let folded: String = typed.trim().to_ascii_lowercase();
+        let whole: String = typed.trim().to_ascii_lowercase();
+        let (folded, from) = match whole.split_once('.') {
+            Some((id, from)) => (id.to_owned(), Some(from)),
+            None => (whole.clone(), None),
+        };
         let not_an_id = || ResolveError::NotAnId { typed: typed.to_owned() };
         if folded.is_empty() || folded.len() > FULL || !folded.is_ascii() {
             return Err(not_an_id());
@@ -141,7 +179,7 @@ impl Delivery {
         let prefix = Prefix::of(&folded).ok_or_else(not_an_id)?;
         // Written as ids are: look-alikes were read as what they look like.
         let plain: String = folded.replace('o', "0").replace(['i', 'l'], "1");
-        let mut candidates = Vec::new();
+        let (mut candidates, mut held) = (Vec::new(), None);
         let mut after = prefix.before();
         loop {
             const PAGE: usize = 64;
@@ -154,10 +192,19 @@ impl Delivery {
                 let mail = MailRecord::from_bytes(value)
                     .map_err(|source| QueryError::from(crate::ledger::damaged(Table::Mail, row, source)))?;
                 let key = mail.key();
-                if !within(&key) || !mail.kind.is_mail() {
+                if !within(&key)
+                    || !mail.kind.is_mail()
+                    || from.is_some_and(|from| !is_from(&key, from))
+                    || mail.received.as_ref().is_some_and(|received| !is_taken(received.state))
+                {
                     continue;
                 }
-                if mail.short() == plain {
+                if let Some(received) = mail.received.as_ref().filter(|received| received.hidden) {
+                    held = held.or_else(|| received.reason.clone());
+                    continue;
+                }
+                // A whole id says nothing about who chose it: of several that have it none is meant more than another.
+                if plain.len() < FULL && mail.short() == plain {
                     return Ok(key);
                 }
                 if candidates.len() < MAX_CANDIDATES {
@@ -170,9 +217,17 @@ impl Delivery {
             }
         }
         match candidates.as_slice() {
-            [] => Err(ResolveError::Unknown { typed: typed.to_owned() }),
+            [] => Err(match held {
+                Some(reason) => ResolveError::Held { typed: typed.to_owned(), reason },
+                None => ResolveError::Unknown { typed: typed.to_owned() },
+            }),
             [key] => Ok(*key),
             _ => Err(ResolveError::Ambiguous { typed: typed.to_owned(), candidates }),
         }
     }
+}
+
+/// Whether more than the mark remains of a received message.
+fn is_taken(state: MailState) -> bool {
+    !matches!(state, MailState::Refused | MailState::Expired)
 }

@@ -1,6 +1,6 @@
 //! Taking a message from a caller.
 
-use penpal_protocol::ids::{ConversationId, MsgId, TraceId};
+use penpal_protocol::ids::{ConversationId, Fingerprint, MsgId, TraceId};
 use penpal_protocol::limits::{DEFAULT_MESSAGE_LIFE_MS, MAX_BODY_BYTES, MAX_MESSAGE_LIFE_MS};
 use penpal_protocol::sealed::{Content, Kind, chain_hash, identity_hash};
 
@@ -179,6 +179,7 @@ impl Delivery {
                 boot: message.boot,
                 dismissed: false,
                 elsewhere: None,
+                addressed: addressed(&message.content, &message.destinations),
             }),
             received: None,
             subject,
@@ -292,6 +293,17 @@ impl Delivery {
             self.events.push_back(Event::Stage { msg_id: answered, stage, reply: Some(reply.key()) });
         }
     }
+}
+
+/// Of a message to several accounts the one that it is for.
+fn addressed(content: &Content, destinations: &[Destination]) -> Option<Fingerprint> {
+    let Content::Letter(letter) = content else { return None };
+    letter.room.as_ref().and(letter.to.as_ref())?;
+    let device = letter.target_device?;
+    destinations.iter().find_map(|to| match to {
+        Destination::Device(peer) if peer.device == device => Some(peer.account),
+        Destination::Device(_) | Destination::Local { .. } => None,
+    })
 }
 
 fn check(message: &NewMessage) -> Result<Vec<u8>, SendError> {

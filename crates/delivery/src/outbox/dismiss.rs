@@ -1,8 +1,9 @@
 //! What a person does about a message that failed, or takes long.
 
-use penpal_protocol::ids::MsgId;
+use penpal_protocol::ids::{Fingerprint, MsgId};
 
 use super::Attempt;
+use super::stages::{CANCELLED, failed_accounts};
 use crate::ledger::{LedgerError, Table};
 use crate::machine::Delivery;
 use crate::stage::{Stage, TrailEvent, note};
@@ -45,24 +46,38 @@ pub enum DismissError {
 }
 
 impl Delivery {
-    /// Tries every copy that is owed at once, and starts failed ones anew: same id, same place in the order, and the life
-    /// that the message had at first, from now on.
+    /// Tries every copy that is owed at once, and starts anew those of accounts that got none: same id, same place in the
+    /// order, and the life that the message had at first, from now on.
     ///
     /// # Errors
     /// [`RetryError`].
     pub fn retry(&mut self, msg_id: MsgId, step: &mut Step<'_>) -> Result<(), RetryError> {
+        self.retry_for(msg_id, |_| true, step)
+    }
+
+    /// The same, for the accounts that `wanted` names.
+    ///
+    /// # Errors
+    /// [`RetryError`].
+    pub fn retry_for(
+        &mut self,
+        msg_id: MsgId,
+        wanted: impl Fn(&Fingerprint) -> bool,
+        step: &mut Step<'_>,
+    ) -> Result<(), RetryError> {
         self.begin(step);
         let mut mail = self.own_mail(msg_id, step.records).ok_or(RetryError::Unknown)?;
         let copies = self.copies_of(&mail, step.records)?;
         let stage = super::stages::overall(&copies).map_or(Stage::Queued, |copy| copy.stage);
         let now_ms = step.now.wall_ms;
-        let failed = copies.iter().any(|copy| copy.stage.is_failure());
+        let mut failed = failed_accounts(&copies);
+        failed.retain(wanted);
         let owed = copies.iter().any(|copy| Self::is_owed(copy.stage));
         let elsewhere = mail.sent.as_ref().is_some_and(|sent| sent.elsewhere == Some(true));
-        if elsewhere || (!failed && !owed) {
+        if elsewhere || (failed.is_empty() && !owed) {
             return Err(RetryError::Done { stage });
         }
-        if failed && stage.is_failure() {
+        if !failed.is_empty() {
             let life_ms = mail.expires_ms.saturating_sub(mail.sent_ms);
             // A life is counted from `sent_ms` and limited, so a new one needs a new start.
             mail.sent_ms = now_ms;
@@ -73,7 +88,7 @@ impl Delivery {
             self.ledger.put(Table::Mail, &mail.key().to_key(), &mail);
         }
         for mut copy in copies {
-            if copy.stage.is_failure() && stage.is_failure() {
+            if failed.contains(&copy.peer.account) {
                 note(&mut copy.trail, TrailEvent::here(Stage::Queued, now_ms));
                 copy.stage = Stage::Queued;
                 copy.reason = None;
@@ -107,7 +122,7 @@ impl Delivery {
         for peer in peers {
             if self.is_live(peer, msg_id) {
                 let event = TrailEvent {
-                    reason: Some("cancelled".to_owned()),
+                    reason: Some(CANCELLED.to_owned()),
                     ..TrailEvent::here(Stage::Refused, step.now.wall_ms)
                 };
                 self.state_copy(peer, msg_id, event, step);
@@ -124,7 +139,7 @@ impl Delivery {
         let mut mail = self.own_mail(msg_id, step.records).ok_or(DismissError::Unknown)?;
         let copies = self.copies_of(&mail, step.records)?;
         let stage = super::stages::overall(&copies).map_or(Stage::Queued, |copy| copy.stage);
-        if !stage.is_failure() {
+        if failed_accounts(&copies).is_empty() {
             return Err(DismissError::NotFailed { stage });
         }
         if let Some(sent) = &mut mail.sent {

@@ -74,6 +74,7 @@ impl Delivery {
                 boot: false,
                 dismissed: true,
                 elsewhere: Some(true),
+                addressed: None,
             }),
             received: None,
             subject: letter.subject.as_ref().map(|subject| subject.as_str().to_owned()),

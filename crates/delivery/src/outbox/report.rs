@@ -7,7 +7,7 @@ use penpal_protocol::sealed::Kind;
 
 use super::Attempt;
 use super::stages::weakest;
-use crate::address::{Mailbox, Peer};
+use crate::address::{MailKey, Mailbox, Peer};
 use crate::inbox::QueryError;
 use crate::ledger::{Records, Table};
 use crate::machine::Delivery;
@@ -17,7 +17,8 @@ use crate::stage::{Stage, TrailEvent};
 /// Where an own message stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageReport {
-    /// The stage of the furthest copy; of a message to several accounts the least far of those that did not fail.
+    /// The stage of the furthest copy; of a message to several accounts the least far of those that did not fail, or that of the
+    /// one account that it is for.
     pub stage: Stage,
     /// Why it is there.
     pub reason: Option<String>,
@@ -26,7 +27,7 @@ pub struct StageReport {
     /// How it was surfaced.
     pub mechanism: Option<String>,
     /// The answer.
-    pub reply: Option<MsgId>,
+    pub reply: Option<MailKey>,
     /// Every copy, one a device.
     pub copies: Vec<CopyReport>,
 }
@@ -76,14 +77,14 @@ impl Delivery {
     }
 
     fn own(&self, msg_id: MsgId, records: &dyn Records) -> Result<Option<MailRecord>, QueryError> {
-        let key = crate::address::MailKey::own(msg_id).to_key();
+        let key = MailKey::own(msg_id).to_key();
         let mail = self.ledger.peek::<MailRecord>(records, Table::Mail, &key)?;
         Ok(mail.filter(|mail| mail.sent.is_some()))
     }
 
     fn report_of(&self, mail: &MailRecord, records: &dyn Records) -> Result<StageReport, QueryError> {
         let copies = self.copies_of(mail, records)?;
-        let best = weakest(&copies);
+        let best = weakest(&copies, mail.sent.as_ref().and_then(|sent| sent.addressed));
         let last = best.and_then(|copy| copy.trail.iter().rev().find(|event| event.stage == copy.stage));
         let surfaced = copies
             .iter()
@@ -94,7 +95,10 @@ impl Delivery {
             reason: best.and_then(|copy| copy.reason.clone()),
             signed: last.is_some_and(|event| event.signed),
             mechanism: surfaced.and_then(|event| event.mechanism.clone()),
-            reply: copies.iter().flat_map(|copy| &copy.trail).find_map(|event| event.reply),
+            reply: copies.iter().flat_map(|copy| &copy.trail).find_map(|event| {
+                let from = event.device.map(|peer| peer.account);
+                event.reply.map(|msg_id| MailKey { msg_id, from })
+            }),
             copies: copies
                 .into_iter()
                 .map(|copy| CopyReport { peer: copy.peer, stage: copy.stage, reason: copy.reason })
@@ -139,7 +143,7 @@ impl Delivery {
     pub fn sent(&self, records: &dyn Records) -> Result<Vec<OutboxEntry>, QueryError> {
         let mut sent = Vec::new();
         self.ledger.for_each::<MailRecord>(records, Table::Mail, &[], |key, mail| {
-            let own = crate::address::MailKey::from_key(key).filter(|key| key.from.is_none());
+            let own = MailKey::from_key(key).filter(|key| key.from.is_none());
             if mail.sent.is_some() && mail.kind.is_mail() {
                 sent.extend(own.map(|key| key.msg_id));
             }

@@ -1,6 +1,6 @@
 //! Stages of copies: reading, merging and saving them, and what follows for the message as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use penpal_protocol::ids::{Fingerprint, MsgId};
 
@@ -20,6 +20,9 @@ pub(crate) fn copy_key(peer: Peer, msg_id: MsgId) -> [u8; 48] {
     }
     key
 }
+
+/// Why a copy ended that the program took back by itself.
+pub(super) const CANCELLED: &str = "cancelled";
 
 impl Delivery {
     /// Writes a copy where it belongs: among the owed and recently receipted ones, or into history.
@@ -111,6 +114,7 @@ impl Delivery {
         };
         let stage = event.stage;
         let reason = event.reason.clone();
+        let cancelled = reason.as_deref() == Some(CANCELLED);
         let signed = event.signed;
         let noted = note(&mut record.trail, event);
         let moved = record.stage.may_become(stage);
@@ -131,6 +135,9 @@ impl Delivery {
         }
         self.write_back(record, step);
         if moved {
+            if stage.is_failure() && !cancelled {
+                self.undismiss(msg_id, step);
+            }
             self.message_moved(msg_id, step);
         }
         moved
@@ -153,6 +160,15 @@ impl Delivery {
         self.save_copy(&record);
     }
 
+    /// A failure that comes after others were dismissed is one that nobody has seen.
+    fn undismiss(&mut self, msg_id: MsgId, step: &Step<'_>) {
+        let Some(mut mail) = self.own_mail(msg_id, step.records) else { return };
+        if let Some(sent) = mail.sent.as_mut().filter(|sent| sent.dismissed && sent.elsewhere != Some(true)) {
+            sent.dismissed = false;
+            self.ledger.put(Table::Mail, &mail.key().to_key(), &mail);
+        }
+    }
+
     fn forget_sealed(&mut self, record: &CopyRecord) {
         for hash in &record.sealed {
             self.ledger.delete(Table::Sealed, hash.as_bytes());
@@ -168,10 +184,16 @@ impl Delivery {
         };
         let Some(stage) = overall(&copies).map(|copy| copy.stage) else { return };
         let dismissed = mail.sent.as_ref().is_some_and(|sent| sent.dismissed);
-        let dead = stage.is_failure() && !dismissed;
+        // Whoever got nothing is not made up for by the others.
+        let failed = furthest(&copies).into_values().find(|copy| copy.stage.is_failure());
+        let dead = failed.is_some() && !dismissed;
         let key = MailKey::own(msg_id);
         if dead && self.outbox.dead.insert(msg_id) {
             self.ledger.put(Table::Dead, msg_id.as_bytes(), &key);
+            if let Some(copy) = failed.filter(|_| !stage.is_failure()) {
+                let (account, stage) = (copy.peer.account, copy.stage);
+                self.events.push_back(Event::FailedFor { msg_id, account, stage });
+            }
         } else if !dead && self.outbox.dead.remove(&msg_id) {
             self.ledger.delete(Table::Dead, msg_id.as_bytes());
         }
@@ -183,7 +205,19 @@ impl Delivery {
 }
 
 /// The copy whose stage is told of the message: of each account the furthest, and of several accounts the least far one that did not fail.
-pub(super) fn weakest(copies: &[CopyRecord]) -> Option<&CopyRecord> {
+///
+/// What is for one account among several is told as that one's copies stand: the others only keep it.
+pub(super) fn weakest(copies: &[CopyRecord], addressed: Option<Fingerprint>) -> Option<&CopyRecord> {
+    let mut accounts = furthest(copies);
+    if let Some(copy) = addressed.and_then(|account| accounts.remove(&account)) {
+        return Some(copy);
+    }
+    let going = accounts.values().filter(|copy| !copy.stage.is_failure()).min_by_key(|copy| copy.stage);
+    going.copied().or_else(|| overall(copies))
+}
+
+/// Of each account the furthest copy.
+pub(super) fn furthest(copies: &[CopyRecord]) -> BTreeMap<Fingerprint, &CopyRecord> {
     let mut accounts: BTreeMap<Fingerprint, &CopyRecord> = BTreeMap::new();
     for copy in copies {
         let best = accounts.entry(copy.peer.account).or_insert(copy);
@@ -191,8 +225,13 @@ pub(super) fn weakest(copies: &[CopyRecord]) -> Option<&CopyRecord> {
             *best = copy;
         }
     }
-    let going = accounts.values().filter(|copy| !copy.stage.is_failure()).min_by_key(|copy| copy.stage);
-    going.copied().or_else(|| overall(copies))
+    accounts
+}
+
+/// Accounts to whom no copy of the message got, and none will.
+pub(super) fn failed_accounts(copies: &[CopyRecord]) -> BTreeSet<Fingerprint> {
+    let failed = furthest(copies).into_iter().filter(|(_, copy)| copy.stage.is_failure());
+    failed.map(|(account, _)| account).collect()
 }
 
 /// The copy whose stage stands for the message: the furthest.

@@ -98,6 +98,9 @@ pub(crate) struct SentPart {
     /// Another device of the account sent it: nothing is done for it here.
     #[n(5)]
     pub elsewhere: Option<bool>,
+    /// Of several accounts the one with the session that it is for.
+    #[n(6)]
+    pub addressed: Option<Fingerprint>,
 }
 
 /// What concerns a message that arrived here.

@@ -51,6 +51,7 @@ fn mail() -> MailRecord {
             boot: false,
             dismissed: false,
             elsewhere: None,
+            addressed: None,
         }),
         received: Some(ReceivedPart {
             mailbox: Mailbox::Session(SessionId::from_bytes([5; 16])),

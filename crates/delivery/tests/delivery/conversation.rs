@@ -35,7 +35,7 @@ fn an_answer_makes_the_question_answered_without_a_receipt_that_says_so() {
     let reply = world.send(1, Send::reply(0, "yes", question)).unwrap().msg_id;
     world.run_seconds(1);
     assert_eq!(world.nodes[0].stage(ask), Stage::Answered);
-    assert_eq!(world.nodes[0].report(ask).reply, Some(reply));
+    assert_eq!(world.nodes[0].report(ask).reply, Some(MailKey::from_contact(reply, peer(1).account)));
     let view = world.nodes[1].list(Selection::All(Mailbox::Desk)).remove(0);
     assert!(view.marks.answered);
     let answer = world.nodes[0].list(Selection::Unread(Mailbox::Desk)).remove(0);

@@ -32,7 +32,10 @@ fn local_mail_has_the_same_trail_unsigned() {
     message.from = WEB;
     let answer = world.step(0, |machine, step| machine.send(message, step)).unwrap().unwrap();
     let report = world.nodes[0].report(accepted.msg_id);
-    assert_eq!((report.stage, report.reply, report.signed), (Stage::Answered, Some(answer.msg_id), false));
+    assert_eq!(
+        (report.stage, report.reply, report.signed),
+        (Stage::Answered, Some(MailKey::own(answer.msg_id)), false)
+    );
     assert_eq!(
         world.nodes[0].trail(accepted.msg_id),
         [Stage::Queued, Stage::Delivered, Stage::Surfaced, Stage::Answered]

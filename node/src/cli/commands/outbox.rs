@@ -1,6 +1,8 @@
 //! `penpal outbox`
 
-use penpal_local_api::mail::{OutMessage, OutboxRequest};
+use std::collections::BTreeMap;
+
+use penpal_local_api::mail::{CopyStage, OutMessage, OutboxRequest, Stage};
 use penpal_local_api::methods::Outbox;
 
 use super::send::stage_word;
@@ -38,6 +40,10 @@ fn row(message: &OutMessage) -> [String; 6] {
         .reason
         .as_ref()
         .map_or_else(|| stage.to_owned(), |reason| format!("{stage}: {}", clean(reason)));
+    let stage = match lost(message) {
+        Some(lost) => format!("{stage}; {lost}"),
+        None => stage,
+    };
     let text: String = message.subject.as_deref().unwrap_or(&message.body).chars().take(48).collect();
     [
         message.short.clone(),
@@ -47,4 +53,25 @@ fn row(message: &OutMessage) -> [String; 6] {
         parse::ago(message.sent_ms),
         clean(&text),
     ]
+}
+
+/// Who will not have a message that others have.
+fn lost(message: &OutMessage) -> Option<String> {
+    if is_failure(message.stage) {
+        return None;
+    }
+    let mut contacts: BTreeMap<&str, Vec<&CopyStage>> = BTreeMap::new();
+    for copy in &message.copies {
+        contacts.entry(copy.contact.as_deref()?).or_default().push(copy);
+    }
+    let lost = contacts.into_iter().filter(|(_, copies)| copies.iter().all(|copy| is_failure(copy.stage)));
+    let lost: Vec<String> = lost
+        .filter_map(|(contact, copies)| Some((contact, copies.first()?.stage)))
+        .map(|(contact, stage)| format!("{} for {}", stage_word(stage), clean(contact)))
+        .collect();
+    (!lost.is_empty()).then(|| lost.join(", "))
+}
+
+fn is_failure(stage: Stage) -> bool {
+    matches!(stage, Stage::Refused | Stage::Expired)
 }

@@ -133,7 +133,7 @@ impl Engine {
     }
 
     pub(super) fn artifact_sending(&mut self, request: &SendingRequest) -> Outcome {
-        let key = self.message_key(&request.id, &request.caller)?;
+        let key = self.own_message_key(&request.id, &request.caller)?;
         let progress = self.files_progress(key.msg_id);
         let (sent_bytes, bytes, waits_for) = progress.clone().unwrap_or_default();
         now(&Sending { v: SHAPE_VERSION, waits: progress.is_some(), sent_bytes, bytes, waits_for })

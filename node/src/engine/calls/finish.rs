@@ -93,38 +93,24 @@ impl Engine {
         if wait.goal == Goal::Reply
             && let Some(reply) = report.reply
         {
-            self.add_reply(&mut sent, wait, reply, &report)?;
+            self.add_reply(&mut sent, wait, reply)?;
         }
         json(&sent).map(Some)
     }
 
     /// Takes the answer for the caller: it is committed once it was shown.
-    fn add_reply(
-        &mut self,
-        sent: &mut Sent,
-        wait: &SentWait,
-        reply: penpal_protocol::ids::MsgId,
-        report: &penpal_delivery::StageReport,
-    ) -> Result<(), ApiError> {
-        let from = report.copies.iter().map(|copy| copy.peer.account);
-        let keys = std::iter::once(MailKey::own(reply))
-            .chain(from.map(|account| MailKey::from_contact(reply, account)));
-        for key in keys {
-            let Some(view) = self.delivery.view(key, &self.storage).map_err(|error| unreadable(&error))?
-            else {
-                continue;
-            };
-            let message = self.message(&view)?;
-            sent.reply_quote =
-                Some(self.quote(std::slice::from_ref(&message), penpal_agents::quote::Shown::Whole));
-            sent.reply = Some(message);
-            if let Some(mailbox) = view.mailbox {
-                let lease = self.delivery.take(mailbox, Some(&[key]), 1, &mut delivery_step!(self));
-                if !lease.messages.is_empty() {
-                    sent.lease = Some(self.lease_text(lease.id, mailbox, wait.mechanism.as_deref()));
-                }
+    fn add_reply(&mut self, sent: &mut Sent, wait: &SentWait, reply: MailKey) -> Result<(), ApiError> {
+        let view = self.delivery.view(reply, &self.storage).map_err(|error| unreadable(&error))?;
+        let Some(view) = view.filter(|view| !view.hidden) else { return Ok(()) };
+        let message = self.message(&view)?;
+        sent.reply_quote =
+            Some(self.quote(std::slice::from_ref(&message), penpal_agents::quote::Shown::Whole));
+        sent.reply = Some(message);
+        if let Some(mailbox) = view.mailbox {
+            let lease = self.delivery.take(mailbox, Some(&[reply]), 1, &mut delivery_step!(self));
+            if !lease.messages.is_empty() {
+                sent.lease = Some(self.lease_text(lease.id, mailbox, wait.mechanism.as_deref()));
             }
-            return Ok(());
         }
         Ok(())
     }

@@ -149,13 +149,9 @@ impl Engine {
             thread.push(view.clone());
             thread.sort_by_key(|one| one.ordinal);
         }
-        let mut seen = Vec::new();
-        for one in thread {
-            if one.key == view.key || self.message_key(&one.key.msg_id.to_text(), caller).is_ok() {
-                seen.push(one);
-            }
-        }
-        Ok(seen)
+        let sight = self.sight(caller)?;
+        thread.retain(|one| one.key == view.key || self.sees(&sight, &one.key));
+        Ok(thread)
     }
 
     /// How something is surfaced in a mailbox.
@@ -361,7 +357,7 @@ impl Engine {
     }
 
     pub(super) fn trace(&mut self, request: &IdRequest) -> Outcome {
-        let key = self.message_key(&request.id, &request.caller)?;
+        let key = self.own_message_key(&request.id, &request.caller)?;
         let view = self.view_of(key)?;
         let trail = self.delivery.trace(key.msg_id, &self.storage).map_err(|error| unreadable(&error))?;
         let trail = trail.ok_or_else(|| {
@@ -375,7 +371,7 @@ impl Engine {
     }
 
     pub(super) fn dismiss(&mut self, request: &IdRequest) -> Outcome {
-        let key = self.message_key(&request.id, &request.caller)?;
+        let key = self.own_message_key(&request.id, &request.caller)?;
         self.delivery.dismiss(key.msg_id, &mut delivery_step!(self)).map_err(|error| {
             use penpal_delivery::DismissError as E;
             let code = match &error {

@@ -1,7 +1,7 @@
 //! Messages into a room: whom they go to, and whom they do not.
 
 use penpal_contact::State;
-use penpal_delivery::{Destination, MailView, Peer};
+use penpal_delivery::{Destination, MailKey, MailView, Peer};
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_protocol::ids::{DeviceId, Fingerprint, RoomId};
 use penpal_protocol::sealed::SessionTarget;
@@ -85,6 +85,41 @@ impl Engine {
         self.room_route(id, addressed, Vec::new())
     }
 
+    /// Of a message said in a room, the accounts that are in it now; nothing for other messages.
+    pub(super) fn still_in_room(&self, key: MailKey) -> Result<Option<Vec<Fingerprint>>, ApiError> {
+        let Some(room) = self.view_of(key)?.room else { return Ok(None) };
+        let own = me(&self.contacts).ok_or_else(|| room_error(&penpal_room::RoomError::NoAccount))?;
+        let fanout = self.rooms.fanout(&room, &own).map_err(|error| room_error(&error))?;
+        Ok(Some(fanout.to))
+    }
+
+    /// Whom a message is for must be among those who get it: the others only keep it.
+    fn reaches(
+        &self,
+        id: &RoomId,
+        whom: &Addressed,
+        is_member: bool,
+        destinations: &[Destination],
+    ) -> Result<(), ApiError> {
+        let of = |to: &&Destination| matches!(to, Destination::Device(peer) if peer.account == whom.account);
+        let on = |to: &Destination| {
+            whom.device.is_none_or(|device| *to == Destination::Device(Peer::new(whom.account, device)))
+        };
+        if destinations.iter().filter(of).any(on) {
+            return Ok(());
+        }
+        let (name, room) = (self.member_name(id, &whom.account), self.room_name(id));
+        let message = if !is_member {
+            format!("{name} is not in {room} any more")
+        } else if destinations.iter().any(|to| of(&to)) {
+            format!("{name} has no such device any more")
+        } else {
+            format!("nothing goes to {name}: penpal contact list says why")
+        };
+        Err(ApiError::new(ErrorCode::RoomState, message)
+            .hint(format!("penpal send '{room}' is for everybody in it")))
+    }
+
     fn room_route(
         &self,
         id: &RoomId,
@@ -123,6 +158,9 @@ impl Engine {
             return Err(
                 ApiError::new(ErrorCode::ContactState, message).hint(format!("penpal room members '{room}'"))
             );
+        }
+        if let Some(whom) = &addressed {
+            self.reaches(id, whom, fanout.to.contains(&whom.account), &destinations)?;
         }
         let mut to = room;
         if let Some(whom) = &addressed {

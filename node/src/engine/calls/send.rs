@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use penpal_contact::State;
-use penpal_delivery::{Destination, HeldReason, MailKey, Mailbox, NewMessage, Peer, Stage};
+use penpal_delivery::{Destination, HeldReason, MailKey, Mailbox, NewMessage, Peer, Stage, exact_id};
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::mail::{IdRequest, SendRequest, SendWaitRequest};
 use penpal_protocol::cbor::Text;
-use penpal_protocol::ids::{DeviceId, Fingerprint};
+use penpal_protocol::ids::{DeviceId, Fingerprint, SessionId};
 use penpal_protocol::limits::{MAX_SUBJECT_BYTES, MAX_TEXT_BYTES};
 use penpal_protocol::sealed::{
     Content, Kind, Letter, Reach, RoomRef, SessionRef, SessionState, SessionTarget,
@@ -21,6 +21,19 @@ use crate::engine::waiting::{Goal, SentWait, Wait};
 
 /// How long `send` waits by itself for a better stage.
 const PLAIN_WAIT: Duration = Duration::from_secs(2);
+
+/// Messages that a caller may see.
+pub(super) enum Sight {
+    /// Every one.
+    All,
+    /// Those of some mailboxes, and those that its session sent.
+    Of {
+        /// The session, when it can be told.
+        session: Option<SessionId>,
+        /// Its mailboxes.
+        mailboxes: Vec<Mailbox>,
+    },
+}
 
 /// Where a message goes.
 pub(super) struct Route {
@@ -208,7 +221,7 @@ impl Engine {
     }
 
     pub(super) fn send_wait(&mut self, request: SendWaitRequest) -> Outcome {
-        let key = self.message_key(&request.id, &request.caller)?;
+        let key = self.own_message_key(&request.id, &request.caller)?;
         let is_ask = self.view_of(key)?.kind == Kind::Ask;
         let goal = if is_ask { Goal::Reply } else { Goal::Stage(Stage::Surfaced) };
         let sent = SentWait {
@@ -222,16 +235,24 @@ impl Engine {
     }
 
     pub(super) fn retry(&mut self, request: &IdRequest) -> Outcome {
-        let key = self.message_key(&request.id, &request.caller)?;
+        let key = self.own_message_key(&request.id, &request.caller)?;
+        let members = self.still_in_room(key)?;
         self.retry_files(key.msg_id)?;
-        self.delivery.retry(key.msg_id, &mut delivery_step!(self)).map_err(|error| {
+        let wanted = |account: &Fingerprint| members.as_ref().is_none_or(|members| members.contains(account));
+        self.delivery.retry_for(key.msg_id, wanted, &mut delivery_step!(self)).map_err(|error| {
             use penpal_delivery::RetryError as E;
-            let code = match &error {
-                E::Unknown => ErrorCode::UnknownId,
-                E::Done { .. } => ErrorCode::NotRetryable,
-                _ => ErrorCode::HomeUnusable,
-            };
-            ApiError::new(code, error.to_string())
+            match &error {
+                E::Unknown => ApiError::new(ErrorCode::UnknownId, error.to_string()),
+                E::Done { .. } => {
+                    let error = ApiError::new(ErrorCode::NotRetryable, error.to_string());
+                    if members.is_some() {
+                        error.hint("who is not in the room any more gets nothing")
+                    } else {
+                        error
+                    }
+                }
+                _ => ApiError::new(ErrorCode::HomeUnusable, error.to_string()),
+            }
         })?;
         let sent = SentWait {
             msg_id: key.msg_id,
@@ -447,36 +468,71 @@ impl Engine {
         typed: &str,
         caller: &penpal_local_api::caller::Caller,
     ) -> Result<MailKey, ApiError> {
+        let sight = self.sight(caller)?;
+        let found = self.delivery.resolve(typed, |key| self.sees(&sight, key), &self.storage);
+        found.map_err(|error| self.unresolved(&error))
+    }
+
+    /// The same for a message that was sent from here, whoever else may have used its id.
+    pub(super) fn own_message_key(
+        &mut self,
+        typed: &str,
+        caller: &penpal_local_api::caller::Caller,
+    ) -> Result<MailKey, ApiError> {
+        use penpal_delivery::ResolveError as E;
+        let sight = self.sight(caller)?;
+        let own = |key: &MailKey| key.from.is_none() && self.sees(&sight, key);
+        match self.delivery.resolve(typed, own, &self.storage) {
+            // One that was received gets the answer that fits it.
+            Err(E::Unknown { .. }) => self.message_key(typed, caller),
+            found => found.map_err(|error| self.unresolved(&error)),
+        }
+    }
+
+    /// What a caller may see.
+    pub(super) fn sight(&mut self, caller: &penpal_local_api::caller::Caller) -> Result<Sight, ApiError> {
         let own = self.caller_session(caller)?;
-        let in_agent = self.acts_in_agent(caller);
-        let seen = own.map(|session| self.mailboxes_of(session)).unwrap_or_default();
-        let allowed = |key: &MailKey| {
-            if !in_agent {
-                return true;
+        if !self.acts_in_agent(caller) {
+            return Ok(Sight::All);
+        }
+        let mailboxes = own.map(|session| self.mailboxes_of(session)).unwrap_or_default();
+        Ok(Sight::Of { session: own, mailboxes })
+    }
+
+    /// Whether a caller may see a message. Inside an agent only its own session's mail counts.
+    pub(super) fn sees(&self, sight: &Sight, key: &MailKey) -> bool {
+        let Sight::Of { session, mailboxes } = sight else { return true };
+        let view = self.delivery.view(*key, &self.storage).ok().flatten();
+        view.is_some_and(|view| match session {
+            // What was said in a room is for everybody in it, their agents as well.
+            _ if view.room.is_some() => true,
+            Some(session) => {
+                view.mailbox.is_some_and(|mailbox| mailboxes.contains(&mailbox))
+                    || view.sent_from == Some(Mailbox::Session(*session))
             }
-            let view = self.delivery.view(*key, &self.storage).ok().flatten();
-            view.is_some_and(|view| match own {
-                // What was said in a room is for everybody in it, their agents as well.
-                _ if view.room.is_some() => true,
-                Some(session) => {
-                    view.mailbox.is_some_and(|mailbox| seen.contains(&mailbox))
-                        || view.sent_from == Some(Mailbox::Session(session))
-                }
-                // Which session it is cannot be told, so none of them is its own.
-                None => false,
-            })
-        };
-        self.delivery.resolve(typed, allowed, &self.storage).map_err(|error| {
-            use penpal_delivery::ResolveError as E;
-            match &error {
-                E::Ambiguous { candidates, .. } => ApiError::new(ErrorCode::AmbiguousId, error.to_string())
-                    .candidates(self.short_ids(candidates)),
-                E::NotAnId { .. } | E::Unknown { .. } => {
-                    ApiError::new(ErrorCode::UnknownId, error.to_string())
-                }
-                _ => ApiError::new(ErrorCode::HomeUnusable, error.to_string()),
-            }
+            // Which session it is cannot be told, so none of them is its own.
+            None => false,
         })
+    }
+
+    fn unresolved(&self, error: &penpal_delivery::ResolveError) -> ApiError {
+        use penpal_delivery::ResolveError as E;
+        match error {
+            E::Ambiguous { candidates, .. } => {
+                let error = ApiError::new(ErrorCode::AmbiguousId, error.to_string())
+                    .candidates(self.exact_ids(candidates));
+                match self.senders_of_one_id(candidates) {
+                    Some(senders) => error.hint(format!(
+                        "more than one sender used this id, so use one of the candidates: {senders}"
+                    )),
+                    None => error,
+                }
+            }
+            E::NotAnId { .. } | E::Unknown { .. } => ApiError::new(ErrorCode::UnknownId, error.to_string()),
+            E::Held { .. } => ApiError::new(ErrorCode::UnknownId, error.to_string())
+                .hint("it is shown once what it waits for is there: penpal contact list; penpal room list"),
+            _ => ApiError::new(ErrorCode::HomeUnusable, error.to_string()),
+        }
     }
 
     /// Whether an agent calls, or something inside one.
@@ -484,9 +540,28 @@ impl Engine {
         caller.agent.is_some() || self.is_inside_agent(caller)
     }
 
-    fn short_ids(&self, keys: &[MailKey]) -> Vec<String> {
-        let view = |key: &MailKey| self.delivery.view(*key, &self.storage).ok().flatten();
-        keys.iter().filter_map(view).map(|view| view.short).collect()
+    /// Texts that name each of some messages and no other.
+    fn exact_ids(&self, keys: &[MailKey]) -> Vec<String> {
+        let exact = |key: &MailKey| {
+            if keys.iter().any(|other| other != key && other.msg_id == key.msg_id) {
+                return Some(exact_id(key));
+            }
+            Some(self.delivery.view(*key, &self.storage).ok().flatten()?.short)
+        };
+        keys.iter().filter_map(exact).collect()
+    }
+
+    /// Which sender each of the exact ids means, when several messages have the same id.
+    fn senders_of_one_id(&self, keys: &[MailKey]) -> Option<String> {
+        let first = keys.first()?;
+        if keys.len() < 2 || keys.iter().any(|key| key.msg_id != first.msg_id) {
+            return None;
+        }
+        let name = |key: &MailKey| {
+            let from = key.from.map_or_else(|| "this machine".to_owned(), |from| self.contact_name(&from));
+            format!("{} is from {from}", exact_id(key))
+        };
+        Some(keys.iter().map(name).collect::<Vec<_>>().join(", "))
     }
 
     /// A message that is known to exist.

@@ -9,7 +9,7 @@ use penpal_delivery::{
 };
 use penpal_protocol::cbor::Text;
 use penpal_protocol::ids::{DepositId, Fingerprint, KeyId, MsgId, ShortHash, SpoolEpoch, XWingPublicKey};
-use penpal_protocol::sealed::{Content, Kind, Letter, ManifestRef, OfferedKey, RoomRef};
+use penpal_protocol::sealed::{Content, Kind, Letter, ManifestRef, OfferedKey, RoomRef, SessionTarget};
 use penpal_protocol::time::Now;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -53,6 +53,8 @@ pub(crate) struct Send {
     pub(crate) life_ms: Option<u64>,
     pub(crate) boot: bool,
     pub(crate) room: Option<RoomRef>,
+    /// Of the room the one with the session that it is for.
+    pub(crate) for_session_of: Option<Id>,
 }
 
 impl Send {
@@ -65,6 +67,7 @@ impl Send {
             life_ms: None,
             boot: false,
             room: None,
+            for_session_of: None,
         }
     }
 
@@ -90,13 +93,16 @@ impl Send {
     pub(crate) fn letter(&self) -> Letter {
         Letter {
             from: None,
-            to: None,
+            to: self.for_session_of.map(|_| SessionTarget {
+                sid: None,
+                name: penpal_protocol::text::Label::new("web").expect("a name"),
+            }),
             subject: None,
             text: Text::new(self.text.clone()).expect("short"),
             reply_to: self.reply_to.map(|key| key.msg_id),
             room: self.room.clone(),
             artifacts: None,
-            target_device: None,
+            target_device: self.for_session_of.map(|id| peer(id).device),
         }
     }
 

@@ -1,0 +1,68 @@
+//! Answers into rooms, and messages there that are for one session: whom they reach, and what their sender is told.
+
+use penpal_tests::{Person, Said, wait};
+
+use crate::rooms::{ADDRESS, ROOM, Team, has, members_of, messages};
+
+/// Bob's session, once Alice's node knows of it.
+fn session_of(bob: &Person, alice: &Person) {
+    bob.ok(&["session", "open", "web"]);
+    wait::until("the session", || {
+        let list = alice.json(&["contact", "sessions", "bob"]);
+        list["sessions"].as_array().is_some_and(|rows| !rows.is_empty())
+    });
+}
+
+#[test]
+fn waiting_for_one_session_of_a_room_ends_when_that_one_has_seen_it() {
+    let team = Team::of_contacts();
+    let (alice, bob, carol) = (&team.alice, &team.bob, &team.carol);
+    team.room(&[bob, carol]);
+    session_of(bob, alice);
+    let to = format!("{ADDRESS} @bob/web");
+    let sent: Said = std::thread::scope(|scope| {
+        let sends = scope.spawn(|| {
+            alice
+                .command(&["send", &to, "for bob's web", "--wait", "1m", "--json"])
+                .output()
+                .expect("penpal runs")
+        });
+        wait::until("the message", || bob.bodies("web") == ["for bob's web"]);
+        let id = messages(bob, &["inbox", "web", "--all"])[0]["id"].as_str().expect("an id").to_owned();
+        bob.ok(&["read", &id]);
+        sends.join().expect("the command ends").into()
+    });
+    assert_eq!(sent.status, 0, "{sent:?}");
+    assert_eq!(
+        (&sent.json()["stage"], &sent.json()["timed_out"]),
+        (&"surfaced".into(), &false.into()),
+        "{sent:?}"
+    );
+    wait::until("the copy", || has(carol, "for bob's web"));
+}
+
+#[test]
+fn an_answer_to_somebody_who_is_out_of_the_room_is_refused_and_sent_to_nobody() {
+    let team = Team::of_contacts();
+    let (alice, bob, carol) = (&team.alice, &team.bob, &team.carol);
+    team.room(&[bob, carol]);
+    bob.ok(&["session", "open", "web"]);
+    bob.ok(&["send", ADDRESS, "does it run?", "--as", "web"]);
+    wait::until("the question", || has(alice, "does it run?") && has(carol, "does it run?"));
+    let id = |person: &Person| {
+        let all = messages(person, &["room", "history", ADDRESS]);
+        all[0]["id"].as_str().expect("an id").to_owned()
+    };
+    alice.ok(&["room", "remove", ROOM, "bob"]);
+    wait::until("carol to know", || !members_of(carol).contains("bob"));
+    for person in [alice, carol] {
+        let said = person.try_json(&["reply", &id(person), "it does"]);
+        assert_eq!((said.status, said.code().as_str()), (1, "room-state"), "{said:?}");
+        let error = said.json()["error"].clone();
+        assert_eq!(error["message"], format!("bob is not in {ADDRESS} any more"), "{error}");
+        assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("penpal send")), "{error}");
+    }
+    // What is for everybody goes on.
+    alice.ok(&["send", ADDRESS, "it does"]);
+    wait::until("the message", || has(carol, "it does"));
+}
