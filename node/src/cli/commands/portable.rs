@@ -42,7 +42,8 @@ struct Passphrase {
 }
 
 pub(super) fn export(args: &Export, context: &Context) -> Done {
-    person_only()?;
+    // Keys leave the machine, or are put in place.
+    caller::person_only()?;
     let account = context.node().call::<AccountShow>(&AccountRequest { caller: caller::gather() })?;
     let passphrase = args.passphrase.read(context, true)?;
     let exported = portable::export(&context.home, &args.file, passphrase.as_bytes())?;
@@ -68,7 +69,8 @@ pub(super) fn export(args: &Export, context: &Context) -> Done {
 }
 
 pub(super) fn import(args: &Import, context: &Context) -> Done {
-    person_only()?;
+    // Keys leave the machine, or are put in place.
+    caller::person_only()?;
     refuse_account(context)?;
     let passphrase = args.passphrase.read(context, false)?;
     let imported = portable::import(&context.home, &args.file, passphrase.as_bytes())?;
@@ -90,16 +92,6 @@ pub(super) fn import(args: &Import, context: &Context) -> Done {
         )?;
         out.line("    the node that this was exported from must not run any more")
     })?;
-    Ok(())
-}
-
-/// Keys leave the machine, or are put in place: no affair of an agent.
-fn person_only() -> Result<(), Failure> {
-    let caller = caller::gather();
-    if caller.agent.is_some() || penpal_agents::caller::inside_agent(&caller, &[]) {
-        let message = "only a person may do this, and this runs inside an agent";
-        return Err(ApiError::new(ErrorCode::NeedsPerson, message).into());
-    }
     Ok(())
 }
 

@@ -36,10 +36,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let (node, out) = (context.node(), context.out);
-    if penpal_agents::caller::inside_agent(&caller::gather(), &[]) {
-        let message = "only a person may do this, and this runs inside an agent";
-        return Err(ApiError::new(ErrorCode::NeedsPerson, message).into());
-    }
+    caller::person_only()?;
     let code = read_code(out)?;
     let request = |revoke| RecoverRequest {
         caller: caller::gather(),
@@ -177,7 +174,7 @@ pub(super) fn offer_code(context: &Context) -> Done {
     if account.and_then(|account| account.recovery).is_none_or(|recovery| recovery.shown) {
         return Ok(());
     }
-    if out.json || !out.interactive || penpal_agents::caller::inside_agent(&caller::gather(), &[]) {
+    if out.json || !out.interactive || caller::in_agent() {
         out.remark(
             "  losing this machine loses the account, unless you have its code: penpal account recovery-code",
         );

@@ -169,8 +169,10 @@ impl Engine {
 
     /// The mailbox that a caller inside an agent is bound to; nothing for a person.
     fn own_mailbox(&mut self, caller: &Caller) -> Result<Option<Mailbox>, ApiError> {
-        let own = self.caller_session(caller)?;
-        Ok(own.filter(|_| self.is_inside_agent(caller) || caller.agent.is_some()).map(Mailbox::Session))
+        if !self.acts_in_agent(caller) {
+            return Ok(None);
+        }
+        self.acting_mailbox(caller, None).map(Some)
     }
 
     /// An artifact by what was typed, with the messages that refer to it, newest first.

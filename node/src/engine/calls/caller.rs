@@ -113,7 +113,7 @@ impl Engine {
         let own = self.caller_session(caller)?;
         match named {
             Some("desk") => {
-                if self.is_inside_agent(caller) && !own.is_some_and(|own| self.sees_desk(own)) {
+                if self.acts_in_agent(caller) && !own.is_some_and(|own| self.sees_desk(own)) {
                     let message =
                         "the desk is its person's, and no session sees it unless that person lets it";
                     return Err(ApiError::new(ErrorCode::NeedsPerson, message)
@@ -174,9 +174,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the caller runs inside an agent.
-    pub(super) fn is_inside_agent(&self, caller: &Caller) -> bool {
-        inside_agent(caller, &self.known())
+    /// Whether an agent calls, or something inside one.
+    pub(super) fn acts_in_agent(&self, caller: &Caller) -> bool {
+        caller.agent.is_some() || inside_agent(caller, &self.known())
     }
 
     /// Refuses what needs an account.

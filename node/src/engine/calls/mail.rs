@@ -62,7 +62,7 @@ impl Engine {
             let mailboxes = match own {
                 Mailbox::Session(session) if request.session.is_none() => self.mailboxes_of(session),
                 _ if one_mailbox => vec![own],
-                _ => self.all_mailboxes(self.is_inside_agent(&request.caller)),
+                _ => self.all_mailboxes(),
             };
             for mailbox in mailboxes {
                 let selection = if request.all || after.is_some() {
@@ -84,14 +84,13 @@ impl Engine {
         Ok(Inbox { v: SHAPE_VERSION, messages: messages? })
     }
 
-    /// Every mailbox; inside an agent all but the desk.
-    fn all_mailboxes(&self, in_agent: bool) -> Vec<Mailbox> {
+    /// Every mailbox, for a person.
+    fn all_mailboxes(&self) -> Vec<Mailbox> {
         let mut all: Vec<Mailbox> = self.delivery.mailboxes().collect();
         all.push(Mailbox::Desk);
         all.extend(self.sessions.local().into_iter().map(|row| Mailbox::Session(row.session)));
         all.sort_unstable();
         all.dedup();
-        all.retain(|mailbox| !in_agent || *mailbox != Mailbox::Desk);
         all
     }
 

@@ -82,8 +82,12 @@ impl Engine {
         }
         if self.contacts.is_recovering() {
             let message = "the account is being recovered, and the relay did not answer in time";
-            return Err(ApiError::new(ErrorCode::NotInTime, message)
-                .hint("it goes on by itself once the relay can be reached: penpal status"));
+            let hint = if self.contacts.account().is_some() {
+                "it goes on by itself once the relay can be reached: penpal status; if this machine was revoked, use a fresh home: penpal --home DIR recover"
+            } else {
+                "it goes on by itself once the relay can be reached: penpal status"
+            };
+            return Err(ApiError::new(ErrorCode::NotInTime, message).hint(hint));
         }
         self.contacts.cancel_recovery(&mut contact_step!(self));
         Err(self.relay_away())

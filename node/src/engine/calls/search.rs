@@ -41,7 +41,7 @@ impl Engine {
             until_ms: request.until_ms,
         };
         let agent = self.caller_session(&request.caller)?;
-        if agent.is_none() && self.is_inside_agent(&request.caller) {
+        if agent.is_none() && self.acts_in_agent(&request.caller) {
             let message =
                 "an agent finds mail of its own session, and it cannot be told which one is calling";
             return Err(ApiError::new(ErrorCode::WhichSession, message));

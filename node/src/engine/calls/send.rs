@@ -535,11 +535,6 @@ impl Engine {
         }
     }
 
-    /// Whether an agent calls, or something inside one.
-    pub(super) fn acts_in_agent(&self, caller: &penpal_local_api::caller::Caller) -> bool {
-        caller.agent.is_some() || self.is_inside_agent(caller)
-    }
-
     /// Texts that name each of some messages and no other.
     fn exact_ids(&self, keys: &[MailKey]) -> Vec<String> {
         let exact = |key: &MailKey| {

@@ -44,7 +44,7 @@ impl Engine {
             v: SHAPE_VERSION,
             session: session.as_ref().map(|view| self.session_row(view)),
             address,
-            inside_agent: self.is_inside_agent(&request.caller),
+            inside_agent: self.acts_in_agent(&request.caller),
         })
     }
 
