@@ -150,6 +150,17 @@ impl Person {
         rows.clone().find(|row| row["name"] == name).and_then(|row| row["state"].as_str()).map(str::to_owned)
     }
 
+    /// Names of the account's devices.
+    ///
+    /// # Panics
+    /// When the node says no.
+    #[must_use]
+    pub fn devices(&self) -> Vec<String> {
+        let list = self.json(&["device", "list"]);
+        let rows = list["devices"].as_array().cloned().unwrap_or_default();
+        rows.iter().filter_map(|row| row["name"].as_str()).map(str::to_owned).collect()
+    }
+
     /// Bodies of all mail in a session, oldest first. A node that was too slow to start is asked again.
     ///
     /// # Panics

@@ -68,7 +68,7 @@ fn write(to: &Path) {
     wait::until("what was said", || said_in_room(&pair.alice) == ["the ledger is closed for today"]);
     pair.bob.ok(&["send", "alice", "for both machines", "--as", "web"]);
     wait::until("both desks", || {
-        [&pair.alice, &tower].iter().all(|one| desk(one).contains(&"for both machines".to_owned()))
+        [&pair.alice, &tower].iter().all(|one| one.bodies("desk").contains(&"for both machines".to_owned()))
     });
     tower.ok(&["daemon", "stop"]);
     pair.alice.ok(&["send", "bob/web", "is the v2 schema final?", "--as", "api", "--ask", "--anyway"]);
@@ -103,12 +103,6 @@ fn members(person: &Person) -> Vec<String> {
     members.iter().map(|one| one["name"].as_str().expect("a name").to_owned()).collect()
 }
 
-fn desk(person: &Person) -> Vec<String> {
-    let list = person.json(&["inbox", "--all"]);
-    let rows = list["messages"].as_array().expect("messages");
-    rows.iter().map(|row| row["body"].as_str().expect("a body").to_owned()).collect()
-}
-
 fn said_in_room(person: &Person) -> Vec<String> {
     let list = person.json(&["inbox", "--with", ROOM, "--all"]);
     let rows = list["messages"].as_array().expect("messages");
@@ -126,7 +120,7 @@ fn check_room_and_devices(folder: &Path) {
         let this: Vec<&str> =
             rows.iter().filter(|row| row["this"] == true).filter_map(|row| row["name"].as_str()).collect();
         assert_eq!(this, [here]);
-        assert!(desk(&person).contains(&"for both machines".to_owned()), "{name}");
+        assert!(person.bodies("desk").contains(&"for both machines".to_owned()), "{name}");
         person.kill_node();
     }
     let [alice, bob] = ["alice", "bob"].map(|name| Person::at(&folder.join(name), name));

@@ -84,7 +84,6 @@ async fn relay(
     ));
     let program = Program::start(&place.folder)?;
     let mut devices = connect(&program, 0, 1).await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
     let before = rss_kib(program.pid())?;
     report.figures.push(Figure::new("empty relay: resident", Unit::Mib, vec![before / 1024.0]));
     let mut opened = 1;
