@@ -191,6 +191,25 @@ fn what_one_edge_refused_goes_by_the_next_at_once() {
 }
 
 #[test]
+fn a_refusal_of_an_edge_that_gave_place_meanwhile_is_none_of_the_contact() {
+    let mut world = World::new(312, 2);
+    world.relay.refuses.insert((peer(0), peer(1)));
+    let id = world.send(0, Send::note(1, "a")).unwrap().msg_id;
+    // The relay has said no, and the word is on its way.
+    while world.refused == 0 {
+        world.run_for(Duration::from_micros(20));
+    }
+    assert!(world.nodes[0].events.is_empty(), "{:?}", world.nodes[0].events);
+    world.relay.refuses.clear();
+    let edge = Some(EdgeId::from_bytes([9; 16]));
+    let other = ContactInfo { edge, ..info(peer(1), Standing::Active) };
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, other, step));
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+    assert!(!world.nodes[0].events.contains(&Event::Gone { account: peer(1).account }));
+}
+
+#[test]
 fn a_full_spool_is_waited_for_in_order() {
     let mut world = World::new(310, 2);
     world.faults.full = 1000;

@@ -104,6 +104,8 @@ pub(crate) struct World {
     /// Nodes that cannot connect.
     pub(crate) offline: BTreeSet<Id>,
     pub(crate) deposits: u64,
+    /// Deposits that the relay refused.
+    pub(crate) refused: u64,
     /// Steps made only because time passed.
     pub(crate) wakes: u64,
     /// Envelopes to a node that never arrive.
@@ -133,6 +135,7 @@ impl World {
             defers: BTreeSet::new(),
             offline: BTreeSet::new(),
             deposits: 0,
+            refused: 0,
             wakes: 0,
             swallow: BTreeMap::new(),
         };
@@ -581,6 +584,7 @@ impl World {
                 }
                 let to = envelope.to;
                 let refused = self.relay.refuses.contains(&(me, to));
+                self.refused += u64::from(refused);
                 let outcome = if refused { DepositOutcome::No } else { DepositOutcome::Accepted };
                 if !refused {
                     let receiver = id_of(to);
