@@ -19,20 +19,6 @@ pub(crate) fn other_machine(pair: &Pair) -> Person {
     Person::at(&pair.folder().join("other-machine"), "alice")
 }
 
-fn devices(person: &Person) -> Vec<String> {
-    let list = person.json(&["device", "list"]);
-    let rows = list["devices"].as_array().expect("rows");
-    rows.iter().map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
-}
-
-/// Texts in a person's desk, read or not.
-fn desk(person: &Person) -> Vec<String> {
-    let list = person.json(&["inbox", "--all"]);
-    let rows = list["messages"].as_array().expect("messages");
-    let here = rows.iter().filter(|row| row["to"] == "desk");
-    here.map(|row| row["body"].as_str().expect("a body").to_owned()).collect()
-}
-
 fn addresses(person: &Person) -> Vec<String> {
     let list = person.json(&["contact", "sessions"]);
     let rows = list["sessions"].as_array().expect("rows");
@@ -53,7 +39,7 @@ pub(crate) fn with_two_devices() -> (Pair, Person) {
 fn a_linked_machine_has_the_account_and_contacts_see_it() {
     let (pair, other) = with_two_devices();
     for person in [&pair.alice, &other] {
-        assert_eq!(devices(person), ["laptop", "tower"]);
+        assert_eq!(person.devices(), ["laptop", "tower"]);
     }
     wait::until("both under their device", || {
         addresses(&pair.bob) == ["alice/laptop/api", "alice/tower/builds"]
@@ -63,7 +49,9 @@ fn a_linked_machine_has_the_account_and_contacts_see_it() {
     // What is for the person reaches both machines, what is for a session the one that has it.
     pair.bob.ok(&["send", "alice", "for both", "--as", "web"]);
     pair.bob.ok(&["send", "alice/builds", "for one", "--as", "web"]);
-    wait::until("both desks", || desk(&pair.alice) == ["for both"] && desk(&other) == ["for both"]);
+    wait::until("both desks", || {
+        pair.alice.bodies("desk") == ["for both"] && other.bodies("desk") == ["for both"]
+    });
     wait::until("the session", || other.bodies("builds") == ["for one"]);
     assert_eq!(pair.alice.bodies("api"), [""; 0]);
     // The new machine writes by itself, and is answered there.
@@ -92,7 +80,7 @@ fn devices_are_listed_and_renamed_where_the_root_key_is() {
     assert_eq!(refused.json()["error"]["code"], "not-primary");
     pair.alice.ok(&["device", "rename", "tower", "desktop"]);
     wait::until("the new name", || {
-        devices(&other) == ["desktop", "laptop"]
+        other.devices() == ["desktop", "laptop"]
             && addresses(&pair.bob).contains(&"alice/desktop/builds".to_owned())
     });
     let refused = pair.alice.run(&["device", "revoke", "laptop", "--json"]);
@@ -137,7 +125,7 @@ fn linking_survives_kills_of_everybody() {
         again.out.contains("already-registered") || again.out.contains("\"handle\"")
     });
     wait::until("its contacts", || other.contact_state("bob").as_deref() == Some("active"));
-    assert_eq!(devices(&pair.alice), ["laptop", "tower"]);
+    assert_eq!(pair.alice.devices(), ["laptop", "tower"]);
 }
 
 #[test]
@@ -155,8 +143,8 @@ fn what_people_decide_on_one_device_holds_on_the_other() {
     wait::until("the new contact", || pair.alice.contact_state("carol").as_deref() == Some("active"));
     carol.ok(&["send", "alice", "hello both"]);
     wait::until("both desks", || {
-        desk(&pair.alice).contains(&"hello both".to_owned())
-            && desk(&other).contains(&"hello both".to_owned())
+        pair.alice.bodies("desk").contains(&"hello both".to_owned())
+            && other.bodies("desk").contains(&"hello both".to_owned())
     });
     pair.alice.ok(&["contact", "remove", "carol"]);
     wait::until("the removal", || other.contact_state("carol").is_none());
@@ -172,7 +160,9 @@ fn what_people_decide_on_one_device_holds_on_the_other() {
 fn what_is_read_or_sent_on_one_device_is_so_on_the_other() {
     let (pair, other) = with_two_devices();
     pair.bob.ok(&["send", "alice", "a question", "--ask", "--as", "web"]);
-    wait::until("both desks", || desk(&pair.alice) == ["a question"] && desk(&other) == ["a question"]);
+    wait::until("both desks", || {
+        pair.alice.bodies("desk") == ["a question"] && other.bodies("desk") == ["a question"]
+    });
     let state = |person: &Person| person.json(&["inbox", "--all"])["messages"][0]["state"].clone();
     assert_eq!((state(&pair.alice), state(&other)), ("unread".into(), "unread".into()));
     let short = other.json(&["inbox"])["messages"][0]["short"].as_str().expect("an id").to_owned();
@@ -216,14 +206,16 @@ fn what_is_read_or_sent_on_one_device_is_so_on_the_other() {
 fn a_revoked_device_gets_nothing_and_is_nobody() {
     let (mut pair, other) = with_two_devices();
     pair.bob.ok(&["send", "alice", "before", "--as", "web"]);
-    wait::until("mail on both", || desk(&pair.alice) == ["before"] && desk(&other) == ["before"]);
+    wait::until("mail on both", || {
+        pair.alice.bodies("desk") == ["before"] && other.bodies("desk") == ["before"]
+    });
     // The thief has the machine, and a copy of everything on it.
     other.ok(&["daemon", "stop"]);
     let stolen = pair.folder().join("stolen");
     copy_folder(other.home(), &stolen);
     let revoked = pair.alice.json(&["device", "revoke", "tower"]);
     assert_eq!(revoked["at_relay"], true, "{revoked}");
-    assert_eq!(devices(&pair.alice), ["laptop"]);
+    assert_eq!(pair.alice.devices(), ["laptop"]);
     let thief = Person::at(&stolen, "alice");
     thief.ok(&["status"]);
     wait::until("the word of the relay", || {
@@ -233,11 +225,11 @@ fn a_revoked_device_gets_nothing_and_is_nobody() {
     pair.bob.ok(&["send", "alice", "after", "--as", "web"]);
     pair.bob.ok(&["send", "alice/api", "to the session", "--as", "web"]);
     wait::until("mail on the laptop", || {
-        desk(&pair.alice) == ["before", "after"] && pair.alice.bodies("api") == ["to the session"]
+        pair.alice.bodies("desk") == ["before", "after"] && pair.alice.bodies("api") == ["to the session"]
     });
     pair.alice.ok(&["send", "bob/web", "still me", "--as", "api"]);
     wait::until("mail to bob", || pair.bob.bodies("web") == ["still me"]);
-    assert_eq!(desk(&thief), ["before"]);
+    assert_eq!(thief.bodies("desk"), ["before"]);
     thief.ok(&["daemon", "stop"]);
     // Everybody starts anew: nothing of it was only in memory.
     for person in [&pair.alice, &pair.bob] {
@@ -246,7 +238,7 @@ fn a_revoked_device_gets_nothing_and_is_nobody() {
     pair.relay.kill();
     pair.relay.restart();
     pair.bob.ok(&["send", "alice", "later", "--as", "web"]);
-    wait::until("mail after restarts", || desk(&pair.alice) == ["before", "after", "later"]);
+    wait::until("mail after restarts", || pair.alice.bodies("desk") == ["before", "after", "later"]);
     assert_eq!(addresses(&pair.bob), ["alice/laptop/api"]);
     pair.relay.stop();
     assert_no_canary(pair.relay.folder(), &["tower"]);

@@ -2,7 +2,7 @@
 
 use penpal_tests::{Pair, Person, wait};
 
-use crate::restarts::copy_folder;
+use crate::{devices::link, restarts::copy_folder};
 
 /// The recovery code as a person writes it down, once the relay keeps what it brings back.
 fn code(person: &Person) -> String {
@@ -17,25 +17,12 @@ fn new_machine(pair: &Pair) -> Person {
     Person::at(&pair.folder().join("new-machine"), "alice")
 }
 
-fn devices(person: &Person) -> Vec<String> {
-    let list = person.json(&["device", "list"]);
-    let rows = list["devices"].as_array().expect("rows");
-    rows.iter().map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
-}
-
-fn desk(person: &Person) -> Vec<String> {
-    let list = person.json(&["inbox", "--all"]);
-    let rows = list["messages"].as_array().expect("messages");
-    let here = rows.iter().filter(|row| row["to"] == "desk");
-    here.map(|row| row["body"].as_str().expect("a body").to_owned()).collect()
-}
-
 #[test]
 fn a_lost_machine_is_replaced_and_its_copy_is_nobody() {
     let (pair, lost) = {
         let pair = Pair::connected();
         pair.bob.ok(&["send", "alice", "before", "--as", "web"]);
-        wait::until("mail", || desk(&pair.alice) == ["before"]);
+        wait::until("mail", || pair.alice.bodies("desk") == ["before"]);
         let lost = pair.folder().join("lost");
         (pair, lost)
     };
@@ -54,13 +41,13 @@ fn a_lost_machine_is_replaced_and_its_copy_is_nobody() {
     assert_eq!(asked.json()["error"]["candidates"][0], "laptop");
     let done = new.run_with(&["recover", "--revoke", "all", "--name", "attic"], code.as_bytes());
     assert!(done.out.contains("this machine is \"attic\"") && done.out.contains("contacts: 1"), "{done:?}");
-    assert_eq!(devices(&new), ["attic"]);
+    assert_eq!(new.devices(), ["attic"]);
     assert_eq!(new.contact_state("bob").as_deref(), Some("active"));
     wait::until("bob is told", || {
         pair.bob.ok(&["status"]).out.contains("alice's account was recovered on another machine, attic")
     });
     pair.bob.ok(&["send", "alice", "after", "--as", "web"]);
-    wait::until("mail to the new machine", || desk(&new) == ["after"]);
+    wait::until("mail to the new machine", || new.bodies("desk") == ["after"]);
     new.ok(&["session", "open", "api"]);
     new.ok(&["send", "bob/web", "it is me again", "--as", "api"]);
     wait::until("mail to bob", || pair.bob.bodies("web") == ["it is me again"]);
@@ -71,13 +58,45 @@ fn a_lost_machine_is_replaced_and_its_copy_is_nobody() {
     });
     thief.run(&["send", "bob", "it is me", "--anyway", "--wait", "0s"]);
     pair.bob.ok(&["send", "alice", "later", "--as", "web"]);
-    wait::until("mail to the new machine alone", || desk(&new) == ["after", "later"]);
-    assert_eq!(desk(&thief), ["before"]);
+    wait::until("mail to the new machine alone", || new.bodies("desk") == ["after", "later"]);
+    assert_eq!(thief.bodies("desk"), ["before"]);
     assert_eq!(pair.bob.bodies("web"), ["it is me again"]);
     assert_eq!(
         new.json(&["account", "recovery-code"])["lines"].as_array().map(Vec::len),
         Some(code.lines().count())
     );
+}
+
+#[test]
+fn a_device_that_is_kept_gets_and_sends_mail_as_before() {
+    let pair = Pair::connected();
+    let tower = Person::at(&pair.folder().join("tower"), "alice");
+    link(&pair.alice, &tower, "tower");
+    wait::until("the contact there", || tower.contact_state("bob").as_deref() == Some("active"));
+    let code = code(&pair.alice);
+    pair.alice.ok(&["daemon", "stop"]);
+    std::fs::remove_dir_all(pair.alice.home()).expect("the home goes");
+    let new = new_machine(&pair);
+    // The device that stays is connected all the time.
+    new.run_with(&["recover", "--keep", "tower", "--name", "attic"], code.as_bytes());
+    for person in [&new, &tower] {
+        wait::until("the list of devices", || person.devices() == ["attic", "tower"]);
+    }
+    let said = tower.ok(&["device", "list"]).out;
+    assert!(said.lines().any(|line| line.contains("attic") && line.contains("primary")), "{said}");
+    pair.bob.ok(&["send", "alice", "to both", "--as", "web"]);
+    for person in [&new, &tower] {
+        wait::until("mail on each", || person.bodies("desk") == ["to both"]);
+    }
+    tower.ok(&["session", "open", "builds"]);
+    tower.ok(&["send", "bob/web", "from the tower", "--as", "builds"]);
+    new.ok(&["session", "open", "api"]);
+    new.ok(&["send", "bob/web", "from the attic", "--as", "api"]);
+    wait::until("mail from each", || {
+        let mut bodies = pair.bob.bodies("web");
+        bodies.sort_unstable();
+        bodies == ["from the attic", "from the tower"]
+    });
 }
 
 #[test]
@@ -136,8 +155,8 @@ fn what_can_go_wrong_is_said_and_can_be_tried_again() {
         }
     }
     assert!(done.is_some(), "never recovered");
-    wait::until("the account", || devices(&new) == ["attic"]);
+    wait::until("the account", || new.devices() == ["attic"]);
     wait::until("bob is told", || pair.bob.ok(&["status"]).out.contains("recovered on another machine"));
     pair.bob.ok(&["send", "alice", "after all", "--as", "web"]);
-    wait::until("mail", || desk(&new) == ["after all"]);
+    wait::until("mail", || new.bodies("desk") == ["after all"]);
 }

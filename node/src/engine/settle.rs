@@ -339,6 +339,9 @@ impl Engine {
             DeliveryEvent::Gone { .. } | DeliveryEvent::Back { .. } => {}
             DeliveryEvent::IncarnationChanged { peer } => {
                 self.rooms.handle_contact_rolled_back(&peer.account, &mut room_step!(self));
+                if self.contacts.is_me(&peer.account) {
+                    self.contacts.handle_device_fell_back(&peer.device, &mut contact_step!(self));
+                }
                 self.peer_notice(peer, "was restored from a backup or set up anew");
             }
             DeliveryEvent::Gap { peer } => self.peer_notice(peer, "sent messages that did not arrive"),

@@ -3,6 +3,8 @@
 //! They are a contact of each other, under the account's own fingerprint and the name `me`, with one edge and one pair key for all of
 //! them. So mail, receipts, receive keys and presence go among them as to anybody else.
 
+use std::time::Duration;
+
 use penpal_protocol::{
     cbor::{Blob, List},
     ids::{Capability, DeviceId, EdgeId, Fingerprint, Hash, SlotId},
@@ -19,6 +21,9 @@ use crate::{
     jobs::Job,
     record::{Bundles, Contact, Link, Own, Pinned, RowKey, StoredPairKey, Trust},
 };
+
+/// Shortest time between two tellings of everything to one device.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 
 /// One device of our account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +117,26 @@ impl Contacts {
         match self.root() {
             Some(_) => Ok(()),
             None => Err(DeviceError::NoRoot { primary: self.primary_name() }),
+        }
+    }
+
+    /// Whether a device of ours is the one that signs.
+    pub(super) fn is_primary(&self, device: &DeviceId) -> bool {
+        let listed = self.own.as_ref().and_then(|own| own.manifest.0.device(device));
+        listed.is_some_and(|device| device.primary == Some(true))
+    }
+
+    /// Another device of ours was put back to a backup, or set up from an export: it is told of every contact again.
+    ///
+    /// What it was told since is lost there, and nobody who blocked or removed somebody would say so twice. At most once in
+    /// [`TOLD_AGAIN`] for each device: one that is stolen could ask for it with every message.
+    pub fn handle_device_fell_back(&mut self, device: &DeviceId, step: &mut Step<'_>) {
+        let due = self.told_again.get(device).is_none_or(|at| at.saturating_add(TOLD_AGAIN) <= step.now.mono);
+        if due && self.others().contains(device) {
+            self.told_again.retain(|_, at| at.saturating_add(TOLD_AGAIN) > step.now.mono);
+            self.told_again.insert(*device, step.now.mono);
+            self.send_all_state(Some(*device), step);
+            self.settle(step);
         }
     }
 

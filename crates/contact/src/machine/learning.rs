@@ -1,7 +1,7 @@
 //! What we learn of contacts: manifests, bundles, and what their messages say.
 
 use penpal_protocol::{
-    ids::{DeviceId, Fingerprint},
+    ids::{DeviceId, Fingerprint, ProfileKey},
     limits::DAY_MS,
     sealed::{Control, ManifestRef, OwnState, Rekey},
     text::{Label, RelayAddress},
@@ -98,6 +98,10 @@ impl Contacts {
         if control.own.is_some() && !mine {
             return Err(ControlError::Misplaced);
         }
+        // A device of ours may be stolen: where our own mail goes, and that it goes, is none of its business.
+        if mine && (control.relay.is_some() || control.goodbye.is_some() || control.rekey.is_some()) {
+            return Err(ControlError::Misplaced);
+        }
         let relay = control.relay.as_ref().map(|relay| relay.as_str().parse::<RelayAddress>()).transpose()?;
         if let Some(manifest) = &control.manifest {
             match self.learn_manifest(contact, manifest, step) {
@@ -114,10 +118,13 @@ impl Contacts {
             self.take_state(device, &state, step);
         }
         if let Some(key) = control.profile_key.as_ref().filter(|_| mine) {
+            if !self.is_primary(device) {
+                return Err(ControlError::Misplaced);
+            }
             self.replace_profile_key(key.clone(), step);
         }
         let row = self.contacts.get_mut(&contact).ok_or(ControlError::NoContact { contact })?;
-        if let Some(key) = &control.profile_key {
+        if let Some(key) = control.profile_key.as_ref().filter(|_| !mine) {
             row.profile_key = key.clone();
         }
         if let Some(relay) = relay {
@@ -128,7 +135,7 @@ impl Contacts {
             self.jobs.want(Job::FetchProfile(contact));
             self.queue.push_back(Command::RouteChanged(contact));
         }
-        if let Some(rekey) = control.rekey.as_ref().filter(|_| !mine) {
+        if let Some(rekey) = &control.rekey {
             let rekey = Rekey::decode(rekey)?;
             self.take_rekey(contact, &rekey, step);
         }
@@ -247,13 +254,20 @@ impl Contacts {
         if row.link.is_some() {
             self.back(contact, step);
         }
+        let mine = self.me() == Some(contact);
+        let before = self.own.as_ref().and_then(|own| own.previous.as_ref()).filter(|_| mine);
+        let before = before.map(|previous| previous.key.clone());
         let Some(row) = self.contacts.get(&contact) else { return };
-        let manifest = state.manifest.as_ref().and_then(|sealed| open(row, ProfileItem::Manifest, sealed));
+        let manifest = state
+            .manifest
+            .as_ref()
+            .and_then(|sealed| open(row, before.as_ref(), ProfileItem::Manifest, sealed));
         let mut fresh = manifest.is_some();
+        let mut refused = false;
         if let Some(signed) = manifest
             && let Err(error) = self.learn_manifest(contact, &signed, step)
         {
-            fresh = false;
+            refused = true;
             self.tell_refused_manifest(contact, &error);
         }
         let Some(row) = self.contacts.get(&contact) else { return };
@@ -261,17 +275,19 @@ impl Contacts {
         for sealed in state.bundles.iter() {
             let device = row.manifest.0.manifest().devices.iter().find(|device| device.slot == sealed.slot);
             let item = device.map(|device| ProfileItem::Bundle(device.id));
-            bundles.extend(item.and_then(|item| open(row, item, &sealed.profile)));
+            bundles.extend(item.and_then(|item| open(row, before.as_ref(), item, &sealed.profile)));
         }
         for signed in bundles {
-            if let Err(error) = self.learn_bundle(contact, &signed, step) {
-                tracing::debug!(contact = ?contact, %error, "bundle not taken");
+            match self.learn_bundle(contact, &signed, step) {
+                // A relay that has just ended a device has no list until the account puts the next one; what devices publish is as new.
+                Ok(()) => fresh = true,
+                Err(error) => tracing::debug!(contact = ?contact, %error, "bundle not taken"),
             }
         }
-        if self.me() == Some(contact) {
+        if mine {
             self.looked = self.relay_revision;
         }
-        self.queue.push_back(Command::Fetched { contact, fresh });
+        self.queue.push_back(Command::Fetched { contact, fresh: fresh && !refused });
     }
 
     fn tell_refused_manifest(&mut self, contact: Fingerprint, error: &ManifestError) {
@@ -378,8 +394,12 @@ fn contradiction(error: &ManifestError) -> Option<KeyChange> {
     }
 }
 
-/// Opens one item of a contact's profile, in whichever copy our key opens.
-fn open(row: &Contact, item: ProfileItem, profile: &Profile) -> Option<Vec<u8>> {
+/// Opens one item of a contact's profile, in whichever copy our key opens. Devices of ours that have not heard of a new profile key seal
+/// under the one `before`.
+fn open(row: &Contact, before: Option<&ProfileKey>, item: ProfileItem, profile: &Profile) -> Option<Vec<u8>> {
     let copies = [Some(&profile.current), profile.previous.as_ref()];
-    copies.into_iter().flatten().find_map(|sealed| open_profile(&row.profile_key, item, sealed).ok())
+    let keys = [Some(&row.profile_key), before];
+    keys.into_iter()
+        .flatten()
+        .find_map(|key| copies.into_iter().flatten().find_map(|sealed| open_profile(key, item, sealed).ok()))
 }

@@ -26,7 +26,7 @@ use std::{
 };
 
 use penpal_protocol::{
-    ids::{EdgeId, Fingerprint, InviteId, MsgId, SlotId},
+    ids::{DeviceId, EdgeId, Fingerprint, InviteId, MsgId, SlotId},
     limits::DAY_MS,
     text::{Label, RelayAddress},
     time::Now,
@@ -158,6 +158,8 @@ pub struct Contacts {
     kept: kept::Kept,
     /// Contacts of whose change in this step our other devices are to be told.
     unsaid: BTreeSet<Fingerprint>,
+    /// When devices of ours that fell back were told everything again, in this run.
+    told_again: BTreeMap<DeviceId, Duration>,
     secrets: BTreeMap<InviteId, Secrets>,
     /// Revision of our manifest that our relay named in this run. Nothing is signed before it is known: this database may be an
     /// old copy.
@@ -201,6 +203,7 @@ impl Contacts {
             looking: None,
             kept: kept::Kept::default(),
             unsaid: BTreeSet::new(),
+            told_again: BTreeMap::new(),
             secrets: BTreeMap::new(),
             relay_revision: None,
             looked: None,
@@ -345,6 +348,11 @@ impl Contacts {
     fn at(&self, relay: &RelayAddress) -> At {
         let home = self.home_relay();
         if home.is_some_and(|home| home.pin == relay.pin) { At::Home } else { At::Foreign(relay.clone()) }
+    }
+
+    /// Where a contact takes mail. Our own devices are at our relay, whatever one of them says.
+    fn relay_of(&self, row: &Contact) -> At {
+        if self.me() == Some(row.manifest.0.fingerprint()) { At::Home } else { self.at(&row.relay.0) }
     }
 
     fn new_message(step: &mut Step<'_>) -> MsgId {

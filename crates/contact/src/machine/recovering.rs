@@ -156,14 +156,6 @@ impl Contacts {
         if running {
             self.stop_looking();
             self.settle(step);
-        } else if self.is_taking() {
-            // Nothing was signed yet: the root key goes, and this is a device like others.
-            self.recovering = None;
-            self.touch(RowKey::Recovering);
-            self.stop_looking();
-            self.keep_identity(IdentityKeys { root: None, ..IdentityKeys::clone(&self.keys) });
-            self.settle(step);
-            return true;
         }
         running
     }

@@ -127,7 +127,7 @@ impl Contacts {
         let row = self.contacts.get(&contact)?;
         let link = profile_link(row)?;
         let request = GetContactState { edge: link.edge_out, cap: link.cap_out.clone() };
-        Some((self.at(&row.relay.0), Request::GetContactState(request)))
+        Some((self.relay_of(row), Request::GetContactState(request)))
     }
 }
 

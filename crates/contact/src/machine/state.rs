@@ -234,7 +234,7 @@ impl Contacts {
         let manifest = &own.manifest.0;
         let known = manifest.device(&stamp.device).is_some() || manifest.is_revoked(&stamp.device);
         let held = own.counter.unwrap_or_default();
-        let most = if manifest.device(from).is_some_and(|device| device.primary == Some(true)) {
+        let most = if self.is_primary(from) {
             u64::MAX / 2
         } else if self.root().is_some() {
             held.saturating_add(MAX_COUNTER_JUMP)

@@ -288,7 +288,7 @@ impl Contacts {
         pair_key: &'a PairKey,
         open: bool,
     ) -> Route<'a> {
-        Route { relay: self.at(&row.relay.0), edge: link.edge_out, cap: &link.cap_out, pair_key, open }
+        Route { relay: self.relay_of(row), edge: link.edge_out, cap: &link.cap_out, pair_key, open }
     }
 
     /// Whose edge of ours that is: for *up* and *down*, which name the edge that we linked.

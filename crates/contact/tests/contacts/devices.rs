@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use penpal_contact::{
-    DeviceError, Heard, JoinFailure, KeyChange, LinkDeviceError, Notice, Opener, State, Trust, Via,
+    At, ControlError, DeviceError, Heard, JoinFailure, KeyChange, LinkDeviceError, Notice, Opener, State,
+    Trust, Via,
 };
 use penpal_protocol::{
-    cbor::{Blob, List},
-    ids::{DeviceId, Fingerprint, ShortHash, SlotId},
+    cbor::{Blob, List, Text},
+    ids::{Capability, DeviceId, EdgeId, Fingerprint, ProfileKey, RelayPin, SharedKey, ShortHash, SlotId},
     limits::MAX_CONTACTS,
-    sealed::{ContactEntry, Control, ManifestRef, OwnState, Stamp},
+    sealed::{ContactEntry, Control, ManifestRef, OwnState, Rekey, Stamp},
     text::{InviteCode, Label},
     wire::{Answer, Request},
 };
@@ -438,6 +439,58 @@ fn a_list_that_a_stolen_device_froze_at_the_relay_goes_on_once_it_is_revoked() {
     let version = world.people[ALICE].node.own_manifest().unwrap().version();
     assert_eq!(world.relays[0].accounts[&alice].revision, version);
     assert!(world.relays[0].accounts[&alice].manifest.is_some());
+}
+
+#[test]
+fn a_stolen_device_turns_nothing_of_what_devices_tell_each_other() {
+    let mut world = World::of_two_devices(20);
+    let (me, tower) = (world.people[ALICE].fp(), world.device(TOWER));
+    let opener = Opener { contact: me, via: Via::Link };
+    let evil = {
+        let mut relay = world.people[ALICE].node.account().unwrap().relay.clone();
+        relay.pin = RelayPin::from_bytes([9; 16]);
+        Text::new(relay.to_string()).unwrap()
+    };
+    let rekey = Rekey {
+        edge: EdgeId::from_bytes([9; 16]),
+        cap: Capability::from_bytes([9; 32]),
+        pair: SharedKey::from_bytes([9; 32]),
+        both: true,
+        number: None,
+    };
+    for control in [
+        Control { relay: Some(evil), ..Control::default() },
+        Control { goodbye: Some(true), ..Control::default() },
+        Control { profile_key: Some(ProfileKey::from_bytes([9; 32])), ..Control::default() },
+        Control { rekey: Blob::new(rekey.encode()).ok(), ..Control::default() },
+    ] {
+        let heard = world.on(ALICE, |node, step| node.handle_control(opener, &tower, &control, step));
+        assert!(matches!(heard, Some(Err(ControlError::Misplaced))), "{control:?}: {heard:?}");
+        let route = world.people[ALICE].node.route(&me).unwrap();
+        assert!(route.open && route.relay == At::Home, "{control:?}");
+    }
+    // What only the device that signs may say is taken from it.
+    let alice = world.device(ALICE);
+    let control = Control { profile_key: Some(ProfileKey::from_bytes([8; 32])), ..Control::default() };
+    let heard = world.on(TOWER, |node, step| node.handle_control(opener, &alice, &control, step));
+    assert!(matches!(heard, Some(Ok(Heard::Applied))), "{heard:?}");
+}
+
+#[test]
+fn a_device_that_fell_back_is_told_again_what_was_decided_meanwhile() {
+    let mut world = World::of_two_devices(21);
+    let backup = world.people[TOWER].disk.clone();
+    world.on(ALICE, |node, step| node.block(&label("bob"), step).unwrap());
+    world.calm();
+    assert_eq!(world.state(TOWER, BOB), Some(State::Blocked));
+    world.people[TOWER].disk = backup;
+    world.start(TOWER);
+    world.calm();
+    assert_eq!(world.state(TOWER, BOB), Some(State::Active));
+    let tower = world.device(TOWER);
+    world.on(ALICE, |node, step| node.handle_device_fell_back(&tower, step)).unwrap();
+    world.calm();
+    assert_eq!(world.state(TOWER, BOB), Some(State::Blocked));
 }
 
 #[test]

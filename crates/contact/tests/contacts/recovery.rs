@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use penpal_contact::{Notice, RecoverError, RecoveryFailure, Revoke, State, Trust};
+use penpal_contact::{JoinError, Notice, RecoverError, RecoveryFailure, RegisterError, Revoke, State, Trust};
 use penpal_protocol::{
     ids::{RootSeed, StateId},
     text::RecoveryCode,
@@ -11,7 +11,7 @@ use penpal_protocol::{
 
 use crate::{
     happy::label,
-    support::{ALICE, BOB, CAROL, Crash, World},
+    support::{ALICE, BOB, CAROL, Crash, DAVE, World},
 };
 
 /// Carol's machine: the one that Alice's account comes to.
@@ -20,7 +20,11 @@ const NEW: usize = CAROL;
 impl World {
     /// Alice with Bob as a contact; her relay keeps her state.
     fn kept(seed: u64) -> (Self, RecoveryCode) {
-        let mut world = Self::new(seed, &[0, 0, 0]);
+        Self::kept_among(seed, 3)
+    }
+
+    fn kept_among(seed: u64, machines: usize) -> (Self, RecoveryCode) {
+        let mut world = Self::new(seed, &vec![0; machines]);
         assert!(world.pursue(20));
         world.settle();
         assert!(world.people[ALICE].node.is_kept());
@@ -218,6 +222,7 @@ fn a_linked_device_takes_over_with_the_code() {
     assert_eq!(world.devices_of_alice(), ["tower"]);
     assert_eq!(world.noticed(BOB, |n| matches!(n, Notice::NewPrimary { .. })), 1);
     assert!(world.people[NEW].node.recovery_code().is_some());
+    assert!(world.people[NEW].node.is_kept(), "from now on it keeps the account's state");
     world.check_mail("taken over");
     // It does what only the device that signs may do.
     world.on(NEW, |node, step| node.link_device(step).unwrap()).unwrap();
@@ -411,4 +416,42 @@ fn a_recovery_that_cannot_be_leaves_no_key_behind() {
     world.quiet();
     assert!(before.is_none());
     assert_ne!(world.people[NEW].node.recovery_code(), Some(code));
+}
+
+#[test]
+fn what_a_linked_device_did_meanwhile_comes_along() {
+    let (mut world, code) = World::kept_among(16, 4);
+    let link = world.on(ALICE, |node, step| node.link_device(step)).unwrap().unwrap().code;
+    world.run(Duration::from_secs(10));
+    world.on(DAVE, |node, step| node.join_account(&link, label("tower"), step).unwrap());
+    world.quiet();
+    // The primary is gone, and hears nothing of what is decided on the other one.
+    world.off.push(ALICE);
+    world.on(DAVE, |node, step| node.rename(&label("bob"), &label("robert"), step).unwrap());
+    world.quiet();
+    world.recover(NEW, &code, Some(Revoke::AllBut(vec![label("tower")])));
+    world.quiet();
+    assert!(world.failures().is_empty(), "{:?}", world.failures());
+    assert_eq!(world.view(NEW, BOB).unwrap().name, label("robert"));
+    world.check_mail("with the tower");
+    // The tower published its key under the profile key before, and hears of the new one all the same.
+    world.on(NEW, |node, step| node.rename(&label("robert"), &label("rob"), step).unwrap());
+    world.quiet();
+    assert_eq!(world.view(DAVE, BOB).unwrap().name, label("rob"));
+}
+
+#[test]
+fn nothing_else_begins_while_an_account_comes_back() {
+    let (mut world, code) = World::kept_among(17, 4);
+    let link = world.on(ALICE, |node, step| node.link_device(step)).unwrap().unwrap().code;
+    world.recover(NEW, &code, Some(Revoke::All));
+    while !world.people[NEW].node.is_recovering() && world.happen() {}
+    let refused = world.on(NEW, |node, step| {
+        let relay = code.relay.clone();
+        let registered = node.register(relay, label("carol"), label("mac"), None, step).unwrap_err();
+        (registered, node.join_account(&link, label("mac"), step).unwrap_err())
+    });
+    assert_eq!(refused, Some((RegisterError::Joining, JoinError::Recovering)));
+    world.quiet();
+    world.check_mail("all the same");
 }

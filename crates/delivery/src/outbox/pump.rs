@@ -16,7 +16,7 @@ use crate::step::Step;
 const PREKEYS_FRESH: Duration = Duration::from_secs(600);
 
 /// Shortest and longest wait after a fetch that failed.
-const FETCH_RETRY: Duration = Duration::from_secs(60);
+const FETCH_RETRY: Duration = Duration::from_secs(5);
 const MAX_FETCH_RETRY: Duration = Duration::from_secs(3600);
 
 /// How often a contact is asked to seal again, at most.
@@ -125,7 +125,7 @@ impl Delivery {
             prekeys.failures = 0;
         } else {
             prekeys.fetched = None;
-            let doublings = prekeys.failures.min(6);
+            let doublings = prekeys.failures.min(10);
             prekeys.failures = prekeys.failures.saturating_add(1);
             let wait = FETCH_RETRY.saturating_mul(1 << doublings).min(MAX_FETCH_RETRY);
             prekeys.retry_at = Some(step.now.mono.saturating_add(wait));

@@ -4,4 +4,4 @@ pub(crate) mod person;
 pub(crate) mod relay;
 pub(crate) mod world;
 
-pub(crate) use world::{ALICE, BOB, CAROL, Crash, Faults, World};
+pub(crate) use world::{ALICE, BOB, CAROL, Crash, DAVE, Faults, World};

@@ -27,6 +27,7 @@ pub(crate) type Who = usize;
 pub(crate) const ALICE: Who = 0;
 pub(crate) const BOB: Who = 1;
 pub(crate) const CAROL: Who = 2;
+pub(crate) const DAVE: Who = 3;
 
 /// When a process dies, as seen from its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub(crate) struct World {
     pub(crate) plan: Option<(Who, u32, Crash)>,
     pub(crate) steps: Vec<u32>,
     pub(crate) crashes: u32,
+    /// Machines that are off the network.
+    pub(crate) off: Vec<Who>,
     /// Changes an answer of a relay before it travels.
     pub(crate) tamper: Option<fn(&Request, Answer) -> Answer>,
     pub(crate) requests: Vec<(Who, Request)>,
@@ -115,6 +118,7 @@ impl World {
             faults: Faults::default(),
             plan: None,
             crashes: 0,
+            off: Vec::new(),
             tamper: None,
             requests: Vec::new(),
             deaf: Vec::new(),
@@ -258,7 +262,7 @@ impl World {
 
     fn events(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        for who in 0..self.people.len() {
+        for who in (0..self.people.len()).filter(|who| !self.off.contains(who)) {
             let transport = self.people[who].transport();
             let person = &mut self.people[who];
             if person.bundle_wanted {
@@ -280,7 +284,7 @@ impl World {
         events.extend((0..self.replies.len()).map(Event::Reply));
         events.extend((0..self.calls.len()).map(Event::Call));
         if events.is_empty() || self.faults.shuffle {
-            events.extend((0..self.people.len()).map(Event::Pump));
+            events.extend((0..self.people.len()).filter(|who| !self.off.contains(who)).map(Event::Pump));
         }
         events
     }
