@@ -34,6 +34,7 @@ mod clock;
 mod discards;
 mod events;
 mod fate;
+mod fetches;
 mod imported;
 mod introductions;
 mod links;

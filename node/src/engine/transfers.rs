@@ -20,7 +20,7 @@ use penpal_transfer::{Direction, Outcome, Progress, Transfers};
 use penpal_transport::TransportKey;
 
 use super::Output;
-use super::artifacts::{ContentRow, Reference};
+use super::artifacts::ContentRow;
 use super::discards::{DiscardRow, Discards};
 use super::machines::{Engine, delivery_step, random};
 use super::storage::{DISCARDS, UPLOADS, WAITING};
@@ -63,14 +63,14 @@ struct WaitRow {
 #[derive(Debug, Default)]
 pub(super) struct Moving {
     machine: Transfers,
-    jobs: BTreeMap<BlobId, TransferJob>,
+    pub(super) jobs: BTreeMap<BlobId, TransferJob>,
     uploads: BTreeMap<BlobId, UploadRow>,
     waits: BTreeMap<MsgId, WaitRow>,
     pub(super) discards: Discards,
     /// What was last said of each.
-    said: BTreeMap<BlobId, Failed>,
+    pub(super) said: BTreeMap<BlobId, Failed>,
     /// Downloads that failed, until somebody was told.
-    failed: BTreeMap<BlobId, Failed>,
+    pub(super) failed: BTreeMap<BlobId, Failed>,
 }
 
 impl Moving {
@@ -148,7 +148,7 @@ impl Engine {
         }
     }
 
-    fn own_identity(&self) -> TransportKey {
+    pub(super) fn own_identity(&self) -> TransportKey {
         TransportKey::from_seed(self.vault.identity.transport.expose())
     }
 
@@ -170,7 +170,7 @@ impl Engine {
         self.begin_job(job);
     }
 
-    fn begin_job(&mut self, job: TransferJob) {
+    pub(super) fn begin_job(&mut self, job: TransferJob) {
         let Some(shape) = BlobShape::of_content(job.bytes) else { return };
         let (blob, direction) = (job.blob, job.direction);
         // A blob that is to live longer is asked for anew.
@@ -329,7 +329,7 @@ impl Engine {
         }
     }
 
-    fn end_job(&mut self, blob: &BlobId) {
+    pub(super) fn end_job(&mut self, blob: &BlobId) {
         self.moving.machine.cancel(blob);
         self.moving.said.remove(blob);
         if self.moving.jobs.remove(blob).is_some() {
@@ -353,94 +353,15 @@ impl Engine {
         Some((there, all, trouble))
     }
 
-    fn progress(&self, blob: &BlobId) -> Option<Progress> {
+    pub(super) fn progress(&self, blob: &BlobId) -> Option<Progress> {
         self.moving.machine.progress(blob)
     }
 
     /// Bytes of a content that are moved, as far as parts tell.
-    fn bytes_moved(&self, blob: &BlobId, bytes: u64) -> u64 {
+    pub(super) fn bytes_moved(&self, blob: &BlobId, bytes: u64) -> u64 {
         let Some(progress) = self.progress(blob) else { return 0 };
         u64::try_from(u128::from(bytes) * u128::from(progress.done) / u128::from(progress.parts.max(1)))
             .unwrap_or(bytes)
-    }
-
-    /// Begins to fetch an artifact, or goes on; gives the blob that is fetched. The newest message's blob first, then others: while a relay
-    /// is away too.
-    ///
-    /// Only the relays of the account and of the contact that sent a message are ever asked: a message cannot make this machine knock
-    /// elsewhere.
-    pub(super) fn fetch(&mut self, references: &[Reference]) -> Result<BlobId, ApiError> {
-        let home = self.contacts.home_relay().map(|home| home.pin);
-        let (mut last, mut waits) = (None, None);
-        for reference in references {
-            let artifact = &reference.row.artifact;
-            if BlobShape::of_content(artifact.bytes).is_none() {
-                let message =
-                    format!("it is said to have {} bytes, which no file here may have", artifact.bytes);
-                last.get_or_insert(ApiError::new(ErrorCode::BadFile, message));
-                continue;
-            }
-            let Ok(relay) = artifact.relay.as_str().parse::<RelayAddress>() else { continue };
-            let is_home = home == Some(relay.pin);
-            let sender = reference.mail.from.and_then(|account| self.contacts.view(&account));
-            if !is_home && sender.is_none_or(|view| view.relay.pin != relay.pin) {
-                last.get_or_insert(ApiError::new(
-                    ErrorCode::UnknownArtifact,
-                    format!("it is at {}, which is not the relay of whoever sent it", relay.host()),
-                ));
-                continue;
-            }
-            if let Some(failed) = self.moving.failed.get(&artifact.blob) {
-                last = Some(fetch_error(failed));
-                continue;
-            }
-            let progress = self.progress(&artifact.blob);
-            if progress.is_some_and(|progress| progress.waits) {
-                waits.get_or_insert(artifact.blob);
-                continue;
-            }
-            if progress.is_none() {
-                let identity = if is_home {
-                    self.own_identity()
-                } else {
-                    TransportKey::from_seed(&random(&mut self.rng))
-                };
-                let job = TransferJob {
-                    blob: artifact.blob,
-                    direction: Direction::Down,
-                    relay,
-                    identity,
-                    token: artifact.token.clone(),
-                    key: artifact.key.clone(),
-                    hash: artifact.hash,
-                    bytes: artifact.bytes,
-                    expires_ms: 0,
-                    path: self.shelf.partial(&artifact.blob),
-                };
-                self.begin_job(job);
-            }
-            return Ok(artifact.blob);
-        }
-        if let Some(blob) = waits {
-            return Ok(blob);
-        }
-        for reference in references {
-            self.moving.failed.remove(&reference.row.artifact.blob);
-        }
-        Err(last
-            .unwrap_or_else(|| ApiError::new(ErrorCode::UnknownArtifact, "the content is not here any more")))
-    }
-
-    /// Bytes that are fetched of a content, and what is in the way.
-    pub(super) fn fetched(&self, blob: &BlobId, bytes: u64) -> (u64, Option<String>) {
-        let waits = self.progress(blob).is_some_and(|progress| progress.waits);
-        let said = self.moving.said.get(blob).filter(|_| waits).map(|failed| failed.text.clone());
-        (self.bytes_moved(blob, bytes), said)
-    }
-
-    /// Whether fetching a blob failed.
-    pub(super) fn fetch_failed(&self, blob: &BlobId) -> bool {
-        self.moving.failed.contains_key(blob)
     }
 
     /// Takes what became of a command.
@@ -469,34 +390,6 @@ impl Engine {
             self.moving.said.insert(blob, failed);
         }
         trouble
-    }
-
-    /// Puts a fetched content on the shelf.
-    fn take_fetched(&mut self, blob: &BlobId) -> Result<(), Failed> {
-        let Some(job) = self.moving.jobs.get(blob).filter(|job| job.direction == Direction::Down).cloned()
-        else {
-            return Ok(());
-        };
-        self.shelf.take(&job.path, &job.hash, job.bytes).map_err(|error| Failed {
-            trouble: penpal_transfer::Trouble::DiskFull,
-            text: format!("the content cannot be kept: {error}"),
-        })?;
-        let now_ms = self.now.wall_ms;
-        let name = self.references(job.hash.as_bytes(), |_| true).ok().and_then(|all| all.into_iter().next());
-        let name = name.map(|reference| reference.row.artifact.name).unwrap_or_default();
-        self.save_content_row(
-            &job.hash,
-            &ContentRow { bytes: job.bytes, name, since_ms: now_ms, used_ms: now_ms },
-        );
-        // It may have been on its way from another relay too.
-        let same = |other: &TransferJob| other.hash == job.hash && other.direction == Direction::Down;
-        let others: Vec<BlobId> =
-            self.moving.jobs.values().filter(|other| same(other)).map(|other| other.blob).collect();
-        for other in others.iter().filter(|other| *other != blob) {
-            self.end_job(other);
-            self.shelf.discard_partial(other);
-        }
-        Ok(())
     }
 
     /// The relay began another life: it may lack parts that it had. What it lacks of blobs that somebody may still fetch is sent again.
@@ -597,16 +490,4 @@ impl Engine {
             }
         }
     }
-}
-
-fn fetch_error(failed: &Failed) -> ApiError {
-    use penpal_transfer::Trouble as T;
-    let code = match failed.trouble {
-        T::Damaged => ErrorCode::ArtifactDamaged,
-        T::DiskFull => ErrorCode::DiskFull,
-        T::Away => ErrorCode::RelayAway,
-        T::Refused => ErrorCode::RelayRefused,
-        T::Gone | T::SourceGone => ErrorCode::UnknownArtifact,
-    };
-    ApiError::new(code, failed.text.clone())
 }

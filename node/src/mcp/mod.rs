@@ -1,11 +1,13 @@
-//! The MCP server that agents start: seven tools over the node's local API, on standard input and output.
+//! The MCP server that agents start: nine tools over the node's local API, on standard input and output.
 //!
 //! It decides nothing. Every call gathers evidence about its caller and goes to the node; mail that a tool's result shows is committed once
 //! the result's last byte was handed to the agent (`transport`). Only protocol is written to standard output.
 
 mod rooms;
+mod schema;
 mod server;
 mod shapes;
+mod texts;
 mod transport;
 
 use std::sync::Arc;

@@ -292,30 +292,8 @@ impl Contacts {
         self.touch(RowKey::Joining);
         let (answer, manifest) = (verified.answer(), verified.manifest().clone());
         let Some(entry) = manifest.device(&device).cloned() else { return };
-        let mut own = Own {
-            account: answer.account,
-            slot: entry.slot,
-            handle: answer.handle.clone(),
-            relay,
-            device,
-            device_name: entry.name,
-            manifest: Pinned(manifest),
-            profile_key: answer.profile_key.clone(),
-            generation: 1,
-            previous: None,
-            bundle: None,
-            manifest_put: None,
-            manifest_published: None,
-            bundle_put: None,
-            bundle_published: None,
-            echoed: 0,
-            settled: true,
-            proof_put: None,
-            counter: None,
-            kept: None,
-            epoch: None,
-            code_shown: None,
-        };
+        let named = (answer.account, answer.handle.clone());
+        let mut own = Own::new(named, relay, &entry, manifest, answer.profile_key.clone());
         // The device that signs brings it to the relay.
         own.manifest_published = Some(own.manifest_mark());
         tracing::info!("this machine is a device of the account");

@@ -10,6 +10,7 @@ mod keeping;
 mod kept;
 mod learning;
 mod linking;
+mod looking;
 mod own;
 mod recovering;
 mod requests;
@@ -54,7 +55,7 @@ pub use devices::OwnDevice;
 pub use inviting::NewCode;
 pub use keeping::Removed;
 pub use learning::Heard;
-pub use recovering::{Found, Revoke};
+pub use looking::{Found, Revoke};
 
 /// Most invites that one call makes.
 pub const MAX_INVITES_AT_ONCE: u32 = 64;
@@ -153,7 +154,7 @@ pub struct Contacts {
     /// The use of a recovery code here, once it is decided.
     recovering: Option<Recovering>,
     /// What is known of it in this run, also before that.
-    looking: Option<recovering::Looking>,
+    looking: Option<looking::Looking>,
     /// The state that our relay keeps.
     kept: kept::Kept,
     /// Contacts of whose change in this step our other devices are to be told.

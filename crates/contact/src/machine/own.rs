@@ -19,8 +19,8 @@ use crate::{
     jobs::Job,
     notice::{AddFailure, Notice, RegistrationFailure},
     record::{
-        AddStep, BundlePut, Copies, ManifestPut, Own, OwnBundle, Pinned, PreviousProfile, Registering,
-        RowKey, StoredRelay,
+        AddStep, BundlePut, Copies, ManifestPut, Own, OwnBundle, PreviousProfile, Registering, RowKey,
+        StoredRelay,
     },
 };
 
@@ -128,7 +128,7 @@ impl Contacts {
             previous: List::default(),
             issued_ms: now_ms,
             expires_ms: now_ms.saturating_add(MANIFEST_LIFE_MS),
-            devices: List::truncated(vec![device]),
+            devices: List::truncated(vec![device.clone()]),
             revoked: List::default(),
         };
         let manifest = match VerifiedManifest::sign(root, manifest) {
@@ -140,30 +140,10 @@ impl Contacts {
         };
         tracing::info!("registered");
         tracing::debug!(handle = %answer.handle, relay = %asked.relay.0.at, "registered");
-        self.own = Some(Own {
-            account: answer.account,
-            slot: answer.slot,
-            handle: answer.handle.clone(),
-            relay: asked.relay,
-            device: asked.device,
-            device_name: asked.device_name,
-            manifest: Pinned(manifest),
-            profile_key: ProfileKey::from_bytes(step.random()),
-            generation: 1,
-            previous: None,
-            bundle: None,
-            manifest_put: None,
-            manifest_published: None,
-            bundle_put: None,
-            bundle_published: None,
-            echoed: 0,
-            settled: asked.invite.is_none(),
-            proof_put: None,
-            counter: None,
-            kept: None,
-            epoch: None,
-            code_shown: None,
-        });
+        let named = (answer.account, answer.handle.clone());
+        let profile_key = ProfileKey::from_bytes(step.random());
+        let own = Own::new(named, asked.relay, &device, manifest, profile_key);
+        self.own = Some(Own { settled: asked.invite.is_none(), ..own });
         self.relay_revision = Some(0);
         self.touch(RowKey::Own);
         self.notify(Notice::Registered { handle: answer.handle });

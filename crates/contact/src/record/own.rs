@@ -5,9 +5,11 @@ use penpal_protocol::{
     cbor::{Blob, Text},
     ids::{AccountId, DeviceId, InviteId, KeyId, ProfileKey, ShortHash, SlotId, SpoolEpoch, StateId},
     limits::{MAX_BUNDLE_BYTES, MAX_PROFILE_BLOB_BYTES},
+    sealed::DeviceEntry,
     text::Label,
     wire::Profile,
 };
+use penpal_seal::VerifiedManifest;
 
 use super::stored::{Pinned, StoredRelay};
 
@@ -183,6 +185,40 @@ pub(crate) struct BundlePut {
 }
 
 impl Own {
+    /// An account of which this machine is the device `here`, in its list `manifest`: nothing of it is at the relay yet.
+    pub(crate) fn new(
+        (account, handle): (AccountId, Label),
+        relay: StoredRelay,
+        here: &DeviceEntry,
+        manifest: VerifiedManifest,
+        profile_key: ProfileKey,
+    ) -> Self {
+        Self {
+            account,
+            slot: here.slot,
+            handle,
+            relay,
+            device: here.id,
+            device_name: here.name.clone(),
+            manifest: Pinned(manifest),
+            profile_key,
+            generation: 1,
+            previous: None,
+            bundle: None,
+            manifest_put: None,
+            manifest_published: None,
+            bundle_put: None,
+            bundle_published: None,
+            echoed: 0,
+            settled: true,
+            proof_put: None,
+            counter: None,
+            kept: None,
+            epoch: None,
+            code_shown: None,
+        }
+    }
+
     /// What the relay should hold of the manifest.
     pub(crate) fn manifest_mark(&self) -> Mark {
         self.mark(self.manifest.0.version())
