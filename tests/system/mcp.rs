@@ -415,5 +415,6 @@ fn an_agent_reads_and_writes_in_rooms_and_joins_none() {
     });
     assert_eq!(pair.bob.json(&["inbox", "desk"])["messages"][0]["body"], "a word to everybody");
     let left = agent.call("rooms", json!({ "action": "leave", "room": "payments" }), none.clone());
-    assert_eq!(left["structuredContent"]["rooms"][0]["standing"], "left", "{left}");
+    let text = left["content"][0]["text"].as_str().unwrap_or_default();
+    assert!(left["isError"] == true && text.contains("penpal room leave '#payments'"), "{left}");
 }

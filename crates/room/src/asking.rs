@@ -6,6 +6,7 @@ use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
 use penpal_protocol::sealed::{RoomHead, RoomNews};
 
 use crate::machine::{Rooms, Step, no_news};
+use crate::news::told_up_to;
 use crate::record::Standing;
 
 /// How long the same contact is not asked again for entries of the same room, nor answered.
@@ -21,6 +22,17 @@ pub(crate) struct Asked {
     at: Duration,
     /// There was reason to ask since.
     again: bool,
+}
+
+/// Most replies to one contact in that time about rooms in which it is not, or that are not known.
+const MAX_REPLIES: u8 = 8;
+
+/// A contact that was sent such replies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replied {
+    /// Since when they are counted, on the monotonic clock.
+    since: Duration,
+    count: u8,
 }
 
 /// A contact that was sent entries.
@@ -62,6 +74,7 @@ impl Rooms {
     /// Asks a contact for what is newer than what is here.
     pub(crate) fn ask(&mut self, id: &RoomId, whom: Fingerprint, step: &Step<'_>) {
         let Some(room) = self.rooms.get_mut(id) else { return };
+        let Some(me) = step.me else { return };
         let now = step.now.mono;
         if let Some(asked) = room.asked.get_mut(&whom)
             && now < asked.at.saturating_add(AGAIN)
@@ -70,8 +83,46 @@ impl Rooms {
             return;
         }
         room.asked.insert(whom, Asked { at: now, again: false });
-        let have = Some(room.log.head().unwrap_or(NOTHING));
-        self.send(whom, RoomNews { have, ..no_news(id) });
+        // Asking says what is here, so whoever is out is asked from there on, and a stranger for all.
+        let chain = room.log.chain();
+        let told = told_up_to(&chain, &whom, &me.account).and_then(|told| chain.get(told.checked_sub(1)?));
+        let have =
+            told.map_or(NOTHING, |signed| RoomHead { epoch: signed.entry().epoch, entry: signed.name() });
+        self.send(whom, RoomNews { have: Some(have), ..no_news(id) });
+    }
+
+    /// Whether a contact may be sent one more reply about a room in which it is not, or that is not known.
+    pub(crate) fn may_reply(&mut self, whom: &Fingerprint, step: &Step<'_>) -> bool {
+        let now = step.now.mono;
+        self.replied.retain(|_, replied| now < replied.since.saturating_add(AGAIN));
+        let replied = self.replied.entry(*whom).or_insert(Replied { since: now, count: 0 });
+        replied.count = replied.count.saturating_add(1);
+        replied.count <= MAX_REPLIES
+    }
+
+    /// A contact can be written to again after it was shut out: it is told what it missed, and asked for what was missed here.
+    pub fn handle_contact_back(&mut self, account: &Fingerprint, step: &mut Step<'_>) {
+        self.begin(step);
+        let Some(me) = step.me else { return };
+        let ids: Vec<(RoomId, Fingerprint)> =
+            self.rooms.values().map(|room| (room.record.id, room.record.owner)).collect();
+        for (id, owner) in ids {
+            if owner == me.account {
+                self.answer(&id, *account, &NOTHING, step);
+            } else if owner == *account {
+                self.ask(&id, owner, step);
+            }
+        }
+    }
+
+    /// Members refuse what is said here in a room: the owner is asked whether this account is still in it.
+    pub fn handle_doubt(&mut self, id: &RoomId, step: &mut Step<'_>) {
+        self.begin(step);
+        let Some(me) = step.me else { return };
+        let owner = self.rooms.get(id).filter(|room| room.record.standing == Standing::Member);
+        if let Some(owner) = owner.map(|room| room.record.owner).filter(|owner| *owner != me.account) {
+            self.ask(id, owner, step);
+        }
     }
 
     /// Whether a contact may be sent entries now; otherwise it is owed what comes after `have`.

@@ -34,6 +34,13 @@ pub enum Command {
         /// Why, in one word.
         reason: &'static str,
     },
+    /// Somebody is out of a room: what was said in it here and did not leave this machine is not for it any more.
+    Withdraw {
+        /// The room.
+        room: RoomId,
+        /// Who is out.
+        account: Fingerprint,
+    },
     /// Members that came later than this account: whoever is not a contact gets an invite, by [`crate::Rooms::introduce`].
     Introduce {
         /// The room.
@@ -76,6 +83,11 @@ pub enum Notice {
     },
     /// The owner took this account out.
     Removed {
+        /// Its name here.
+        name: Label,
+    },
+    /// What this account wanted to join cannot be joined any more: the invitation was taken back, or the room is over.
+    InvitationOver {
         /// Its name here.
         name: Label,
     },

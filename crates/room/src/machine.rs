@@ -12,7 +12,7 @@ use penpal_protocol::time::Now;
 use penpal_seal::{DeviceSigningKey, SignedRoomEntry, VerifiedManifest};
 use rand_core::CryptoRng;
 
-use crate::asking::{Answered, Asked};
+use crate::asking::{Answered, Asked, Replied};
 use crate::command::{Command, Notice};
 use crate::error::RoomError;
 use crate::log::{Log, MAX_ENTRIES_TO_ADD, Membership, Taken};
@@ -105,6 +105,8 @@ pub struct Rooms {
     pub(crate) commands: VecDeque<Command>,
     pub(crate) now: Option<Now>,
     pub(crate) look_at: Option<Duration>,
+    /// Contacts that were sent replies about rooms in which they are not.
+    pub(crate) replied: BTreeMap<Fingerprint, Replied>,
 }
 
 impl Rooms {
@@ -280,19 +282,24 @@ impl Rooms {
             Standing::Invited | Standing::Joining | Standing::Removed | Standing::Closed => was,
         };
         let again = now == Standing::Left && in_it && before.misses_leave(&me.account, &room.log);
-        let mut notices = Vec::new();
+        let (mut notices, mut went_now) = (Vec::new(), Vec::new());
         if now != was {
             room.record.standing = now;
             match now {
                 Standing::Member => notices.push(Notice::Joined { room: *id, name: name.clone() }),
-                Standing::Removed => notices.push(Notice::Removed { name: name.clone() }),
+                Standing::Removed if was == Standing::Member => {
+                    notices.push(Notice::Removed { name: name.clone() });
+                }
+                Standing::Removed | Standing::Closed if was == Standing::Joining => {
+                    notices.push(Notice::InvitationOver { name: name.clone() });
+                }
                 Standing::Closed if was == Standing::Member && after.owner != me.account => {
                     notices.push(Notice::Closed { name: name.clone() });
                 }
                 Standing::Invited => {
                     notices.push(Notice::Invited { room: *id, name: name.clone(), by: after.owner });
                 }
-                Standing::Closed | Standing::Joining | Standing::Left => {}
+                Standing::Removed | Standing::Closed | Standing::Joining | Standing::Left => {}
             }
         } else if let (Standing::Member, Some(earlier)) = (now, &before.membership) {
             let (old, new): (BTreeSet<_>, BTreeSet<_>) =
@@ -300,6 +307,7 @@ impl Rooms {
             notices.extend(
                 new.difference(&old).map(|account| Notice::Came { name: name.clone(), account: *account }),
             );
+            went_now.extend(old.difference(&new).copied());
             notices.extend(
                 old.difference(&new).map(|account| Notice::Went { name: name.clone(), account: *account }),
             );
@@ -345,6 +353,12 @@ impl Rooms {
         }
         for notice in notices {
             self.notice(notice);
+        }
+        for account in went_now {
+            self.commands.push_back(Command::Withdraw { room: *id, account });
+        }
+        if matches!(was, Standing::Invited | Standing::Joining) && self.forget_if_never_in(id) {
+            return;
         }
         self.judge_held(id, step);
         self.introduce_newcomers(id, step);

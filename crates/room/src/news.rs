@@ -12,7 +12,7 @@ use crate::asking::NOTHING;
 use crate::command::Notice;
 use crate::devices::kept_elsewhere;
 use crate::error::NewsError;
-use crate::log::Taken;
+use crate::log::{Log, Taken};
 use crate::machine::{Before, Room, Rooms, Step, entries_news, no_news};
 use crate::own::new_record;
 use crate::record::{self, Standing};
@@ -141,10 +141,20 @@ impl Rooms {
             }
             let Some(called) = first.entry().change.created.clone() else {
                 // It overtook the beginning, or that is lost.
-                self.send(from, RoomNews { have: Some(NOTHING), ..no_news(id) });
+                if from == me.account || self.may_reply(&from, step) {
+                    self.send(from, RoomNews { have: Some(NOTHING), ..no_news(id) });
+                }
                 return Ok(());
             };
             if owner != me.account {
+                // What is over when it comes was never for anybody here, and needs no place and no name.
+                let mut log = Log::default();
+                for signed in &entries {
+                    log.insert(id, signed.clone());
+                }
+                if !log.membership().is_some_and(|now| now.contains(&me.account) && !now.closed) {
+                    return Ok(());
+                }
                 self.may_invite(&owner)?;
             }
             self.make_place().map_err(|_| NewsError::TooMany)?;
@@ -235,9 +245,19 @@ impl Rooms {
 
     fn wished(&mut self, id: &RoomId, from: Fingerprint, wish: RoomWish, step: &mut Step<'_>) {
         let Some(me) = step.me else { return };
-        let Some(room) = self.rooms.get_mut(id).filter(|room| room.record.owner == me.account) else {
+        let Some(room) = self.rooms.get_mut(id) else {
+            // Another device of ours may know it.
+            if wish == RoomWish::Join && !me.shared {
+                self.refuse_wish(id, from, step);
+            }
             return;
         };
+        if room.record.owner != me.account {
+            if wish == RoomWish::Decline && room.record.owner == from {
+                self.invitation_over(id);
+            }
+            return;
+        }
         // One device appends, and is told the same.
         if kept_elsewhere(&room.log, step).is_some() {
             return;
@@ -246,9 +266,10 @@ impl Rooms {
         let is_member = room.log.membership().is_some_and(|now| now.contains(&from));
         let invited = room.record.invited.iter().find(|known| known.account == from).cloned();
         record::retain(&mut room.record.invited, |known| known.account != from);
+        let closed = room.log.membership().is_some_and(|now| now.closed);
         let outcome = match wish {
             RoomWish::Join => match invited {
-                Some(invited) if !is_member => {
+                Some(invited) if !is_member && !closed => {
                     let added = RoomMember { account: from, name: invited.name.clone() };
                     self.append(id, RoomChange { added: Some(added), ..RoomChange::default() }, step)
                 }
@@ -269,17 +290,12 @@ impl Rooms {
             tracing::warn!(%error, "a wish of a contact about a room is not met");
         }
         self.save(id);
-        if wish == RoomWish::Join && is_member {
-            self.tell_all(id, from);
+        let is_in = |room: &Room| room.log.membership().is_some_and(|now| now.contains(&from));
+        if wish == RoomWish::Join && !self.rooms.get(id).is_some_and(is_in) {
+            self.refuse_wish(id, from, step);
         }
-    }
-
-    /// Sends the whole log to a member.
-    fn tell_all(&mut self, id: &RoomId, to: Fingerprint) {
-        let Some(room) = self.rooms.get(id) else { return };
-        if room.log.membership().is_some_and(|now| now.contains(&to)) {
-            let news = entries_news(id, &room.log.chain());
-            self.send(to, news);
+        if wish == RoomWish::Join && is_member {
+            self.answer(id, from, &NOTHING, step);
         }
     }
 
@@ -292,18 +308,7 @@ impl Rooms {
             return;
         }
         let chain = room.log.chain();
-        // Whoever is out is told up to that, and nothing of what came then.
-        let mut last = None;
-        for (at, signed) in chain.iter().enumerate() {
-            let change = &signed.entry().change;
-            let gone = change.removed == Some(from) || change.left == Some(from);
-            let came = change.added.as_ref().is_some_and(|member| member.account == from);
-            if gone {
-                last = Some(at.saturating_add(1));
-            } else if came || from == signed.entry().owner || from == me.account {
-                last = Some(chain.len());
-            }
-        }
+        let last = told_up_to(&chain, &from, &me.account);
         let known = chain.iter().position(|signed| signed.name() == have.entry);
         let start = known.map_or(0, |at| at.saturating_add(1));
         // Of somebody who came after what is here nothing is known, and nothing is told.
@@ -320,4 +325,25 @@ impl Rooms {
             self.ask(id, from, step);
         }
     }
+}
+
+/// How many of the entries that count an account may know: whoever is out is told up to that, and nothing of what came then. `None` for whoever
+/// was never in the room.
+pub(crate) fn told_up_to(
+    chain: &[&SignedRoomEntry],
+    account: &Fingerprint,
+    me: &Fingerprint,
+) -> Option<usize> {
+    let mut last = None;
+    for (at, signed) in chain.iter().enumerate() {
+        let change = &signed.entry().change;
+        let gone = change.removed == Some(*account) || change.left == Some(*account);
+        let came = change.added.as_ref().is_some_and(|member| member.account == *account);
+        if gone {
+            last = Some(at.saturating_add(1));
+        } else if came || *account == signed.entry().owner || account == me {
+            last = Some(chain.len());
+        }
+    }
+    last
 }

@@ -6,6 +6,7 @@ use penpal_protocol::limits::MAX_ROOM_MEMBERS;
 use penpal_protocol::sealed::{RoomChange, RoomInvitation, RoomMember, RoomNews, RoomWish};
 use penpal_protocol::text::Label;
 
+use crate::command::Notice;
 use crate::devices::kept_elsewhere;
 use crate::error::RoomError;
 use crate::log::MAX_ENTRIES_TO_ADD;
@@ -21,10 +22,13 @@ impl Rooms {
         self.begin(step);
         let me = step.me.ok_or(RoomError::NoAccount)?;
         let named = self.by_name(name);
-        // An invitation gives way: whoever sent it chose its name.
-        let invitation =
-            |id: &RoomId| self.rooms.get(id).is_some_and(|room| room.record.standing == Standing::Invited);
-        if named.is_some_and(|id| !invitation(&id)) {
+        // An invitation gives way: whoever sent it chose its name. So does what is over.
+        let gives_way = |id: &RoomId| {
+            self.rooms
+                .get(id)
+                .is_some_and(|room| !matches!(room.record.standing, Standing::Joining | Standing::Member))
+        };
+        if named.is_some_and(|id| !gives_way(&id)) {
             return Err(RoomError::NameTaken { name: name.clone() });
         }
         self.make_place()?;
@@ -154,6 +158,9 @@ impl Rooms {
         let member = room.log.membership().is_some_and(|now| now.contains(&account));
         if invited {
             self.save(id);
+            if !member {
+                self.send(account, RoomNews { wish: Some(RoomWish::Decline), ..no_news(id) });
+            }
         }
         if member {
             return self.append(id, RoomChange { removed: Some(account), ..RoomChange::default() }, step);
@@ -168,7 +175,50 @@ impl Rooms {
     pub fn close(&mut self, id: &RoomId, step: &mut Step<'_>) -> Result<(), RoomError> {
         self.begin(step);
         self.owned(id, step)?;
-        self.append(id, RoomChange { closed: Some(true), ..RoomChange::default() }, step)
+        self.append(id, RoomChange { closed: Some(true), ..RoomChange::default() }, step)?;
+        // Whoever did not join yet learns that nothing is there to join.
+        let Some(room) = self.rooms.get_mut(id) else { return Ok(()) };
+        let invited = std::mem::take(&mut room.record.invited).into_vec();
+        self.save(id);
+        for invited in invited {
+            self.send(invited.account, RoomNews { wish: Some(RoomWish::Decline), ..no_news(id) });
+        }
+        Ok(())
+    }
+
+    /// Somebody wants to join what cannot be joined, and is told.
+    pub(crate) fn refuse_wish(&mut self, id: &RoomId, account: Fingerprint, step: &Step<'_>) {
+        if self.may_reply(&account, step) {
+            self.send(account, RoomNews { wish: Some(RoomWish::Decline), ..no_news(id) });
+        }
+    }
+
+    /// The owner says that its invitation is one no more.
+    pub(crate) fn invitation_over(&mut self, id: &RoomId) {
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        let was = room.record.standing;
+        if !matches!(was, Standing::Invited | Standing::Joining) {
+            return;
+        }
+        room.record.standing = Standing::Removed;
+        let name = room.record.name.clone();
+        self.save(id);
+        self.refuse_held(id, "not-a-member");
+        if was == Standing::Joining {
+            self.notice(Notice::InvitationOver { name });
+        }
+        self.forget_if_never_in(id);
+    }
+
+    /// A room of somebody else that is over before anybody here was in it is nothing to remember; tells whether it was one.
+    pub(crate) fn forget_if_never_in(&mut self, id: &RoomId) -> bool {
+        let Some(room) = self.rooms.get(id) else { return false };
+        let over = matches!(room.record.standing, Standing::Left | Standing::Removed | Standing::Closed);
+        let forgets = over && room.record.decided.is_none();
+        if forgets {
+            self.forget(id);
+        }
+        forgets
     }
 
     /// A contact is no contact any more: it goes out of our rooms, and we are out of its rooms.
@@ -181,9 +231,13 @@ impl Rooms {
             let active =
                 matches!(room.record.standing, Standing::Member | Standing::Joining | Standing::Invited);
             if room.record.owner == account && active {
+                let invited = room.record.standing == Standing::Invited;
                 room.record.standing = Standing::Left;
                 self.save(&id);
                 self.refuse_held(&id, "not-a-member");
+                if invited {
+                    self.forget_if_never_in(&id);
+                }
             } else if room.record.owner == me.account
                 && active
                 && let Err(error) = self.remove(&id, account, step)

@@ -71,6 +71,8 @@ impl Engine {
                 self.rooms.introduce(&room, &[made], &mut room_step!(self));
                 true
             }
+            // The node made it, and makes another one while both are members: nothing that a person could do.
+            Notice::InviteExpired { invite } => self.rooms.meant_for(invite).is_some(),
             Notice::InviteFailed { invite, .. } => self.introducing.0.remove(invite).is_some(),
             Notice::Requested { invite, contact, name, accepted: false, .. } => {
                 let Some((room, meant)) = self.rooms.meant_for(invite) else { return false };

@@ -57,6 +57,9 @@ impl Engine {
                 let key = MailKey::from_contact(msg_id, from);
                 self.delivery.refuse_from_room(key, reason, &mut delivery_step!(self));
             }
+            Command::Withdraw { room, account } => {
+                self.delivery.withdraw(room, account, &mut delivery_step!(self));
+            }
             Command::Introduce { room, to } => self.introduce_to(room, to),
             Command::Meet { room, with, code } => self.meet(&room, with, &code),
             Command::Notice(notice) => self.room_notice(&notice),
@@ -122,6 +125,20 @@ impl Engine {
         here.is_some_and(|here| {
             !here.primary && self.now.wall_ms < here.added_ms.saturating_add(NEW_DEVICE_MS)
         })
+    }
+
+    /// An own message failed: when a member refused it because of its room, this account may be out of it without having heard.
+    pub(super) fn doubt_room(&mut self, msg_id: MsgId) {
+        let view = self.delivery.view(MailKey::own(msg_id), &self.storage).ok().flatten();
+        let Some(room) = view.and_then(|view| view.room) else { return };
+        let report = self.delivery.report(msg_id, &self.storage).ok().flatten();
+        let doubts = |reason: &str| matches!(reason, "not-a-member" | "no-such-room" | "room-epoch");
+        let refused = report.is_some_and(|report| {
+            report.copies.iter().any(|copy| copy.reason.as_deref().is_some_and(doubts))
+        });
+        if refused {
+            self.rooms.handle_doubt(&room, &mut room_step!(self));
+        }
     }
 
     /// Takes what a contact says of a room; tells whether it may be receipted.
@@ -194,6 +211,9 @@ impl Engine {
             }
             Notice::Joined { name: room, .. } => format!("you are in #{room}"),
             Notice::Removed { name: room } => format!("you were taken out of #{room}"),
+            Notice::InvitationOver { name: room } => {
+                format!("#{room} cannot be joined any more: its owner closed it, or took the invitation back")
+            }
             Notice::Closed { name: room } => format!("#{room} was closed by its owner"),
             Notice::Came { name: room, account } => {
                 format!("{} is in #{room} now", self.member_name_in(room, account))

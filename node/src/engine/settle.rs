@@ -326,6 +326,7 @@ impl Engine {
                 // Only the contact machine's own messages mean anything to it; it ignores all others.
                 if stage.is_failure() {
                     self.files_unneeded(msg_id);
+                    self.doubt_room(msg_id);
                 }
                 if stage == Stage::Delivered {
                     self.contacts.handle_delivered(&msg_id, &mut contact_step!(self));
@@ -334,7 +335,7 @@ impl Engine {
                 }
             }
             // Others have it: what is to be sent stays, and the list of failed ones says who does not.
-            DeliveryEvent::FailedFor { .. } => {}
+            DeliveryEvent::FailedFor { msg_id, .. } => self.doubt_room(msg_id),
             DeliveryEvent::Read { key, mailbox, answered } => self.note_read(key, mailbox, answered),
             DeliveryEvent::Gone { .. } | DeliveryEvent::Back { .. } => {}
             DeliveryEvent::IncarnationChanged { peer } => {

@@ -238,7 +238,10 @@ impl Engine {
     /// Short id of what a message answers, when that is here.
     fn answered_short(&self, view: &MailView) -> Option<String> {
         let answered = view.reply_to?;
-        let short = |key| self.delivery.view(key, &self.storage).ok().flatten().map(|view| view.short);
+        let short = |key| {
+            let view = self.delivery.view(key, &self.storage).ok().flatten();
+            view.filter(|view| !view.hidden).map(|view| view.short)
+        };
         let own = short(super::waiting::own(answered));
         let theirs = || {
             let account = view.key.from?;

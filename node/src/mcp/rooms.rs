@@ -23,18 +23,24 @@ pub(super) fn act(
     let request = NameRequest { caller, name: name.clone() };
     let done = match action {
         RoomsAction::Create => node.call::<RoomCreate>(&request),
-        RoomsAction::Join => node.call::<RoomJoin>(&request).map_err(|error| {
-            let command = format!("penpal room join '#{}'", name.trim_start_matches('#'));
-            if error.code == ErrorCode::NeedsPerson {
-                error.hint(format!("ask your user to run {command} in their own terminal"))
-            } else {
-                error
-            }
-        }),
-        RoomsAction::Leave => node.call::<RoomLeave>(&request),
+        RoomsAction::Join => {
+            node.call::<RoomJoin>(&request).map_err(|error| for_person(error, "join", &name))
+        }
+        RoomsAction::Leave => {
+            node.call::<RoomLeave>(&request).map_err(|error| for_person(error, "leave", &name))
+        }
         RoomsAction::Members | RoomsAction::List => node.call::<RoomMembers>(&request),
     };
     Ok(RoomsResult { rooms: vec![line(done?.row)] })
+}
+
+/// What only a person may do, with the command that does it.
+fn for_person(error: ApiError, verb: &str, room: &str) -> ApiError {
+    if error.code != ErrorCode::NeedsPerson {
+        return error;
+    }
+    let command = format!("penpal room {verb} '#{}'", room.trim_start_matches('#'));
+    error.hint(format!("ask your user to run {command} in their own terminal"))
 }
 
 fn line(row: RoomRow) -> RoomLine {

@@ -266,7 +266,7 @@ impl Server {
         Ok(answer(found.map(|found| (found_text(&found), search_result(found)))))
     }
 
-    /// Rooms: named groups of contacts, where what is sent reaches every member. Lists them, shows who is in one, makes or leaves one; joining and inviting are for your user. To read one: `inbox` with it.
+    /// Rooms: named groups of contacts, where what is sent reaches every member. Lists them, shows who is in one, makes one; joining, leaving and inviting are for your user. To read one: `inbox` with it.
     #[tool(
         annotations(title = "Rooms", read_only_hint = false, destructive_hint = false, idempotent_hint = false, open_world_hint = false),
         output_schema = schema_for_output::<RoomsResult>()

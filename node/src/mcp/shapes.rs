@@ -155,7 +155,7 @@ pub(super) enum RoomsAction {
     Create,
     /// Joins a room; only your user can.
     Join,
-    /// Leaves a room for your user.
+    /// Leaves a room; only your user can.
     Leave,
     /// Shows who is in a room.
     Members,

@@ -15,6 +15,7 @@ mod report;
 mod reseal;
 mod seal;
 mod stages;
+mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -21,6 +21,9 @@ pub(crate) fn copy_key(peer: Peer, msg_id: MsgId) -> [u8; 48] {
     key
 }
 
+/// Why a copy ended whose recipient is out of the room: no failure, for it is not for that one any more.
+pub(super) const WITHDRAWN: &str = "out-of-room";
+
 /// Why a copy ended that the program took back by itself.
 pub(super) const CANCELLED: &str = "cancelled";
 
@@ -114,7 +117,7 @@ impl Delivery {
         };
         let stage = event.stage;
         let reason = event.reason.clone();
-        let cancelled = reason.as_deref() == Some(CANCELLED);
+        let meant = matches!(reason.as_deref(), Some(CANCELLED | WITHDRAWN));
         let signed = event.signed;
         let noted = note(&mut record.trail, event);
         let moved = record.stage.may_become(stage);
@@ -135,7 +138,7 @@ impl Delivery {
         }
         self.write_back(record, step);
         if moved {
-            if stage.is_failure() && !cancelled {
+            if stage.is_failure() && !meant {
                 self.undismiss(msg_id, step);
             }
             self.message_moved(msg_id, step);
@@ -185,7 +188,7 @@ impl Delivery {
         let Some(stage) = overall(&copies).map(|copy| copy.stage) else { return };
         let dismissed = mail.sent.as_ref().is_some_and(|sent| sent.dismissed);
         // Whoever got nothing is not made up for by the others.
-        let failed = furthest(&copies).into_values().find(|copy| copy.stage.is_failure());
+        let failed = furthest(&copies).into_values().find(|copy| is_lost(copy));
         let dead = failed.is_some() && !dismissed;
         let key = MailKey::own(msg_id);
         if dead && self.outbox.dead.insert(msg_id) {
@@ -228,9 +231,14 @@ pub(super) fn furthest(copies: &[CopyRecord]) -> BTreeMap<Fingerprint, &CopyReco
     accounts
 }
 
+/// Whether a copy failed that was still meant to arrive.
+fn is_lost(copy: &CopyRecord) -> bool {
+    copy.stage.is_failure() && copy.reason.as_deref() != Some(WITHDRAWN)
+}
+
 /// Accounts to whom no copy of the message got, and none will.
 pub(super) fn failed_accounts(copies: &[CopyRecord]) -> BTreeSet<Fingerprint> {
-    let failed = furthest(copies).into_iter().filter(|(_, copy)| copy.stage.is_failure());
+    let failed = furthest(copies).into_iter().filter(|(_, copy)| is_lost(copy));
     failed.map(|(account, _)| account).collect()
 }
 

@@ -204,6 +204,33 @@ fn that_one_of_several_got_nothing_is_told_and_it_alone_is_tried_again() {
 }
 
 #[test]
+fn what_did_not_leave_is_not_sent_to_whoever_is_out_meanwhile() {
+    let mut world = World::new(52, 3);
+    world.offline.insert(0);
+    world.cut(0);
+    let id = world.send(0, said(&[1, 2], "to both")).unwrap().msg_id;
+    world.send(0, Send::note(1, "to bob")).unwrap();
+    world.run_seconds(5);
+    let bob = peer(1).account;
+    let other = RoomId::from_bytes([8; 16]);
+    for room in [other, ROOM] {
+        assert!(world.nodes[0].report(id).copies.iter().all(|copy| copy.stage == Stage::Queued));
+        world.step(0, |machine, step| machine.withdraw(room, bob, step)).unwrap();
+    }
+    world.offline.clear();
+    world.run_seconds(5);
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["to bob"]);
+    assert_eq!(world.nodes[2].texts(Selection::Unread(Mailbox::Desk)), ["to both"]);
+    let report = world.nodes[0].report(id);
+    let stages: Vec<Stage> = report.copies.iter().map(|copy| copy.stage).collect();
+    assert_eq!(stages, [Stage::Refused, Stage::Delivered]);
+    // It is no failure, and nothing to try again.
+    assert_eq!(world.nodes[0].machine().dead_count(), 0);
+    let again = world.step(0, |machine, step| machine.retry(id, step)).unwrap();
+    assert!(matches!(again, Err(RetryError::Done { .. })));
+}
+
+#[test]
 fn that_one_of_several_got_nothing_can_be_dismissed() {
     let (mut world, id) = lost_for_one(48);
     world.step(0, |machine, step| machine.dismiss(id, step)).unwrap().unwrap();

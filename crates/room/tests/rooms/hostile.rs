@@ -12,7 +12,7 @@ use super::people::{NOW_MS, World, label};
 use super::{ALICE, BOB, CAROL, DAVE, news, world};
 
 /// An entry of Alice's device at this place, whatever her node would do.
-fn entry(world: &World, id: &RoomId, before: &RoomHead, change: RoomChange) -> SignedRoomEntry {
+pub(crate) fn entry(world: &World, id: &RoomId, before: &RoomHead, change: RoomChange) -> SignedRoomEntry {
     let entry = RoomEntry {
         room: *id,
         epoch: before.epoch + 1,
@@ -25,22 +25,22 @@ fn entry(world: &World, id: &RoomId, before: &RoomHead, change: RoomChange) -> S
     SignedRoomEntry::sign(&world.machines[ALICE].signing, entry)
 }
 
-fn head(signed: &SignedRoomEntry) -> RoomHead {
+pub(crate) fn head(signed: &SignedRoomEntry) -> RoomHead {
     RoomHead { epoch: signed.entry().epoch, entry: signed.name() }
 }
 
-fn head_of(world: &World, id: &RoomId, who: usize) -> RoomHead {
+pub(crate) fn head_of(world: &World, id: &RoomId, who: usize) -> RoomHead {
     let said_in = world.machines[who].rooms.fanout(id, &world.machines[who].me).unwrap().said_in;
     RoomHead { epoch: said_in.epoch, entry: said_in.chain }
 }
 
-fn telling(id: &RoomId, entries: &[SignedRoomEntry]) -> RoomNews {
+pub(crate) fn telling(id: &RoomId, entries: &[SignedRoomEntry]) -> RoomNews {
     let blobs = entries.iter().map(|signed| Blob::new(signed.signed().to_vec()).unwrap());
     RoomNews { entries: Some(List::new(blobs.collect()).unwrap()), ..news(id) }
 }
 
 /// Every entry that a machine stored.
-fn stored(world: &World, who: usize) -> Vec<SignedRoomEntry> {
+pub(crate) fn stored(world: &World, who: usize) -> Vec<SignedRoomEntry> {
     let rows = world.machines[who].rows.iter().filter(|((table, _), _)| *table == Table::Entry);
     let mut all: Vec<_> = rows.map(|(_, row)| SignedRoomEntry::read(&row[1..]).unwrap()).collect();
     all.sort_by_key(|signed| signed.entry().epoch);

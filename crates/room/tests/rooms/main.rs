@@ -4,6 +4,7 @@
 
 mod devices;
 mod hostile;
+mod over;
 mod people;
 
 use std::time::Duration;
@@ -90,6 +91,7 @@ fn who_left_or_was_removed_is_neither_written_to_nor_heard() {
     assert_eq!(world.machines[DAVE].rooms.view(&id).unwrap().standing, Standing::Left);
     assert_eq!(world.members(&id, CAROL), [world.account(ALICE), world.account(CAROL)]);
     assert_eq!(world.say(&id, CAROL, BOB), None);
+    assert_eq!(world.machines[CAROL].withdrawn, [bob, world.account(DAVE)]);
     // What was said before counts no more, and so does what names an old entry afterwards.
     let carol = &world.machines[CAROL];
     assert_eq!(carol.rooms.judge(&bob, &old.said_in, NOW_MS, &carol.me), Said::Refuse("not-a-member"));

@@ -40,6 +40,7 @@ pub(crate) struct Machine {
     pub(crate) notices: Vec<Notice>,
     pub(crate) released: Vec<MsgId>,
     pub(crate) refused: Vec<(MsgId, &'static str)>,
+    pub(crate) withdrawn: Vec<Fingerprint>,
     pub(crate) met: Vec<(Fingerprint, String)>,
     pub(crate) asked_to_introduce: Vec<Fingerprint>,
 }
@@ -116,6 +117,7 @@ impl World {
                     notices: Vec::new(),
                     released: Vec::new(),
                     refused: Vec::new(),
+                    withdrawn: Vec::new(),
                     met: Vec::new(),
                     asked_to_introduce: Vec::new(),
                 });
@@ -166,6 +168,7 @@ impl World {
                 }
                 Command::Release { msg_id, .. } => machine.released.push(msg_id),
                 Command::Refuse { msg_id, reason, .. } => machine.refused.push((msg_id, reason)),
+                Command::Withdraw { account, .. } => machine.withdrawn.push(account),
                 Command::Introduce { to, .. } => machine.asked_to_introduce.extend(to),
                 Command::Meet { with, code, .. } => machine.met.push((with, code)),
                 Command::Notice(notice) => machine.notices.push(notice),

@@ -39,7 +39,7 @@ pub(crate) enum Args {
         /// The room
         room: String,
     },
-    /// Leave a room, or say no to an invitation
+    /// Leave a room, or say no to an invitation; refused inside an agent
     Leave {
         /// The room
         room: String,
@@ -87,16 +87,30 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             show(out, &made, &format!("is yours: penpal room invite '{}' CONTACT", made.row.room))?;
         }
         Args::Invite { room, contacts } => {
-            let mut last = None;
+            let (mut last, mut invited, mut failed) = (None, Vec::new(), Vec::new());
             for contact in contacts {
-                last = Some(node.call::<RoomInvite>(&about(room, contact))?);
+                match node.call::<RoomInvite>(&about(room, contact)) {
+                    Ok(room) => {
+                        last = Some(room);
+                        invited.push(contact.as_str());
+                    }
+                    Err(error) => failed.push((contact.as_str(), error)),
+                }
             }
             if let Some(room) = last {
                 let what = format!(
-                    "{} can join it now: they see the invitation in penpal status",
-                    contacts.join(", ")
+                    "{} can join it once their machine has the invitation: penpal status shows it there",
+                    invited.join(", ")
                 );
                 show(out, &room, &format!("· {}", clean(&what)))?;
+            }
+            // The first says why, and the others are named.
+            let mut failed = failed.into_iter();
+            if let Some((_, first)) = failed.next() {
+                for (contact, error) in failed {
+                    out.remark(format_args!("not invited: {}: {}", clean(contact), clean(&error.message)));
+                }
+                return Err(first.into());
             }
         }
         Args::Join { room } => {
@@ -110,9 +124,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         Args::Leave { room } => show(out, &node.call::<RoomLeave>(&named(room))?, "is left")?,
         Args::Remove { room, contact } => {
             let left = node.call::<RoomRemove>(&about(room, contact))?;
-            show(out, &left, &format!("goes on without {}", clean(contact)))?;
+            show(
+                out,
+                &left,
+                &format!(
+                    "goes on without {}, for each member once their machine has heard of it",
+                    clean(contact)
+                ),
+            )?;
         }
-        Args::Close { room } => show(out, &node.call::<RoomClose>(&named(room))?, "is closed")?,
+        Args::Close { room } => show(
+            out,
+            &node.call::<RoomClose>(&named(room))?,
+            "is closed, for each member once their machine has heard of it",
+        )?,
         Args::List => {
             let rooms = node.call::<RoomList>(&ListRequest { caller: caller::gather() })?;
             out.show(&rooms, |rooms| {

@@ -15,7 +15,7 @@ use penpal_protocol::text::{InviteCode, InviteCodeError, Label};
 
 use super::account::{device_name, register_error};
 use super::{Outcome, Reply, label, now, wait};
-use crate::engine::machines::{Engine, contact_step};
+use crate::engine::machines::{Engine, contact_step, room_step};
 use crate::engine::views::{reach, state};
 use crate::engine::waiting::Wait;
 
@@ -150,6 +150,7 @@ impl Engine {
         self.person_only(&request.caller)?;
         let name = self.contact_label(&request.name)?;
         self.contacts.unblock(&name, &mut contact_step!(self)).map_err(|error| contact_error(&error))?;
+        self.back_in_rooms(&name);
         self.named_shape(&name)
     }
 
@@ -173,7 +174,17 @@ impl Engine {
         self.contacts
             .verify(&name, &safety, &mut contact_step!(self))
             .map_err(|error| contact_error(&error))?;
+        self.back_in_rooms(&name);
         self.contact_shape(&contact)
+    }
+
+    /// A contact that was shut out can be written to: of rooms it is told what it missed.
+    fn back_in_rooms(&mut self, name: &Label) {
+        if let Ok(contact) = self.contacts.resolve(name)
+            && self.is_linked(&contact)
+        {
+            self.rooms.handle_contact_back(&contact, &mut room_step!(self));
+        }
     }
 
     pub(super) fn contact_list(&mut self) -> Outcome {

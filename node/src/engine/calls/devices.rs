@@ -73,6 +73,8 @@ impl Engine {
 
     pub(super) fn device_rename(&mut self, request: &RenameRequest) -> Outcome {
         self.needs_account()?;
+        // It signs a list of devices, and all contacts see it.
+        self.person_only(&request.caller)?;
         let (name, new) = (label(&request.name)?, label(&request.new)?);
         let renamed = self.contacts.rename_device(&name, &new, &mut contact_step!(self));
         renamed.map_err(|error| device_error(&error))?;

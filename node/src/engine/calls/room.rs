@@ -48,6 +48,8 @@ impl Engine {
     }
 
     pub(super) fn room_leave(&mut self, request: &NameRequest) -> Outcome {
+        // Only the owner can bring back whoever left or said no.
+        self.person_only(&request.caller)?;
         let id = self.room_named(&request.name)?;
         self.rooms.leave(&id, &mut room_step!(self)).map_err(|error| room_error(&error))?;
         self.room_shape(&id, Vec::new())
@@ -72,12 +74,27 @@ impl Engine {
     pub(super) fn room_members(&mut self, request: &NameRequest) -> Outcome {
         let id = self.room_named(&request.name)?;
         let view = self.rooms.view(&id).ok_or_else(|| room_error(&RoomError::Unknown))?;
-        let row = self.room_row(&view);
-        let unlinked = row.members.iter().filter(|member| !member.linked);
-        let unlinked: Vec<String> = unlinked.map(|member| member.name.clone()).collect();
+        let own = self.contacts.account().map(|me| me.account);
+        let unlinked = view.members.iter().map(|(account, _)| account);
+        let unlinked = unlinked.filter(|account| Some(**account) != own && !self.is_linked(account));
+        // What a person did, no node takes back by itself.
+        let (aside, strangers): (Vec<_>, Vec<_>) =
+            unlinked.partition(|account| self.contacts.was_put_aside(account));
+        let names = |accounts: &[&Fingerprint]| {
+            let names: Vec<String> = accounts.iter().map(|account| self.member_name(&id, account)).collect();
+            names.join(", ")
+        };
         let mut remarks = Vec::new();
-        if !unlinked.is_empty() && view.standing == penpal_room::Standing::Member {
-            remarks.push(format!("not your contacts yet: {}; nothing goes to them", unlinked.join(", ")));
+        if view.standing == penpal_room::Standing::Member {
+            if !strangers.is_empty() {
+                remarks.push(format!("not your contacts yet: {}; nothing goes to them", names(&strangers)));
+            }
+            if !aside.is_empty() {
+                remarks.push(format!(
+                    "removed or declined by you: {}; nothing goes to them until one of you invites the other: penpal contact invite",
+                    names(&aside)
+                ));
+            }
         }
         self.room_shape(&id, remarks)
     }

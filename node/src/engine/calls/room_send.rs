@@ -5,7 +5,8 @@ use penpal_delivery::{Destination, MailKey, MailView, Peer};
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_protocol::ids::{DeviceId, Fingerprint, RoomId};
 use penpal_protocol::sealed::SessionTarget;
-use penpal_sessions::Target;
+use penpal_protocol::text::Label;
+use penpal_sessions::{Target, Unchecked};
 
 use super::room::{room_error, room_label};
 use super::send::Route;
@@ -56,8 +57,14 @@ impl Engine {
             Target::ContactSession { account, device, session, name } => {
                 (account, Some(device), SessionTarget { sid: Some(session), name })
             }
-            Target::ContactUnchecked { account, device, name, .. } => {
-                remarks.push("name not checked: no list of their sessions has come yet".to_owned());
+            Target::ContactUnchecked { account, device, name, why } => {
+                if why == Unchecked::NoList {
+                    remarks.push("name not checked: no list of their sessions has come yet".to_owned());
+                }
+                let device = match device {
+                    Some(device) => Some(device),
+                    None => Some(self.only_device(id, &account, &name)?),
+                };
                 (account, device, SessionTarget { sid: None, name })
             }
             _ => {
@@ -73,6 +80,18 @@ impl Engine {
             return Err(ApiError::new(ErrorCode::RoomState, format!("{name} is not in {room}")));
         }
         Ok(Addressed { target, device, account })
+    }
+
+    /// The machine of a member that has one. In a room a session is on one machine, and of several none is guessed.
+    fn only_device(&self, id: &RoomId, account: &Fingerprint, name: &Label) -> Result<DeviceId, ApiError> {
+        let devices = self.contacts.view(account).map(|view| view.devices).unwrap_or_default();
+        if let [one] = devices.as_slice() {
+            return Ok(one.id);
+        }
+        let (room, contact) = (self.room_name(id), self.contact_name(account));
+        let on = devices.iter().map(|one| format!("{room} @{contact}/{}/{name}", one.name)).collect();
+        let message = format!("{contact} has several machines, and none of them announced {name}");
+        Err(ApiError::new(ErrorCode::AmbiguousAddress, message).candidates(on))
     }
 
     /// Back into the room in which a message was said, to the session that said it.
@@ -147,6 +166,7 @@ impl Engine {
                 (_, state) => {
                     let why = match state {
                         Some(State::Blocked) => "blocked",
+                        None if self.contacts.was_put_aside(account) => "removed or declined by you",
                         _ => "not your contact yet",
                     };
                     remarks.push(format!("not to {}: {why}", self.member_name(id, account)));
@@ -166,12 +186,7 @@ impl Engine {
         if let Some(whom) = &addressed {
             to.push_str(&format!(" @{}/{}", self.contact_name(&whom.account), whom.target.name));
         }
-        // Which device the session is on is known from its list; without one it is the only device, or the first.
-        let target_device = addressed.as_ref().and_then(|whom| {
-            let first =
-                self.contacts.view(&whom.account).and_then(|view| view.devices.first().map(|one| one.id));
-            whom.device.or(first)
-        });
+        let target_device = addressed.as_ref().and_then(|whom| whom.device);
         Ok(Route {
             destinations,
             target: addressed.map(|whom| whom.target),

@@ -8,14 +8,17 @@ use penpal_local_api::contacts::{
     Contact, ContactRow, ContactSession, ContactState, InvitesRequest, ListRequest, NameRequest,
     RenameRequest, SessionsRequest, Trust,
 };
+use penpal_local_api::error::ApiError;
 use penpal_local_api::methods::{
     ContactAccept, ContactBlock, ContactDecline, ContactInvites, ContactList, ContactRemove, ContactRename,
-    ContactSessions, ContactUnblock,
+    ContactSessions, ContactUnblock, RoomList,
 };
+use penpal_local_api::room::{RoomRow, Standing};
 
 use super::sessions;
 use crate::cli::output::{Closed, Output, clean};
 use crate::cli::{Context, Done, caller, parse};
+use crate::launch::Node;
 
 /// Connect to people: invites, requests, contacts and their sessions
 #[derive(Debug, clap::Subcommand)]
@@ -81,20 +84,32 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             })?;
         }
         Args::Remove(name) => {
+            let shared = shared_rooms(&rooms_of(&node)?, &name.name);
             let removed = node.call::<ContactRemove>(&name.request())?;
             out.show(&removed, |removed| {
                 let relay =
                     if removed.at_relay { "" } else { "; the relay is told as soon as it can be reached" };
-                out.line(format_args!("  {} {} is no contact any more{relay}", out.good("✓"), removed.name))
+                out.line(format_args!("  {} {} is no contact any more{relay}", out.good("✓"), removed.name))?;
+                shared.iter().try_for_each(|line| out.line(format_args!("    {}", clean(line))))
             })?;
         }
         Args::Block(name) => {
             let blocked = node.call::<ContactBlock>(&name.request())?;
+            let rooms = rooms_of(&node)?;
             out.show(&blocked, |blocked| {
                 out.line(format_args!(
                     "  {} is blocked and not told (penpal contact unblock {})",
                     blocked.contact.name, blocked.contact.name
-                ))
+                ))?;
+                // Nothing goes there, so in a room it stays until it is taken out, and does not hear who else is.
+                let name = blocked.contact.name.as_str();
+                rooms.iter().filter(|room| room.owner == "me").try_for_each(|room| {
+                    if !room.members.iter().any(|member| member.name == name) {
+                        return Ok(());
+                    }
+                    let room = clean(&room.room);
+                    out.line(format_args!("    still in {room}: penpal room remove '{room}' {}", clean(name)))
+                })
             })?;
         }
         Args::Unblock(name) => {
@@ -190,6 +205,25 @@ fn next_step(state: ContactState) -> &'static str {
         ContactState::Active | ContactState::Blocked | ContactState::Declined => "",
         ContactState::Gone => "removed there, or the account is gone",
     }
+}
+
+fn rooms_of(node: &Node) -> Result<Vec<RoomRow>, ApiError> {
+    let request = penpal_local_api::room::ListRequest { caller: caller::gather() };
+    Ok(node.call::<RoomList>(&request)?.rooms)
+}
+
+/// What the end of a contact does to rooms: whoever owns one with the other in it is told here.
+fn shared_rooms(rooms: &[RoomRow], name: &str) -> Vec<String> {
+    let name = name.strip_suffix('/').unwrap_or(name);
+    let open = rooms.iter().filter(|room| matches!(room.standing, Standing::Member | Standing::Joining));
+    let line = |room: &RoomRow| {
+        if room.owner == name {
+            return Some(format!("you are out of their room {}", room.room));
+        }
+        let is_in = room.owner == "me" && room.members.iter().any(|member| member.name == name);
+        is_in.then(|| format!("they are out of your room {}", room.room))
+    };
+    open.filter_map(line).collect()
 }
 
 /// The word for a state.
