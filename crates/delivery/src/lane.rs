@@ -54,6 +54,8 @@ pub(crate) struct Flight {
     pub ask: Vec<ShortHash>,
     /// Edge by which it goes.
     pub edge: Option<EdgeId>,
+    /// The envelope, for a message.
+    pub envelope: Option<ShortHash>,
 }
 
 /// Messages shown once an earlier one came, or at `until`.

@@ -169,6 +169,8 @@ pub struct Engine {
     pub(super) erase_contents: Vec<Hash>,
     /// When contents that nobody needs are looked for, on the monotonic clock.
     pub(super) collect_at: Duration,
+    /// Before this nothing is tried by itself on a disk that was full, on the monotonic clock.
+    pub(super) full_until: Duration,
     /// Few seeds are left: to be made between this step and the next.
     pub(super) seeds_wanted: bool,
     /// Who listens to events; with nobody, none are made.
@@ -267,6 +269,7 @@ impl Engine {
             erase_seeds: Vec::new(),
             erase_contents: Vec::new(),
             collect_at: now.mono.saturating_add(FIRST_LOOK),
+            full_until: Duration::ZERO,
             seeds_wanted: false,
             listeners: 0,
             stopping: false,
@@ -302,6 +305,11 @@ impl Engine {
             self.outputs.push(Output::CloseLink(link));
         }
         self.greeting.begin();
+        // Nothing is known of contacts and their relays by machines that begin anew.
+        self.up.clear();
+        self.early_edges.clear();
+        self.unsent_presence.clear();
+        self.foreign.clear();
         self.after_opening();
         // Contents that were taken onto the shelf in the step that did not happen.
         self.sweep_shelf();

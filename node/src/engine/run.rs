@@ -26,6 +26,9 @@ const COMPACT_BYTES: u64 = 1024 * 1024;
 /// How long the engine must have been quiet before housekeeping.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// Between two tries of what is due by itself while the disk is full.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
 /// Runs until an [`Input::Stop`] or until every sender is gone. Reports on `opened` once whether the home could be opened.
 ///
 /// # Errors
@@ -115,7 +118,8 @@ impl Engine {
     #[must_use]
     pub fn due_in(&self) -> Duration {
         let now = self.clock.now();
-        self.next_timeout().map_or(MAX_SLEEP, |at| at.saturating_sub(now.mono)).min(MAX_SLEEP)
+        let next = self.next_timeout().map(|at| at.max(self.full_until));
+        next.map_or(MAX_SLEEP, |at| at.saturating_sub(now.mono)).min(MAX_SLEEP)
     }
 
     /// Whether the engine was told to stop and did its last step.
@@ -148,6 +152,7 @@ impl Engine {
             Ok(()) => {}
             Err(Fate::Full) => {
                 tracing::error!("the disk is full: this step did not happen");
+                self.full_until = self.now.mono.saturating_add(FULL_PAUSE);
                 let full = Fate::Full.api();
                 let answers = std::mem::take(&mut self.answers);
                 for (call, _) in answers {

@@ -198,6 +198,9 @@ impl Engine {
         if let Notice::Registered { .. } | Notice::Joined { .. } | Notice::Recovered { .. } = notice {
             self.hello();
         }
+        if let Notice::Gone { contact, .. } = notice {
+            self.delivery.handle_gone(*contact, &mut delivery_step!(self));
+        }
         if self.introduction_notice(notice) {
             self.waiting.note(notice);
             return;

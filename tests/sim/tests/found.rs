@@ -67,3 +67,13 @@ fn a_message_that_is_here_is_not_refused_when_its_speaker_is_taken_out() {
     let outcome = holds(&plan);
     assert_eq!(outcome.deeds.get("read in rooms"), Some(&2), "{:?}", outcome.deeds);
 }
+
+/// The machines of a node begin anew after a full disk, and know of no relay but what they are told.
+#[test]
+fn mail_to_another_relay_goes_on_after_a_full_disk() {
+    let full = Fault::DiskFull { node: 0, ms: 10_000 };
+    // Until the segment is full as well.
+    let long = |number: u64| Letter { bytes: 30_000, ..letter(11_000 + 300 * number, 0, 1) };
+    let letters = (0..20).map(long).chain([letter(30_000, 0, 1)]);
+    holds(&two(letters.collect(), vec![(10_000, full)]));
+}

@@ -344,6 +344,8 @@ impl Contacts {
             link.linked = linked;
             self.touch(RowKey::Contact(contact));
             if linked {
+                // What was refused before was another edge.
+                self.back(contact, step);
                 self.connected(contact, step);
             } else {
                 self.gone(contact, step);

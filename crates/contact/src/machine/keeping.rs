@@ -260,7 +260,12 @@ impl Contacts {
         if row.accepting.as_ref().is_some_and(|accepting| accepting.link.edge_out == *edge) {
             self.acceptance_failed(*contact, step);
         } else if row.link.as_ref().is_some_and(|link| link.edge_out == *edge) {
-            self.gone(*contact, step);
+            // One of several that was revoked is refused like a contact that is gone. The profile is refused only with the edge itself.
+            if row.manifest.0.manifest().devices.len() > 1 {
+                self.jobs.want(Job::FetchProfile(*contact));
+            } else {
+                self.gone(*contact, step);
+            }
         } else {
             return;
         }

@@ -3,7 +3,7 @@
 use penpal_protocol::{
     ids::{DeviceId, Fingerprint, ProfileKey},
     limits::DAY_MS,
-    sealed::{Control, ManifestRef, OwnState, Rekey},
+    sealed::{Control, DeviceEntry, ManifestRef, OwnState, Rekey},
     text::{Label, RelayAddress},
     wire::{ContactState, Profile},
 };
@@ -340,10 +340,16 @@ impl Contacts {
             self.plan_contact(contact, now_ms);
             if self.me() == Some(contact) {
                 self.adopt_manifest(step);
-            } else if let Some(device) = primary {
-                self.notify(Notice::NewPrimary { contact, name, device });
-            } else if !added.is_empty() {
-                self.notify(Notice::NewDevices { contact, name, devices: added });
+            } else {
+                if !added.is_empty() {
+                    self.tell_new_edge(contact, added.iter().map(|device| device.id).collect(), step);
+                }
+                if let Some(device) = primary {
+                    self.notify(Notice::NewPrimary { contact, name, device });
+                } else if !added.is_empty() {
+                    let devices = added.into_iter().map(|device| device.name).collect();
+                    self.notify(Notice::NewDevices { contact, name, devices });
+                }
             }
         }
         Ok(())
@@ -365,10 +371,10 @@ impl Contacts {
     }
 }
 
-/// Names of devices that a newer manifest lists and the one before did not.
-fn added(before: &VerifiedManifest, after: &VerifiedManifest) -> Vec<Label> {
+/// Devices that a newer manifest lists and the one before did not.
+fn added(before: &VerifiedManifest, after: &VerifiedManifest) -> Vec<DeviceEntry> {
     let devices = after.manifest().devices.iter().filter(|device| before.device(&device.id).is_none());
-    devices.map(|device| device.name.clone()).collect()
+    devices.cloned().collect()
 }
 
 /// The device that signs, when it is another one than before.

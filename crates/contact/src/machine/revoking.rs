@@ -5,7 +5,7 @@
 
 use penpal_protocol::{
     cbor::{Blob, List},
-    ids::{Capability, EdgeId, Fingerprint, SharedKey, SlotId},
+    ids::{Capability, DeviceId, EdgeId, Fingerprint, SharedKey, SlotId},
     limits::DAY_MS,
     sealed::{Control, Rekey},
     text::Label,
@@ -174,6 +174,33 @@ impl Contacts {
             tracing::info!("a contact does not use its new edge yet; it is told again");
             self.tell_rekey(contact, step);
         }
+    }
+
+    /// A contact has further devices. What their account told them of us may be from before we made a new edge, which those that we knew
+    /// were told.
+    pub(super) fn tell_new_edge(
+        &mut self,
+        contact: Fingerprint,
+        devices: Vec<DeviceId>,
+        step: &mut Step<'_>,
+    ) {
+        if self.me() == Some(contact) || self.root().is_none() {
+            return;
+        }
+        let number = self.own.as_ref().map(|own| own.manifest.0.version());
+        let Some(row) = self.contacts.get(&contact) else { return };
+        let key = |key: &StoredPairKey| SharedKey::from_bytes(*key.0.expose());
+        let told = row.rekeying.as_deref().filter(|rekeying| rekeying.made);
+        let replaced = row.old.as_ref().is_some_and(|old| old.pair_in.is_some());
+        let (edge, cap, pair) = match (told, row.link.as_ref().filter(|_| replaced)) {
+            (Some(fresh), _) => (fresh.edge, fresh.cap.clone(), key(&fresh.pair_in)),
+            (None, Some(link)) => (link.edge_in, link.cap_in.clone(), key(&link.pair_in)),
+            (None, None) => return,
+        };
+        let rekey = Rekey { edge, cap, pair, both: false, number };
+        let control = Control { rekey: Blob::new(rekey.encode()).ok(), ..Control::default() };
+        let message = Self::new_message(step);
+        self.deliver_to(contact, devices, message, control, step);
     }
 
     /// Something came under the new key: the old edge ends, and so do new ones that were replaced meanwhile.

@@ -10,7 +10,7 @@ use penpal_protocol::{
     cbor::{Blob, List, Text},
     ids::{Capability, DeviceId, EdgeId, Fingerprint, ProfileKey, RelayPin, SharedKey, ShortHash, SlotId},
     limits::MAX_CONTACTS,
-    sealed::{ContactEntry, Control, ManifestRef, OwnState, Rekey, Stamp},
+    sealed::{ContactEntry, Content, Control, ManifestRef, OwnState, Rekey, Stamp},
     text::{InviteCode, Label},
     wire::{Answer, Request},
 };
@@ -281,6 +281,64 @@ fn a_revoked_device_is_nobody_and_everybody_else_writes_on() {
         assert_eq!(world.has_mail(BOB, "still me"), 1, "step {at}");
         assert!(world.connected(ALICE, BOB));
     }
+}
+
+#[test]
+fn a_device_that_a_contact_hears_of_after_new_edges_is_told_them() {
+    const ATTIC: usize = 3;
+    let mut world = World::new(31, &[0, 1, 0, 1]);
+    assert!(world.pursue(20));
+    world.settle();
+    let code = world.on(BOB, |node, step| node.link_device(step)).unwrap().unwrap().code;
+    world.run(Duration::from_secs(10));
+    world.on(ATTIC, |node, step| drop(node.join_account(&code, label("attic"), step)));
+    world.calm();
+    world.on(BOB, |node, step| node.revoke_device(&label("attic"), step).unwrap());
+    world.calm();
+    // Alice's new machine may have got what she knew of Bob before he made them: he cannot know. He hears of it last.
+    world.relays[1].down = true;
+    let code = world.link().unwrap();
+    world.run(Duration::from_secs(10));
+    world.join(&code);
+    let alice = world.people[ALICE].fp();
+    for _ in 0..3 {
+        world.run(Duration::from_secs(60));
+        for who in [ALICE, TOWER] {
+            world.on(who, |node, step| node.fetch(&alice, step));
+        }
+    }
+    assert!(world.is_device());
+    assert_eq!(world.view(BOB, ALICE).unwrap().devices.len(), 1);
+    let manifest = world.people[ALICE].node.own_manifest().unwrap().signed().to_vec();
+    let control = Control { manifest: Blob::new(manifest).ok(), ..Control::default() };
+    let (opener, device) = (Opener { contact: alice, via: Via::Link }, world.device(ALICE));
+    world.on(BOB, |node, step| node.handle_control(opener, &device, &control, step).unwrap());
+    let tower = Some(vec![world.device(TOWER)]);
+    let to_it = world.people[BOB].disk.outbox.values().filter(|out| out.devices == tower);
+    let edges = to_it.filter_map(|out| match Content::decode(out.kind, &out.content) {
+        Ok(Content::Control(control)) => Rekey::decode(&control.rekey?).ok().map(|rekey| rekey.edge),
+        _ => None,
+    });
+    let edges: Vec<_> = edges.collect();
+    assert_eq!(edges, [world.people[ALICE].node.route(&world.people[BOB].fp()).unwrap().edge]);
+}
+
+#[test]
+fn a_device_that_is_refused_is_no_contact_that_is_gone() {
+    let mut world = World::of_two_devices(33);
+    let alice = world.people[ALICE].fp();
+    let edge = world.people[BOB].node.route(&alice).unwrap().edge;
+    // The place of a revoked device is refused by the edge that the others are reached by.
+    world.on(BOB, |node, step| node.handle_refused(&alice, &edge, step));
+    world.calm();
+    assert!(world.connected(ALICE, BOB));
+    assert_eq!(world.noticed(BOB, |notice| matches!(notice, Notice::Gone { .. })), 0);
+    // Without the edge, its contact is.
+    world.relays[0].edges.remove(&edge);
+    world.on(BOB, |node, step| node.handle_refused(&alice, &edge, step));
+    world.calm();
+    assert_eq!(world.state(BOB, ALICE), Some(State::Gone));
+    assert_eq!(world.noticed(BOB, |notice| matches!(notice, Notice::Gone { .. })), 1);
 }
 
 #[test]

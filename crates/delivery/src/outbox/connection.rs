@@ -16,7 +16,7 @@ impl Delivery {
     /// Tells of a contact at start, and whenever its relay, standing or devices change.
     pub fn set_contact(&mut self, account: Fingerprint, info: ContactInfo, step: &mut Step<'_>) {
         self.begin(step);
-        let (standing, edge) = (info.standing, info.edge);
+        let (standing, edge, open) = (info.standing, info.edge, info.open);
         let devices = info.devices.clone();
         let before = self.contacts.set(account, info);
         self.end_copies_for_others(account, &devices, step);
@@ -25,23 +25,28 @@ impl Delivery {
         {
             self.release_account(account, step);
         }
-        if before.is_some_and(|before| before.edge != edge) {
-            self.try_other_edge(account);
+        let is_other =
+            |before: &ContactInfo| before.edge != edge || before.devices != devices || (open && !before.open);
+        if before.as_ref().is_some_and(is_other) {
+            self.try_refused_again(account);
         }
         self.touch_account(&account);
     }
 
-    /// What the relay refused for the edge before says nothing about this one.
-    fn try_other_edge(&mut self, account: Fingerprint) {
+    /// What the relay refused for another edge or another list of devices, or before it said that the contact is there, says nothing any more.
+    fn try_refused_again(&mut self, account: Fingerprint) {
         let Some(contact) = self.contacts.get_mut(&account) else { return };
-        if !std::mem::take(&mut contact.gone) {
-            return;
+        let was_gone = std::mem::take(&mut contact.gone);
+        if was_gone {
+            self.events.push_back(Event::Back { account });
         }
-        self.events.push_back(Event::Back { account });
         for peer in self.lanes_of(&account) {
-            self.lane(peer).backoff_until = None;
             let copies = self.outbox.live.iter().filter(|((to, _), _)| *to == peer);
+            let copies = copies.filter(|(_, copy)| copy.record.reason.as_deref() == Some("gone"));
             let copies: Vec<_> = copies.map(|((_, msg_id), _)| *msg_id).collect();
+            if was_gone || !copies.is_empty() {
+                self.lane(peer).backoff_until = None;
+            }
             for msg_id in copies {
                 self.clear_reason(peer, msg_id, "gone");
             }

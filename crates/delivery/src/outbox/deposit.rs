@@ -10,6 +10,7 @@ use super::{Attempt, retry_after};
 use crate::address::Peer;
 use crate::event::Event;
 use crate::lane::{Flight, Place};
+use crate::ledger::Table;
 use crate::machine::Delivery;
 use crate::stage::{Stage, TrailEvent, Witness};
 use crate::step::Step;
@@ -104,7 +105,7 @@ impl Delivery {
 
     /// The relay is short of room: the whole lane waits, so that order holds.
     fn put_off(&mut self, peer: Peer, deposit: DepositId, reason: &str, step: &mut Step<'_>) {
-        let flight = self.return_flight(deposit, step.now.mono);
+        let flight = self.return_untaken(deposit, step.now.mono);
         let lane = self.lane(peer);
         if lane.backoff_until.is_none() {
             let doublings = lane.backoffs.min(6);
@@ -115,14 +116,35 @@ impl Delivery {
         self.note_reason(peer, flight, reason);
     }
 
-    /// The relay takes nothing for this contact: removed there, or the account is gone.
+    /// The same for one that the relay is known not to have taken: its envelope is nowhere.
+    fn return_untaken(&mut self, deposit: DepositId, now: Duration) -> Option<Flight> {
+        let peer = self.outbox.flights.get(&deposit).copied()?;
+        let flight = self.return_flight(deposit, now)?;
+        if let (Some((_, msg_id)), Some(envelope)) = (flight.message, flight.envelope)
+            && let Some(copy) = self.outbox.live.get_mut(&(peer, msg_id))
+        {
+            copy.record.sealed.retain(|sealed| *sealed != envelope);
+            let record = copy.record.clone();
+            self.ledger.delete(Table::Sealed, envelope.as_bytes());
+            self.save_copy(&record);
+        }
+        Some(flight)
+    }
+
+    /// The relay takes nothing for this device: its contact was removed there, or the account or only the device is gone.
     fn gone(&mut self, peer: Peer, deposit: DepositId, step: &mut Step<'_>) {
-        let flight = self.return_flight(deposit, step.now.mono);
+        let flight = self.return_untaken(deposit, step.now.mono);
         if flight.as_ref().is_some_and(|flight| flight.edge != self.contacts.edge(&peer.account)) {
             // It was under way on an edge that gave place to another one: it goes by that one, and no contact is gone.
             return;
         }
         self.note_reason(peer, flight, "gone");
+        let contact = self.contacts.get(&peer.account);
+        if contact.is_some_and(|contact| contact.info.devices.iter().any(|device| *device != peer.device)) {
+            // It may be revoked, and the others there: the contact's profile says so, and whoever fetches it tells.
+            self.lane(peer).backoff_until = Some(step.now.mono.saturating_add(GONE_RETRY));
+            return;
+        }
         self.account_gone(peer.account, step);
     }
 

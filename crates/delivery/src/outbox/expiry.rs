@@ -23,7 +23,9 @@ impl Delivery {
             }
             let contact_gone = self.contacts.get(&peer.account).is_some_and(|contact| contact.gone);
             let gone = contact_gone || record.reason.as_deref() == Some("gone");
-            let stage = if gone { Stage::Refused } else { Stage::Expired };
+            // What a relay took, or may have taken, can be there all the same: a refusal is final, an expiry gives way to a receipt.
+            let may_be_there = record.deposits > 0 || !record.sealed.is_empty();
+            let stage = if gone && !may_be_there { Stage::Refused } else { Stage::Expired };
             let reason = gone.then(|| "gone".to_owned());
             let event = TrailEvent { reason, ..TrailEvent::here(stage, now_ms) };
             if !self.state_copy(peer, msg_id, event, step) {

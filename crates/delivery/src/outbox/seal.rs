@@ -89,6 +89,7 @@ impl Delivery {
             announce: false,
             ask: Vec::new(),
             edge,
+            envelope: None,
         };
         lane.flights.insert(deposit, flight);
         self.outbox.flights.insert(deposit, peer);
@@ -191,7 +192,7 @@ impl Delivery {
         }
         let announce = kind == Kind::Receipts && std::mem::take(&mut lane.announce);
         let receipts_seen = lane.pair.receipts_seen;
-        lane.flights.insert(deposit, Flight { message: None, receipts, announce, ask, edge });
+        lane.flights.insert(deposit, Flight { message: None, receipts, announce, ask, edge, envelope: None });
         self.outbox.flights.insert(deposit, peer);
         let job = SealJob {
             deposit,
@@ -228,6 +229,10 @@ impl Delivery {
         match sealed {
             Sealed::Done { envelope } => {
                 let Some((_, msg_id)) = message else { return };
+                let lane = self.lane(peer);
+                if let Some(flight) = lane.flights.get_mut(&deposit) {
+                    flight.envelope = Some(envelope);
+                }
                 let Some(copy) = self.outbox.live.get_mut(&(peer, msg_id)) else { return };
                 copy.record.sealed.push(envelope);
                 let oldest = (copy.record.sealed.len() > MAX_SEALED).then(|| copy.record.sealed.remove(0));

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use penpal_delivery::{ContactInfo, Event, Mailbox, Selection, Stage, Standing};
-use penpal_protocol::ids::EdgeId;
+use penpal_delivery::{ContactInfo, Destination, Event, Mailbox, Peer, Selection, Stage, Standing};
+use penpal_protocol::ids::{DeviceId, EdgeId, KeyId};
+use penpal_protocol::limits::HOUR_MS;
 
 use penpal_protocol::sealed::Stage as Stated;
 
@@ -207,6 +208,55 @@ fn a_refusal_of_an_edge_that_gave_place_meanwhile_is_none_of_the_contact() {
     world.run_seconds(10);
     assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
     assert!(!world.nodes[0].events.contains(&Event::Gone { account: peer(1).account }));
+}
+
+#[test]
+fn what_was_taken_before_its_contact_was_gone_is_expired_and_not_refused() {
+    let mut world = World::new(312, 2);
+    world.swallow.insert(0, 9);
+    let life_ms = Some(5 * HOUR_MS);
+    let id = world.send(0, Send { life_ms, ..Send::note(1, "taken") }).unwrap().msg_id;
+    world.run_seconds(60);
+    assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["taken"]);
+    world.relay.refuses.insert((peer(0), peer(1)));
+    world.run_seconds(2 * 3600);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("gone"));
+    world.run_seconds(4 * 3600);
+    assert_eq!(world.nodes[0].stage(id), Stage::Expired, "whether it is there is not known here");
+    let receipt = world.forge_receipt(1, 0, id, Stated::Delivered);
+    world.deliver_forged(0, receipt);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
+fn a_device_that_is_refused_says_nothing_of_the_others_of_its_account() {
+    let mut world = World::new(313, 2);
+    let other = DeviceId::from_bytes([77; 16]);
+    let laptop = Peer::new(peer(1).account, other);
+    world.relay.refuses.insert((peer(0), laptop));
+    let both = ContactInfo { devices: vec![peer(1).device, other], ..info(peer(1), Standing::Active) };
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, both, step));
+    world.relay.register(laptop);
+    world.relay.publish(laptop, KeyId::from_bytes([7; 8]));
+    let to = vec![Destination::Device(peer(1)), Destination::Device(laptop)];
+    let first =
+        world.send(0, Send { to, life_ms: Some(3 * HOUR_MS), ..Send::note(1, "first") }).unwrap().msg_id;
+    world.run_seconds(10);
+    let copies = |world: &World| -> Vec<_> {
+        let report = world.nodes[0].report(first);
+        report.copies.into_iter().map(|copy| (copy.stage, copy.reason)).collect()
+    };
+    assert_eq!(copies(&world), [(Stage::Delivered, None), (Stage::Queued, Some("gone".to_owned()))]);
+    let second = world.send(0, Send::note(1, "second")).unwrap().msg_id;
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].stage(second), Stage::Delivered);
+    let gone = Event::Gone { account: peer(1).account };
+    assert!(!world.nodes[0].events.contains(&gone), "one of two devices is no contact");
+    // The list without it ends what was for it.
+    world
+        .step(0, |machine, step| machine.set_contact(peer(1).account, info(peer(1), Standing::Active), step));
+    let revoked = (Stage::Refused, Some("device-revoked".to_owned()));
+    assert_eq!(copies(&world), [(Stage::Delivered, None), revoked]);
 }
 
 #[test]

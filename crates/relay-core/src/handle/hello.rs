@@ -17,7 +17,8 @@ impl RelayCore {
     ///
     /// | stored run | verdict |
     /// | --- | --- |
-    /// | none, the present one, or listed in `since` | known |
+    /// | none | known |
+    /// | the present one, or listed in `since`, and the incarnation is of no earlier life | known |
     /// | connected now | clone |
     /// | not connected, and the incarnation was never seen | known: a new life after a rollback |
     /// | not connected, incarnation seen before | rolled back |
@@ -73,13 +74,15 @@ impl RelayCore {
         hello: &Hello,
     ) -> (Verdict, Option<ConnId>) {
         let Some(known) = slot.known else { return (Verdict::Known, None) };
-        if known.run == hello.run || hello.since.contains(&known.run) {
+        // A run may begin a new life: a copy made before knows the run, and not that its own life is over.
+        let is_over = slot.earlier.contains(&hello.incarnation);
+        if !is_over && (known.run == hello.run || hello.since.contains(&known.run)) {
             return (Verdict::Known, None);
         }
         if let Some(other) = self.speaking(conn, device, known.run) {
             return (Verdict::Clone, Some(other));
         }
-        let seen = known.incarnation == hello.incarnation || slot.earlier.contains(&hello.incarnation);
+        let seen = known.incarnation == hello.incarnation || is_over;
         (if seen { Verdict::RolledBack } else { Verdict::Known }, None)
     }
 

@@ -44,6 +44,32 @@ fn an_old_copy_is_rolled_back_until_it_begins_a_new_life() {
 }
 
 #[test]
+fn a_copy_from_before_its_run_began_a_new_life_is_rolled_back() {
+    let mut world = World::new();
+    let mut alice = world.person(1, "alice");
+    world.hello(alice.conn, 1, 1, &[]);
+    world.reconnect(&mut alice);
+    world.hello(alice.conn, 1, 2, &[1]);
+    world.disconnect(alice.conn);
+    // Restored, started as run 3, copied as it ran, and only then told to begin a new life.
+    world.reconnect(&mut alice);
+    assert_eq!(world.hello(alice.conn, 1, 3, &[1]).verdict, Verdict::RolledBack);
+    assert_eq!(world.hello(alice.conn, 2, 3, &[1]).verdict, Verdict::Known);
+    world.disconnect(alice.conn);
+    for restarted in [false, true] {
+        if restarted {
+            world.restart();
+        }
+        world.reconnect(&mut alice);
+        assert_eq!(world.hello(alice.conn, 1, 4, &[1, 3]).verdict, Verdict::RolledBack);
+        assert_eq!(world.hello(alice.conn, 1, 3, &[1]).verdict, Verdict::RolledBack);
+        world.disconnect(alice.conn);
+    }
+    world.reconnect(&mut alice);
+    assert_eq!(world.hello(alice.conn, 3, 4, &[1, 3]).verdict, Verdict::Known);
+}
+
+#[test]
 fn two_copies_at_once_both_stop() {
     let mut world = World::new();
     let (alice, bob, way) = world.pair();

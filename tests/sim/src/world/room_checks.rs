@@ -124,8 +124,9 @@ impl Facts<'_> {
         match copy.stage {
             Stage::Delivered | Stage::Surfaced | Stage::Answered => {
                 let gone = parted || written.may_expire || ledger.relay_restored || cut_off(who);
-                // Whoever forgot that they joined takes nothing that is sent again.
-                let unjoined = ledger.unjoined.contains(&(who, self.room));
+                // Whoever forgot that they joined takes nothing that is sent again, nor does who was put back and is out, or whose speaker is.
+                let unjoined = ledger.unjoined.contains(&(who, self.room))
+                    || (unsteady(who) && (self.was_out(owner, who) || self.was_out(owner, written.from)));
                 let lost = unjoined || written.lost_by.contains(&who) || (gone && unsteady(who));
                 (!there && !lost).then_some("said to be delivered, and is not there")
             }
@@ -153,14 +154,17 @@ impl Facts<'_> {
         }
     }
 
+    /// Whether somebody was out of the room at some time.
+    fn was_out(&self, owner: usize, one: usize) -> bool {
+        let deeds = [Deed::Left, Deed::Removed];
+        deeds.into_iter().any(|deed| self.ledger.deeds(self.room, deed, one).next().is_some())
+            || self.ledger.are_parted(owner, one)
+    }
+
     /// Whether one of the two may have been out of the room when it came.
     fn may_be_refused(&self, owner: usize) -> bool {
         let Self { ledger, written, room, who, .. } = *self;
-        let out = |one: usize| {
-            let deeds = [Deed::Left, Deed::Removed];
-            deeds.into_iter().any(|deed| ledger.deeds(room, deed, one).next().is_some())
-                || ledger.are_parted(owner, one)
-        };
+        let out = |one: usize| self.was_out(owner, one);
         let closed = ledger.deeds(room, Deed::Closed, owner).next().is_some();
         let unsteady = [written.from, who, owner].into_iter().any(|one| ledger.unsteady.contains(&one));
         let reason = self.copy.and_then(|copy| copy.reason.as_deref());
