@@ -5,6 +5,7 @@ use penpal_delivery::{
     RetryError, Selection, Stage, Standing, exact_id,
 };
 use penpal_protocol::ids::{MsgId, RoomId, ShortHash};
+use penpal_protocol::limits::DAY_MS;
 use penpal_protocol::sealed::{Kind, RoomRef, Stage as StatedStage};
 
 use crate::world::{Node, Send, World, info, peer};
@@ -309,4 +310,19 @@ fn an_answer_that_is_held_answers_nothing_until_it_is_shown() {
         let report = world.nodes[0].report(ask.msg_id);
         assert_eq!((report.stage, report.reply), (Stage::Answered, Some(answer)));
     }
+}
+
+#[test]
+fn a_message_from_the_future_waits_for_its_time_after_its_entry_came() {
+    let mut world = World::new(53, 2);
+    world.nodes[1].places.held = Some(HeldReason::RoomEpoch);
+    world.nodes[0].skew_ms = i64::try_from(3 * DAY_MS).unwrap();
+    let id = world.send(0, said(&[1], "from the future")).unwrap().msg_id;
+    world.run_seconds(3);
+    let key = MailKey::from_contact(id, peer(0).account);
+    world.step(1, |machine, step| machine.release_from_room(key, step)).unwrap();
+    assert!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)).is_empty());
+    world.restart(1);
+    world.run_seconds(2 * 24 * 3600 + 60);
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["from the future"]);
 }

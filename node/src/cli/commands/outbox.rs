@@ -75,3 +75,49 @@ fn lost(message: &OutMessage) -> Option<String> {
 fn is_failure(stage: Stage) -> bool {
     matches!(stage, Stage::Refused | Stage::Expired)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(stage: Stage, copies: &[(&str, Stage)]) -> OutMessage {
+        let copy = |(contact, stage): &(&str, Stage)| CopyStage {
+            device: "laptop".to_owned(),
+            contact: Some((*contact).to_owned()),
+            stage: *stage,
+            reason: None,
+            session: None,
+            mechanism: None,
+        };
+        OutMessage {
+            id: String::new(),
+            short: String::new(),
+            from: String::new(),
+            to: "#team".to_owned(),
+            kind: penpal_local_api::mail::Kind::Note,
+            subject: None,
+            body: String::new(),
+            sent_ms: 0,
+            expires_ms: 0,
+            stage,
+            reason: None,
+            next_try_ms: None,
+            copies: copies.iter().map(copy).collect(),
+        }
+    }
+
+    #[test]
+    fn who_alone_will_not_have_a_message_is_named() {
+        let copies = [
+            ("bob", Stage::Expired),
+            ("bob", Stage::Surfaced),
+            ("carol", Stage::Refused),
+            ("carol", Stage::Refused),
+            ("dave", Stage::Expired),
+        ];
+        let told = lost(&message(Stage::Surfaced, &copies));
+        assert_eq!(told.as_deref(), Some("refused for carol, expired for dave"));
+        assert_eq!(lost(&message(Stage::Surfaced, &copies[..2])), None);
+        assert_eq!(lost(&message(Stage::Refused, &copies[2..4])), None, "the stage says it");
+    }
+}
