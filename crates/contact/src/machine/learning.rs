@@ -98,7 +98,7 @@ impl Contacts {
         if control.own.is_some() && !mine {
             return Err(ControlError::Misplaced);
         }
-        // A device of ours may be stolen: where our own mail goes, and that it goes, is none of its business.
+        // Where our own mail goes, and that it goes, is no device's to say.
         if mine && (control.relay.is_some() || control.goodbye.is_some() || control.rekey.is_some()) {
             return Err(ControlError::Misplaced);
         }
@@ -110,6 +110,11 @@ impl Contacts {
                 Err(error) => return Err(error.into()),
             }
         }
+        // A device that is stolen must not turn what is written to the others, and what it said would outlast its revocation.
+        let turns = control.relay.is_some() || control.rekey.is_some() || control.profile_key.is_some();
+        if turns && !self.contacts.get(&contact).is_some_and(|row| row.is_signed_by(device)) {
+            return Err(ControlError::Misplaced);
+        }
         if let Some(bundle) = &control.bundle {
             self.learn_bundle(contact, bundle, step)?;
         }
@@ -118,9 +123,6 @@ impl Contacts {
             self.take_state(device, &state, step);
         }
         if let Some(key) = control.profile_key.as_ref().filter(|_| mine) {
-            if !self.is_primary(device) {
-                return Err(ControlError::Misplaced);
-            }
             self.replace_profile_key(key.clone(), step);
         }
         let row = self.contacts.get_mut(&contact).ok_or(ControlError::NoContact { contact })?;

@@ -331,7 +331,9 @@ impl Contacts {
         if row.knows_profile(generation) || under_way {
             return;
         }
-        let control = Control { profile_key: Some(own.profile_key.clone()), ..Control::default() };
+        // With the list that says that this device may change the key.
+        let manifest = Blob::new(own.manifest.0.signed().to_vec()).ok();
+        let control = Control { profile_key: Some(own.profile_key.clone()), manifest, ..Control::default() };
         let message = Self::new_message(step);
         if let Some(old) = row.telling.replace(crate::record::Telling { message, generation }) {
             self.queue.push_back(Command::CancelDelivery(old.message));

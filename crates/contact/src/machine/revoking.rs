@@ -232,6 +232,10 @@ impl Contacts {
     pub(super) fn take_rekey(&mut self, contact: Fingerprint, rekey: &Rekey, step: &mut Step<'_>) {
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         let Some(link) = row.link.as_mut() else { return };
+        if rekey.number > Some(row.manifest.0.version()) {
+            tracing::warn!("a contact numbers a new edge above its list of devices; it is not taken");
+            return;
+        }
         if rekey.number < row.rekey_seen {
             tracing::debug!("a contact's older word on its edge is not taken");
             return;

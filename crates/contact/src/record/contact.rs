@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use penpal_protocol::{
     cbor::List,
-    ids::{Capability, EdgeId, Fingerprint, Hash, InviteId, MsgId, ProfileKey},
+    ids::{Capability, DeviceId, EdgeId, Fingerprint, Hash, InviteId, MsgId, ProfileKey},
     sealed::{Accept, Stamp},
     text::Label,
 };
@@ -262,6 +262,13 @@ impl Contact {
     /// Whether mail can be deposited now.
     pub(crate) fn is_open(&self) -> bool {
         !self.is_shut() && self.gone_since_ms.is_none() && self.link.as_ref().is_some_and(|link| link.linked)
+    }
+
+    /// Whether a device of it is the one that signs its list. A list that names none is of an account with one device.
+    pub(crate) fn is_signed_by(&self, device: &DeviceId) -> bool {
+        let devices = &self.manifest.0.manifest().devices;
+        let mut primary = devices.iter().filter(|entry| entry.primary == Some(true)).peekable();
+        primary.peek().is_none() || primary.any(|entry| entry.id == *device)
     }
 
     /// A pair key that is replaced is recognised for a while, and so is the one that was replaced before it.

@@ -517,7 +517,7 @@ fn a_stolen_device_turns_nothing_of_what_devices_tell_each_other() {
         number: None,
     };
     for control in [
-        Control { relay: Some(evil), ..Control::default() },
+        Control { relay: Some(evil.clone()), ..Control::default() },
         Control { goodbye: Some(true), ..Control::default() },
         Control { profile_key: Some(ProfileKey::from_bytes([9; 32])), ..Control::default() },
         Control { rekey: Blob::new(rekey.encode()).ok(), ..Control::default() },
@@ -526,6 +526,16 @@ fn a_stolen_device_turns_nothing_of_what_devices_tell_each_other() {
         assert!(matches!(heard, Some(Err(ControlError::Misplaced))), "{control:?}: {heard:?}");
         let route = world.people[ALICE].node.route(&me).unwrap();
         assert!(route.open && route.relay == At::Home, "{control:?}");
+    }
+    // Nor anything that contacts write.
+    for control in [
+        Control { relay: Some(evil), ..Control::default() },
+        Control { profile_key: Some(ProfileKey::from_bytes([9; 32])), ..Control::default() },
+        Control { rekey: Blob::new(rekey.encode()).ok(), ..Control::default() },
+    ] {
+        let heard = world.on(BOB, |node, step| node.handle_control(opener, &tower, &control, step));
+        assert!(matches!(heard, Some(Err(ControlError::Misplaced))), "{control:?}: {heard:?}");
+        assert_eq!(world.people[BOB].node.route(&me).unwrap().relay, At::Home, "{control:?}");
     }
     // What only the device that signs may say is taken from it.
     let alice = world.device(ALICE);

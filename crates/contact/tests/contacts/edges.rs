@@ -138,13 +138,18 @@ fn a_repetition_of_an_older_word_changes_nothing() {
         let opener = Opener { contact, via: Via::Link };
         world.on(BOB, |node, step| node.handle_control(opener, &device, &control, step).unwrap());
     };
-    say(&mut world, &rekey(9, 2));
+    let alice = world.people[ALICE].fp();
+    let newest = world.people[BOB].node.manifest(&alice).unwrap().version();
+    let before = world.edge(BOB, ALICE);
+    say(&mut world, &rekey(newest + 1, 4));
+    assert_eq!(world.edge(BOB, ALICE), before, "above every list: nothing could follow it");
+    say(&mut world, &rekey(newest, 2));
     assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([2; 16])));
-    say(&mut world, &rekey(8, 1));
+    say(&mut world, &rekey(newest - 1, 1));
     assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([2; 16])), "an older word");
     world.start(BOB);
-    say(&mut world, &rekey(8, 1));
+    say(&mut world, &rekey(newest - 1, 1));
     assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([2; 16])), "and after a restart");
-    say(&mut world, &rekey(9, 3));
+    say(&mut world, &rekey(newest, 3));
     assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([3; 16])), "asked anew under one list");
 }
