@@ -129,7 +129,7 @@ impl Contacts {
     /// Another device of ours was put back to a backup, or set up from an export: it is told of every contact again.
     ///
     /// What it was told since is lost there, and nobody who blocked or removed somebody would say so twice. At most once in
-    /// [`TOLD_AGAIN`] for each device: one that is stolen could ask for it with every message.
+    /// `TOLD_AGAIN` for each device: one that is stolen could ask for it with every message.
     pub fn handle_device_fell_back(&mut self, device: &DeviceId, step: &mut Step<'_>) {
         let due = self.told_again.get(device).is_none_or(|at| at.saturating_add(TOLD_AGAIN) <= step.now.mono);
         if due && self.others().contains(device) {
