@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use penpal_protocol::ids::{EdgeId, Fingerprint, InviteId, SlotId};
+use penpal_protocol::ids::{DeviceId, EdgeId, Fingerprint, InviteId, SlotId};
 
 use crate::command::{At, Token};
 
@@ -79,6 +79,8 @@ pub(crate) enum Job {
     AnswerLink(InviteId),
     /// Ends a device that was revoked.
     RemoveDevice(SlotId),
+    /// Makes a machine that is listed a device once more, at a relay that may have forgotten it.
+    AddAgain(DeviceId),
     /// The record of a code that makes this machine a device.
     FetchLink(InviteId),
     /// Hands our request in.
@@ -100,7 +102,7 @@ impl Job {
     fn waits_for(self) -> Option<Self> {
         match self {
             Self::RevokeInvite(id) => Some(Self::CreateInvite(id)),
-            Self::RemoveDevice(_) | Self::PutState => Some(Self::PutProof),
+            Self::RemoveDevice(_) | Self::AddAgain(_) | Self::PutState => Some(Self::PutProof),
             Self::RevokeEdge(edge) => Some(Self::CreateEdge(edge)),
             Self::Register
             | Self::PutManifest

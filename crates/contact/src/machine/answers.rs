@@ -72,6 +72,7 @@ impl Contacts {
             Job::LinkEdge(contact, edge) => self.edge_linked(contact, edge, &reply, step),
             Job::FetchProfile(contact) => self.profile_answered(contact, &reply, step),
             Job::PutProof | Job::RemoveDevice(_) => self.device_answered(job, &reply),
+            Job::AddAgain(device) => self.added_again(device, &reply),
             Job::CreateLink(id) | Job::AddDevice(id) | Job::AnswerLink(id) => self.link_step(job, id, &reply),
             Job::FetchLink(_) | Job::JoinLink(_) | Job::AwaitLink(_) | Job::ConfirmLink(_) => false,
             Job::GetState | Job::PutState => self.kept_answered(job, &reply, step),

@@ -145,7 +145,7 @@ impl Contacts {
         let Some(own) = &mut self.own else { return };
         let me = manifest.fingerprint();
         if let Some(entry) = manifest.device(&own.device) {
-            own.device_name = entry.name.clone();
+            (own.device_name, own.slot) = (entry.name.clone(), entry.slot);
         }
         own.manifest = Pinned(manifest.clone());
         self.touch(RowKey::Own);
@@ -325,6 +325,7 @@ impl Contacts {
             self.touch(RowKey::Own);
         }
         self.kept_lost();
+        self.machines_lost();
         if self.root().is_some() {
             for slot in self.cut_off.clone() {
                 self.retire_device(slot);

@@ -225,6 +225,14 @@ impl Contacts {
                 return self.fail_joining(JoinFailure::Record(error));
             }
         };
+        // It stands in the list from before, when the answer did not come: it is that device.
+        let signing = self.keys.signing.public();
+        let mut devices = record.manifest().manifest().devices.iter();
+        let listed = devices.find(|device| device.signing == signing).map(|device| device.id);
+        if let (Some(listed), Some(joining)) = (listed, &mut self.joining) {
+            joining.device = listed;
+            self.touch(RowKey::Joining);
+        }
         let Some(prepared) = self.seal_join(id, &record, step) else {
             return self.fail_joining(JoinFailure::Lost);
         };

@@ -213,20 +213,22 @@ impl Contacts {
         // An id or a key that a device has, or had, is not given twice.
         let manifest = &self.own.as_ref()?.manifest.0;
         let request = verified.request();
-        let known = manifest
-            .manifest()
-            .devices
-            .iter()
-            .any(|device| device.id == request.device || device.signing == request.signing);
+        let own = self.own.as_ref()?.device;
+        let known = manifest.manifest().devices.iter().any(|device| {
+            // The machine itself may ask once more: its answer was lost.
+            let same = device.id == request.device && device.signing == request.signing && device.id != own;
+            !same && (device.id == request.device || device.signing == request.signing)
+        });
         (!known && !manifest.is_revoked(&request.device)).then_some(verified)
     }
 
     /// The relay made a spool for a new device.
     pub(super) fn device_added(&mut self, id: InviteId, registered: &Registered) {
         let (Some(own), Some(link)) = (&self.own, self.links.get_mut(&id)) else { return };
-        let LinkState::Adding { slot: slot @ None, .. } = &mut link.state else { return };
-        // The key of a machine that is a device already gets that one's spool: a list with both could not be signed.
-        let listed = own.manifest.0.manifest().devices.iter().any(|device| device.slot == registered.slot);
+        let LinkState::Adding { request, slot: slot @ None, .. } = &mut link.state else { return };
+        // The key of a machine that is another device already gets that one's spool: a list with both could not be signed.
+        let mut devices = own.manifest.0.manifest().devices.iter();
+        let listed = devices.any(|device| device.slot == registered.slot && device.id != request.device);
         if listed || registered.account != own.account {
             return self.device_not_added(id);
         }
@@ -278,8 +280,9 @@ impl Contacts {
     fn list_device(&mut self, request: &LinkRequest, slot: SlotId, step: &mut Step<'_>) -> Option<()> {
         let now_ms = step.now.wall_ms;
         let held = self.own.as_ref()?.manifest.0.clone();
-        if held.device(&request.device).is_some() {
-            return Some(());
+        self.keep_machine(request.device, request.transport);
+        if let Some(listed) = held.device(&request.device) {
+            return if listed.slot == slot { Some(()) } else { self.list_place(request.device, slot, step) };
         }
         let taken = |name: &Label| held.manifest().devices.iter().any(|device| device.name == *name);
         let name = free_name(&taken, &request.name);
@@ -329,6 +332,11 @@ impl Contacts {
 
     fn answer_link(&mut self, id: InviteId, request: &VerifiedLinkRequest, step: &mut Step<'_>) {
         let device = request.request().device;
+        // Whatever was answered to that machine before did not come.
+        let earlier = self.links.values().filter(|link| link.id != id && link.is_answered_to(&device));
+        for earlier in earlier.map(|link| link.id).collect::<Vec<_>>() {
+            self.end_link(earlier);
+        }
         let sealed = self.seal_answer(id, request, step);
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(sealed) = sealed else { return };
@@ -396,9 +404,7 @@ impl Contacts {
 
     /// A device showed itself among us: the answer to it is not needed any more.
     pub(super) fn device_heard(&mut self, device: &DeviceId) {
-        let answered = self.links.values().find(|link| {
-            matches!(&link.state, LinkState::Answering { device: of, .. } | LinkState::Answered { device: of } if of == device)
-        });
+        let answered = self.links.values().find(|link| link.is_answered_to(device));
         if let Some(id) = answered.map(|link| link.id) {
             self.end_link(id);
         }
@@ -415,6 +421,10 @@ impl Contacts {
 impl DeviceLink {
     fn is_unused(&self) -> bool {
         matches!(self.state, LinkState::Creating { .. } | LinkState::Open)
+    }
+
+    fn is_answered_to(&self, device: &DeviceId) -> bool {
+        matches!(&self.state, LinkState::Answering { device: of, .. } | LinkState::Answered { device: of } if of == device)
     }
 }
 

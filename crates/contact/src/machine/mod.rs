@@ -10,6 +10,7 @@ mod keeping;
 mod kept;
 mod learning;
 mod linking;
+mod listing;
 mod looking;
 mod own;
 mod recovering;
@@ -263,6 +264,7 @@ impl Contacts {
         self.now = step.now;
         self.continue_recovery(step);
         self.continue_links(step);
+        self.list_machines(step);
         self.maintain_profile(step);
         self.say_state(step);
         self.maintain_kept(step);

@@ -82,6 +82,7 @@ impl Contacts {
             }
             Job::FetchProfile(contact) => self.profile_request(contact),
             Job::PutProof | Job::RemoveDevice(_) => self.device_request(job),
+            Job::AddAgain(device) => self.again_request(device),
             Job::CreateLink(_) | Job::AddDevice(_) | Job::AnswerLink(_) => self.link_request(job),
             Job::FetchLink(_) | Job::JoinLink(_) | Job::AwaitLink(_) | Job::ConfirmLink(_) => {
                 self.join_request(job)

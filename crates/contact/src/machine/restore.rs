@@ -240,6 +240,7 @@ impl Contacts {
         for slot in &self.retired_devices {
             self.jobs.want(Job::RemoveDevice(*slot));
         }
+        self.want_machines();
     }
 
     fn resume_contacts(&mut self, step: &mut Step<'_>) {

@@ -20,7 +20,7 @@ pub(crate) use device::{DeviceLink, JoinRequest, Joining, LinkState, RecoverStep
 pub use invite::InviteEnd;
 pub(crate) use invite::{AddStep, Adding, Invite, InviteState, Prepared, Request};
 pub(crate) use own::{
-    BundlePut, Copies, KeptMark, ManifestPut, Own, OwnBundle, PreviousProfile, Registering,
+    BundlePut, Copies, KeptMark, Machine, ManifestPut, Own, OwnBundle, PreviousProfile, Registering,
 };
 pub(crate) use stored::{Bundles, Pinned, StoredPairKey, StoredRelay};
 

@@ -2,9 +2,12 @@
 
 use minicbor::{Decode, Encode};
 use penpal_protocol::{
-    cbor::{Blob, Text},
-    ids::{AccountId, DeviceId, InviteId, KeyId, ProfileKey, ShortHash, SlotId, SpoolEpoch, StateId},
-    limits::{MAX_BUNDLE_BYTES, MAX_PROFILE_BLOB_BYTES},
+    cbor::{Blob, List, Text},
+    ids::{
+        AccountId, DeviceId, InviteId, KeyId, ProfileKey, ShortHash, SlotId, SpoolEpoch, StateId,
+        TransportPublicKey,
+    },
+    limits::{MAX_BUNDLE_BYTES, MAX_DEVICES, MAX_PROFILE_BLOB_BYTES},
     sealed::DeviceEntry,
     text::Label,
     wire::Profile,
@@ -95,6 +98,25 @@ pub(crate) struct Own {
     /// Whether a person has seen the recovery code.
     #[n(21)]
     pub(crate) code_shown: Option<bool>,
+    /// Machines that were linked here.
+    #[n(22)]
+    pub(crate) machines: Option<List<Machine, MAX_DEVICES>>,
+}
+
+/// Another device of the account, as its relay knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Machine {
+    #[n(0)]
+    pub(crate) device: DeviceId,
+    #[n(1)]
+    pub(crate) transport: TransportPublicKey,
+    /// Whether the relay is to be asked to add it again.
+    #[n(2)]
+    pub(crate) again: bool,
+    /// The place that the relay gave it since, while the manifest lists another.
+    #[n(3)]
+    pub(crate) slot: Option<SlotId>,
 }
 
 /// A state at the relay.
@@ -216,6 +238,7 @@ impl Own {
             kept: None,
             epoch: None,
             code_shown: None,
+            machines: None,
         }
     }
 

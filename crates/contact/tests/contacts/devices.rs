@@ -92,7 +92,7 @@ impl World {
     }
 
     /// Mail goes to and from both machines.
-    fn check_both_write(&mut self, text: &str) {
+    pub(crate) fn check_both_write(&mut self, text: &str) {
         let bob = self.name_of_bob(TOWER).unwrap();
         self.send(TOWER, bob.as_str(), &format!("{text} from the tower"));
         self.calm();

@@ -13,6 +13,7 @@ mod edges;
 mod flows;
 mod happy;
 mod hostile;
+mod links;
 mod people;
 mod recovery;
 mod schedules;

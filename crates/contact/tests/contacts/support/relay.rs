@@ -124,6 +124,12 @@ impl Relay {
         self.accounts.values_mut().find(|account| account.proof == Some(hash))
     }
 
+    /// It was put back to an older copy: another life, and no number twice.
+    pub(crate) fn goes_on_after_a_restore(&mut self) {
+        self.epoch += 1;
+        self.made += 1 << 20;
+    }
+
     fn id(&mut self) -> [u8; 16] {
         self.made += 1;
         let mut id = [0; 16];
