@@ -6,6 +6,7 @@ mod bad_input;
 mod blind;
 mod choices;
 mod crash;
+mod device_copies;
 mod devices;
 mod events;
 mod files;

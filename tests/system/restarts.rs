@@ -19,7 +19,7 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-fn restore(folder: &Path, backup: &Path) {
+pub(crate) fn restore(folder: &Path, backup: &Path) {
     std::fs::remove_dir_all(folder).expect("it goes");
     copy_folder(backup, folder);
 }

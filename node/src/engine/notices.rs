@@ -182,7 +182,9 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
             "a machine used a code for a device, and the relay gave it no place".to_owned()
         }
         Notice::DeviceNeverCame { name } => {
-            format!("{name} was made a device of your account and never came: penpal device revoke {name}")
+            format!(
+                "{name} was made a device of your account and never came. With another code it does: penpal device link; or take it out: penpal device revoke {name}"
+            )
         }
         Notice::DeviceRevoked { name } => format!("{name} is no device of your account any more"),
         Notice::NewDevices { name, devices, .. } => {

@@ -219,6 +219,7 @@ impl Contacts {
             let lost = self.own.as_mut().filter(|own| {
                 own.manifest_published.is_some_and(|mark| mark.item > answer.manifest_revision)
             });
+            let mut went_back = lost.is_some();
             if let Some(own) = lost {
                 // The relay went back to an older state of itself: what it took before may be gone.
                 own.manifest_published = None;
@@ -229,9 +230,11 @@ impl Contacts {
             let before = self.own.as_mut().and_then(|own| own.epoch.replace(answer.epoch));
             if before != Some(answer.epoch) {
                 self.touch(RowKey::Own);
-                if before.is_some() {
-                    self.relay_went_back();
-                }
+                went_back |= before.is_some();
+            }
+            // A linked device may know a manifest before the one that signs has put it there.
+            if went_back && (before != Some(answer.epoch) || self.root().is_some()) {
+                self.relay_went_back();
             }
             if self.root().is_some() && self.own.as_ref().is_some_and(|own| own.proof_put.is_none()) {
                 self.jobs.want(Job::PutProof);
