@@ -237,9 +237,10 @@ fn fate(ledger: &Ledger, written: &Written, to: usize, stage: Stage, there: bool
     let cut_off = |machine: usize| ledger.revoked.contains_key(&machine);
     match stage {
         Stage::Delivered | Stage::Held | Stage::Surfaced | Stage::Answered => {
-            // Nobody sends again what a removed contact or a revoked device has lost, or what was over by then; and a relay that was put back, too, does not
-            // know that the node was.
-            let gone = parted || written.may_expire || ledger.relay_restored || cut_off(to);
+            // Nobody sends again what a removed contact or a revoked device has lost or had sent, or what was over by then; and a relay that was put back,
+            // too, does not know that the node was.
+            let cut_off = cut_off(to) || cut_off(written.from);
+            let gone = parted || written.may_expire || ledger.relay_restored || cut_off;
             let lost = written.lost_by.contains(&to) || (gone && ledger.unsteady.contains(&to));
             (!there && !lost).then_some("said to be delivered, and is not there")
         }

@@ -123,7 +123,8 @@ impl Facts<'_> {
         let cut_off = |machine: usize| ledger.revoked.contains_key(&machine);
         match copy.stage {
             Stage::Delivered | Stage::Surfaced | Stage::Answered => {
-                let gone = parted || written.may_expire || ledger.relay_restored || cut_off(who);
+                let cut_off = cut_off(who) || cut_off(written.from);
+                let gone = parted || written.may_expire || ledger.relay_restored || cut_off;
                 // Whoever forgot that they joined takes nothing that is sent again, nor does who was put back and is out, or whose speaker is.
                 let unjoined = ledger.unjoined.contains(&(who, self.room))
                     || (unsteady(who) && (self.was_out(owner, who) || self.was_out(owner, written.from)));
