@@ -125,6 +125,14 @@ impl Relay {
         let listening = listener
             .local_address()
             .map_err(|source| RelayError::System { action: "read the socket's address", source })?;
+        if let Some(before) = place.as_ref().map(|place| place.port).filter(|port| *port != listening.port())
+        {
+            tracing::warn!(
+                before,
+                now = listening.port(),
+                "the port is another one than at the last start: whoever has the address from then does not find this relay; --listen chooses it"
+            );
+        }
         let at = reached_at(&config, place.as_ref(), listening);
         let public = match &config.public {
             Some(public) => Some(public.to_string()),

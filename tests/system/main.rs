@@ -30,6 +30,7 @@ mod search;
 mod service;
 mod settings;
 mod shared_rooms;
+mod slips;
 mod threads;
 mod two_relays;
 mod wakes;

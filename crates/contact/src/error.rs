@@ -2,7 +2,7 @@
 
 use penpal_protocol::{
     ids::Fingerprint,
-    limits::{MAX_CONTACTS, MAX_DEVICES},
+    limits::{DAY_MS, HOUR_MS, MAX_CONTACTS, MAX_DEVICES},
     text::Label,
 };
 use penpal_seal::{BundleError, ManifestError};
@@ -166,7 +166,7 @@ pub enum InviteError {
         max: usize,
     },
     /// Shorter than an hour or longer than 29 days.
-    #[error("an invite lives from {min_ms} to {max_ms} ms, {got_ms} were asked for")]
+    #[error("an invite lives from {} hour to {} days", min_ms / HOUR_MS, max_ms / DAY_MS)]
     Life {
         /// Asked for.
         got_ms: u64,

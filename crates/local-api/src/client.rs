@@ -115,7 +115,12 @@ impl Client {
     fn connect(&self) -> Result<UnixStream, CallError> {
         UnixStream::connect(&self.socket).map_err(|source| {
             let socket = self.socket.clone();
-            let absent = [std::io::ErrorKind::NotFound, std::io::ErrorKind::ConnectionRefused];
+            // A home that is a file is looked at by whoever would make it.
+            let absent = [
+                std::io::ErrorKind::NotFound,
+                std::io::ErrorKind::ConnectionRefused,
+                std::io::ErrorKind::NotADirectory,
+            ];
             if absent.contains(&source.kind()) {
                 CallError::NoNode { socket, source }
             } else {

@@ -156,14 +156,37 @@ pub fn main() -> ExitCode {
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are data; a usage error is not.
-            let status = if error.use_stderr() { 2 } else { 0 };
-            let printed = error.print();
-            drop(printed);
-            return ExitCode::from(status);
+            return misused(&error);
         }
     };
     finish(Output::new(cli.json), cli.home.as_deref(), cli.command)
+}
+
+/// Help and version are data; what cannot be a command is a failure like others.
+fn misused(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind as K;
+    let is_help = matches!(error.kind(), K::DisplayHelpOnMissingArgumentOrSubcommand);
+    let json = std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    if !error.use_stderr() || (is_help && !json) {
+        let printed = error.print();
+        drop(printed);
+        return ExitCode::from(if error.use_stderr() { ErrorCode::Usage.exit_status() } else { 0 });
+    }
+    let rendered = error.render().to_string();
+    // Its first paragraph says what is wrong; usage and where help is follow.
+    let fact = rendered.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let fact = if is_help {
+        "a command is missing".to_owned()
+    } else {
+        fact.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let error = ApiError::new(ErrorCode::Usage, fact);
+    let tip = rendered.lines().find_map(|line| line.trim_start().strip_prefix("tip: "));
+    Output::new(json).failure(&match tip {
+        Some(tip) => error.hint(tip),
+        None => error,
+    });
+    ExitCode::from(ErrorCode::Usage.exit_status())
 }
 
 /// The home of a command line that starts the MCP server and says nothing else, as agents' files do; `None` for every other.

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long)]
     follow: bool,
     /// At most so many, the newest
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
 }
 

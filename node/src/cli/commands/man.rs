@@ -17,7 +17,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         ApiError::new(ErrorCode::Internal, format!("the manual cannot be written: {error}"))
     };
     match &args.folder {
-        Some(folder) => clap_mangen::generate_to(crate::cli::definition(), folder).map_err(failed)?,
+        Some(folder) => {
+            let unusable = |error: std::io::Error| {
+                ApiError::new(
+                    ErrorCode::BadFile,
+                    format!("{} cannot be written to: {error}", folder.display()),
+                )
+            };
+            std::fs::create_dir_all(folder).map_err(unusable)?;
+            clap_mangen::generate_to(crate::cli::definition(), folder).map_err(unusable)?;
+        }
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(crate::cli::definition()).render(&mut page).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! `penpal trace`
 
-use penpal_local_api::mail::IdRequest;
+use penpal_local_api::mail::{IdRequest, Stage};
 use penpal_local_api::methods::Trace;
 
 use super::send::stage_word;
@@ -20,6 +20,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     out.show(&trace, |trace| {
         for event in &trace.events {
             let mut by = clean(&event.by);
+            if event.stage == Stage::Answered {
+                by.insert_str(0, "by ");
+            }
             if let Some(mechanism) = &event.mechanism {
                 by.push_str(&format!(", {}", clean(&mechanism.replace('-', " "))));
             }

@@ -32,6 +32,10 @@ const WELCOME_LIMIT: Duration = Duration::from_secs(5);
 /// How long one request may take; the relay answers from memory and one disk write.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a relay may be silent, down to the last packet, while something is under way: it is dialled anew then, and people see that it
+/// is away, long before the idle timeout of the connection.
+const SILENCE: Duration = Duration::from_secs(8);
+
 /// A connection that was welcomed.
 #[derive(Debug)]
 pub(in crate::daemon) struct Live {
@@ -152,8 +156,10 @@ pub(super) async fn serve(
         session.command(command).await;
     }
     tokio::pin!(successor);
+    let mut heard = Heard::new(&connection);
     let ended = loop {
         let quiet = session.requests.is_empty() && session.pending.is_empty();
+        heard.look(&connection, quiet);
         // In this order nothing starves: all but the last two wait only for what this side asked, and the relay's events, of which
         // it may have any number, come after them.
         tokio::select! {
@@ -198,12 +204,47 @@ pub(super) async fn serve(
                 Ok(None) => break Ended::Lost(Trouble::other("the relay ended the connection")),
                 Err(error) => break Ended::Lost(Trouble::other(format!("the connection to the relay ended: {error}"))),
             },
+            () = tokio::time::sleep_until(heard.until()), if !quiet => {
+                if !heard.look(&connection, quiet) {
+                    break Ended::Lost(Trouble::other(format!("the relay is silent for {} s", SILENCE.as_secs())));
+                }
+            }
             () = tokio::time::sleep(idle.unwrap_or(Duration::MAX)), if idle.is_some() && quiet => break Ended::Idle,
         }
     };
     session.unanswered(context).await;
     connection.close(CloseCode::Done, "");
     ended
+}
+
+/// When something came last over a connection. A relay that is there acknowledges what it is asked within a round trip, long before it
+/// answers.
+struct Heard {
+    datagrams: u64,
+    at: tokio::time::Instant,
+    /// Nothing was under way at the last look.
+    quiet: bool,
+}
+
+impl Heard {
+    fn new(connection: &Connection) -> Self {
+        Self { datagrams: connection.stats().datagrams.1, at: tokio::time::Instant::now(), quiet: true }
+    }
+
+    /// Tells whether something came since the last look. While nothing is under way nothing need come.
+    fn look(&mut self, connection: &Connection, quiet: bool) -> bool {
+        let datagrams = connection.stats().datagrams.1;
+        let fresh = datagrams != self.datagrams;
+        if fresh || self.quiet {
+            *self = Self { datagrams, at: tokio::time::Instant::now(), quiet };
+        }
+        self.quiet = quiet;
+        fresh
+    }
+
+    fn until(&self) -> tokio::time::Instant {
+        self.at + SILENCE
+    }
 }
 
 /// Reports to the engine.

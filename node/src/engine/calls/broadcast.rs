@@ -22,9 +22,12 @@ impl Engine {
                 format!("the text has {} bytes, at most {MAX_BYTES} are told to all", request.text.len());
             return Err(ApiError::new(ErrorCode::BodyTooLarge, message));
         }
+        if request.text.trim().is_empty() {
+            return Err(ApiError::new(ErrorCode::Usage, "there is nothing in the text"));
+        }
         let life_ms = request.life_ms.unwrap_or(HOUR_MS);
         if life_ms == 0 || life_ms > DAY_MS {
-            return Err(ApiError::new(ErrorCode::Usage, "what is told to all lives at most a day"));
+            return Err(ApiError::new(ErrorCode::Usage, "what is told to all lives for a second to a day"));
         }
         let from = self.acting_mailbox(&request.caller, None)?;
         let rows = self.sessions.local();

@@ -89,6 +89,9 @@ impl Engine {
             return Ok(None);
         }
         let mut sent = self.sent(wait.msg_id, wait.remarks.clone())?;
+        if sent.stage != penpal_local_api::mail::Stage::Queued {
+            sent.remarks.retain(|remark| remark != super::send::WAITS_FOR_FILES);
+        }
         sent.timed_out = wait.strict && !reached && !hopeless;
         if wait.goal == Goal::Reply
             && let Some(reply) = report.reply

@@ -22,6 +22,9 @@ use crate::engine::waiting::{Goal, SentWait, Wait};
 /// How long `send` waits by itself for a better stage.
 const PLAIN_WAIT: Duration = Duration::from_secs(2);
 
+/// Said of a message with files until they are there.
+pub(super) const WAITS_FOR_FILES: &str = "it goes once its files are at the relay";
+
 /// Messages that a caller may see.
 pub(super) enum Sight {
     /// Every one.
@@ -56,6 +59,10 @@ impl Engine {
                 format!("the text has {} bytes, at most {MAX_TEXT_BYTES} are possible", request.text.len());
             return Err(ApiError::new(ErrorCode::BodyTooLarge, message));
         }
+        if request.text.trim().is_empty() && request.artifacts.is_empty() {
+            return Err(ApiError::new(ErrorCode::Usage, "there is nothing in the text")
+                .hint("give a text, or - to read it from standard input, or a file"));
+        }
         if request.from_session.as_deref() == Some("desk") {
             self.person_only(&request.caller)?;
         }
@@ -75,7 +82,10 @@ impl Engine {
             // The answer's way is known exactly; the name it is shown by may mean several, or another one by now.
             (Some(to), Some(key)) if self.is_shown_from(key, to)? => self.route_back(key)?,
             (Some(to), _) => self.route(to, request.anyway)?,
-            (None, Some(key)) => self.route_back(key)?,
+            (None, Some(key)) => {
+                self.refuse_own(key, own)?;
+                self.route_back(key)?
+            }
             (None, None) => return Err(ApiError::new(ErrorCode::Usage, "no address was given")),
         };
         let kind = match (reply_to, request.ask) {
@@ -101,7 +111,7 @@ impl Engine {
         let until_ms = leaves.then(|| self.now.wall_ms.saturating_add(life_ms));
         let artifacts = self.attach(&request.artifacts, until_ms)?;
         if artifacts.is_some() && until_ms.is_some() {
-            route.remarks.push("it goes once its files are at the relay".to_owned());
+            route.remarks.push(WAITS_FOR_FILES.to_owned());
         }
         let letter = Letter {
             from: self.session_ref(from),
@@ -385,6 +395,20 @@ impl Engine {
     }
 
     /// Back to whoever sent a message.
+    /// Refuses to answer what the caller itself wrote to somebody else: the answer would go to its own mailbox.
+    fn refuse_own(&self, key: MailKey, own: Mailbox) -> Result<(), ApiError> {
+        let view = self.view_of(key)?;
+        let elsewhere = view.mailbox.is_none_or(|mailbox| view.sent_from == Some(own) && mailbox != own);
+        if view.sender().is_none() && view.room.is_none() && elsewhere {
+            return Err(ApiError::new(
+                ErrorCode::Usage,
+                "that message is your own: nobody is to be answered",
+            )
+            .hint(format!("to add to it: penpal send NAME TEXT --reply-to {}", view.short)));
+        }
+        Ok(())
+    }
+
     fn route_back(&self, key: MailKey) -> Result<Route, ApiError> {
         let view = self.view_of(key)?;
         if let Some(room) = view.room {
