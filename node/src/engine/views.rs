@@ -417,7 +417,7 @@ impl Engine {
                     penpal_delivery::MailKey::from_contact(*reply, peer.account)
                 });
                 let short = self.delivery.view(key, &self.storage).ok().flatten().map(|view| view.short);
-                format!("{}", short.unwrap_or_else(|| reply.to_text().chars().take(6).collect()))
+                short.unwrap_or_else(|| reply.to_text().chars().take(6).collect())
             }
             (Witness::Here, ..) => "here".to_owned(),
             (Witness::Relay, ..) => "relay".to_owned(),
