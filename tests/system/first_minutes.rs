@@ -257,3 +257,21 @@ fn the_outbox_says_when_it_tries_again_and_with_all_what_is_done() {
     assert!(row(&pair.alice, &["outbox", "--all"], &waiting).is_some_and(|row| row["next_try_ms"].is_null()));
     pair.relay.stop();
 }
+
+#[test]
+fn the_conversation_with_a_session_on_this_machine_is_listed_both_ways() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    for session in ["api", "web"] {
+        me.ok(&["session", "open", session]);
+    }
+    me.ok(&["send", "web", "from the desk"]);
+    me.ok(&["send", "./desk", "to the desk", "--as", "web"]);
+    me.ok(&["send", "api", "not for web"]);
+    for with in ["web", "./web"] {
+        let listed = me.json(&["inbox", "--with", with]);
+        let bodies = listed["messages"].as_array().expect("messages").iter().map(|one| one["body"].clone());
+        assert_eq!(bodies.collect::<Vec<_>>(), ["from the desk", "to the desk"], "{with}");
+    }
+    assert_eq!(me.run(&["inbox", "--with", "./nobody"]).status, 1);
+}

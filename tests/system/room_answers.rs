@@ -2,7 +2,7 @@
 
 use penpal_tests::{Person, Said, wait};
 
-use crate::rooms::{ADDRESS, ROOM, Team, has, members_of, messages};
+use crate::rooms::{ADDRESS, ROOM, Team, has, join, members_of, messages};
 
 /// Bob's session, once Alice's node knows of it.
 fn session_of(bob: &Person, alice: &Person) {
@@ -65,4 +65,21 @@ fn an_answer_to_somebody_who_is_out_of_the_room_is_refused_and_sent_to_nobody() 
     // What is for everybody goes on.
     alice.ok(&["send", ADDRESS, "it does"]);
     wait::until("the message", || has(carol, "it does"));
+}
+
+#[test]
+fn what_status_says_of_a_room_goes_when_it_is_not_true_any_more() {
+    let team = Team::of_contacts();
+    let (alice, bob, carol) = (&team.alice, &team.bob, &team.carol);
+    let notices = |person: &Person| person.json(&["status"])["notices"].to_string();
+    team.room(&[bob]);
+    join(alice, carol);
+    wait::until("carol's coming", || notices(bob).contains("carol is in #"));
+    assert!(notices(bob).contains("you are in #") && notices(carol).contains("you are in #"));
+    alice.ok(&["room", "remove", ROOM, "bob"]);
+    wait::until("bob to be out", || notices(bob).contains("you were taken out of #"));
+    assert!(!notices(bob).contains(" in #"), "{}", notices(bob));
+    wait::until("carol to know", || notices(carol).contains("bob is not in #"));
+    carol.ok(&["room", "leave", ROOM]);
+    assert!(!notices(carol).contains('#'), "{}", notices(carol));
 }

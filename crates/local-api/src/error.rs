@@ -99,7 +99,7 @@ macro_rules! error_codes {
 
 error_codes! {
     Usage, "usage", 2, "The command or request cannot be understood.", "run the command with --help";
-    BadName, "bad-name", 2, "A name is not of the form [a-z0-9][a-z0-9._-]{0,63}, or is reserved.", "use letters, digits, `.`, `_` and `-`";
+    BadName, "bad-name", 2, "A name is not of the form [a-z0-9][a-z0-9._-]{0,63}, is reserved, or is in use.", "use letters, digits, `.`, `_` and `-`";
     BadCode, "bad-code", 2, "The text holds no invite code, or one with a typing mistake.", "copy the whole code again, from `pp1-` to its end";
     BadRecoveryCode, "bad-recovery-code", 2, "The text is no recovery code, or one with a typing mistake.", "compare it with what you wrote down, line by line";
     BadAddress, "bad-address", 2, "The text is not a relay address of the form penpal://host[:port]/pin.", "ask whoever runs the relay: penpal-relay address";
@@ -154,7 +154,7 @@ error_codes! {
     NeedsPerson, "needs-person", 4, "Only a person may do this, in a terminal of their own.", "ask your person to run this in their own terminal";
     NeedsAnswer, "needs-answer", 4, "The command has to ask something and there is no terminal.", "give the flag that answers it";
     UnconfirmedPin, "unconfirmed-pin", 4, "The pin of a relay came through DNS only, and nobody has confirmed it.", "compare it with what whoever runs the relay says, then give it: --accept-pin PIN";
-    NoAccount, "no-account", 4, "There is no account; only sessions on this machine can be reached.", "penpal contact add CODE";
+    NoAccount, "no-account", 4, "There is no account; only sessions on this machine can be reached.", "penpal contact add CODE, or penpal register ADDRESS --handle NAME";
     NotInTime, "not-in-time", 5, "Accepted, but what was waited for did not come in time.", "do not send again; penpal trace ID";
     Internal, "internal", 70, "A defect of penpal.", "penpal daemon logs; please report it";
 }

@@ -341,7 +341,7 @@ impl Sessions {
         anyway: bool,
     ) -> Result<Target, ResolveError> {
         let listed = self.peers.keys().any(|(account, listed)| {
-            *account == contact.account && device.is_none_or(|device| device == *listed)
+            contact.has(*account, *listed) && device.is_none_or(|device| device == *listed)
         });
         let why = match (listed, anyway) {
             (_, true) => Unchecked::Anyway,
@@ -378,15 +378,19 @@ impl Sessions {
         &self,
         contact: &DirectoryContact,
     ) -> impl Iterator<Item = (DeviceId, &penpal_protocol::sealed::SessionEntry)> {
-        let account = contact.account;
         self.peers
             .iter()
-            .filter(move |((owner, _), _)| *owner == account)
+            .filter(|((owner, device), _)| contact.has(*owner, *device))
             .flat_map(|((_, device), peer)| peer.record.sessions.iter().map(|entry| (*device, entry)))
     }
 }
 
 impl DirectoryContact {
+    /// Whether this is a device of the contact now: what another one announced, revoked since, counts no more.
+    pub(crate) fn has(&self, account: Fingerprint, device: DeviceId) -> bool {
+        self.account == account && self.devices.iter().any(|(id, _)| *id == device)
+    }
+
     /// What a device is called; its id when the manifest does not name it any more.
     pub(crate) fn device_name(&self, device: DeviceId) -> String {
         let named = self.devices.iter().find(|(id, _)| *id == device).map(|(_, name)| name.to_string());

@@ -161,7 +161,7 @@ impl Sessions {
         let mut rows = Vec::new();
         for contact in &directory.contacts {
             for ((_, device_id), peer) in
-                self.peers.iter().filter(|((owner, _), _)| *owner == contact.account)
+                self.peers.iter().filter(|((owner, device), _)| contact.has(*owner, *device))
             {
                 let device = contact.device_name(*device_id);
                 let whereabouts = if peer.fresh(now.mono) {

@@ -207,3 +207,22 @@ fn mail_to_a_merged_mailbox_finds_the_one_it_became() {
     let to = SessionTarget { sid: Some(provisional.session), name: provisional.name };
     assert_eq!(shell.machine.inbound(Some(&to)), Inbound::Session { session: known.session, ended: false });
 }
+
+#[test]
+fn what_a_revoked_device_announced_is_gone_with_it() {
+    let mut shell = Shell::new();
+    announce(&mut shell, DESKTOP, &[("web", 1)]);
+    announce(&mut shell, LAPTOP, &[("api", 2)]);
+    let mut directory = directory();
+    directory.contacts[0].devices.retain(|(device, _)| *device == LAPTOP);
+    let listed: Vec<String> = shell
+        .machine
+        .remote(&directory, shell.now)
+        .into_iter()
+        .filter(|row| row.account == BOB)
+        .map(|row| row.address)
+        .collect();
+    assert_eq!(listed, ["bob/laptop/api"]);
+    let refused = shell.machine.resolve("bob/web", &directory, false).unwrap_err();
+    assert_eq!(refused.candidates(), ["bob/api", "bob/"]);
+}

@@ -36,7 +36,7 @@ pub(crate) fn run(keep: bool, out: Output) -> Done {
                 return Ok(());
             }
             out.line(format_args!(
-                "  Everything above ran for real in {:.1} s. Next: penpal contact invite",
+                "  Everything above ran for real in {:.1} s. Next: penpal init",
                 began.elapsed().as_secs_f64()
             ))?;
             if let Some(folder) = kept {

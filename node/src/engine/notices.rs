@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use penpal_contact::{AddFailure, ContactView, KeyChange, Notice, RegistrationFailure, State};
 use penpal_protocol::ids::Fingerprint;
+use penpal_protocol::text::Label;
+use penpal_room::Standing;
 
 use super::machines::Engine;
 
@@ -14,7 +16,7 @@ const MAX_NOTICES: usize = 16;
 const LIFE_MS: u64 = penpal_protocol::limits::DAY_MS;
 
 /// For how long a notice is true, besides [`LIFE_MS`]. What is not true any more is not shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Holds {
     /// It tells of something that happened.
     Always,
@@ -36,6 +38,14 @@ pub(super) enum Holds {
     Active(Fingerprint),
     /// While this contact is known at all.
     Contact(Fingerprint),
+    /// While this account is a member of the room of this name here.
+    InRoom(Label),
+    /// While it is not.
+    OutOfRoom(Label),
+    /// While it is, and this contact too.
+    Member(Label, Fingerprint),
+    /// While it is, and this contact is not.
+    NotMember(Label, Fingerprint),
 }
 
 /// One notice.
@@ -62,9 +72,9 @@ impl Notices {
     }
 
     /// Those that are fresh and still true.
-    fn list(&self, now_ms: u64, is_true: impl Fn(Holds) -> bool) -> Vec<String> {
+    fn list(&self, now_ms: u64, is_true: impl Fn(&Holds) -> bool) -> Vec<String> {
         let fresh = self.0.iter().filter(|noted| noted.at_ms.saturating_add(LIFE_MS) > now_ms);
-        fresh.filter(|noted| is_true(noted.holds)).map(|noted| noted.text.clone()).collect()
+        fresh.filter(|noted| is_true(&noted.holds)).map(|noted| noted.text.clone()).collect()
     }
 }
 
@@ -74,21 +84,32 @@ impl Engine {
         self.notices.list(self.now.wall_ms, |holds| self.still_holds(holds))
     }
 
-    fn still_holds(&self, holds: Holds) -> bool {
+    fn still_holds(&self, holds: &Holds) -> bool {
         let is = |contact: &Fingerprint, what: fn(&ContactView) -> bool| {
             self.contacts.view(contact).is_some_and(|view| what(&view))
+        };
+        let members = |name: &Label| {
+            let view = self.rooms.by_name(name).and_then(|id| self.rooms.view(&id))?;
+            (view.standing == Standing::Member).then_some(view.members)
+        };
+        let among = |name: &Label, whom: &Fingerprint| {
+            members(name).map(|members| members.iter().any(|(member, _)| member == whom))
         };
         match holds {
             Holds::Always => true,
             Holds::UntilGreeted => !self.greeting.greeted,
             Holds::UntilRegistered => self.contacts.account().is_none(),
-            Holds::Asks(contact) => is(&contact, |view| view.state == State::PendingIn || view.asks),
-            Holds::Held(contact) => is(&contact, |view| view.held),
-            Holds::Changed(contact) => is(&contact, |view| view.changed.is_some()),
-            Holds::Stale(contact) => is(&contact, |view| view.stale),
-            Holds::Gone(contact) => is(&contact, |view| view.state == State::Gone),
-            Holds::Active(contact) => is(&contact, |view| view.state == State::Active),
-            Holds::Contact(contact) => is(&contact, |_| true),
+            Holds::Asks(contact) => is(contact, |view| view.state == State::PendingIn || view.asks),
+            Holds::Held(contact) => is(contact, |view| view.held),
+            Holds::Changed(contact) => is(contact, |view| view.changed.is_some()),
+            Holds::Stale(contact) => is(contact, |view| view.stale),
+            Holds::Gone(contact) => is(contact, |view| view.state == State::Gone),
+            Holds::Active(contact) => is(contact, |view| view.state == State::Active),
+            Holds::Contact(contact) => is(contact, |_| true),
+            Holds::InRoom(room) => members(room).is_some(),
+            Holds::OutOfRoom(room) => members(room).is_none(),
+            Holds::Member(room, whom) => among(room, whom) == Some(true),
+            Holds::NotMember(room, whom) => among(room, whom) == Some(false),
         }
     }
 }
@@ -96,7 +117,7 @@ impl Engine {
 /// For how long a notice of the contact machine is true.
 pub(super) fn holds(notice: &Notice) -> Holds {
     match notice {
-        Notice::RegistrationFailed(_) => Holds::UntilRegistered,
+        Notice::RegistrationFailed(_) | Notice::RecoveryFailed(_) => Holds::UntilRegistered,
         Notice::Requested { contact, accepted: false, .. } => Holds::Asks(*contact),
         Notice::Requested { contact, accepted: true, .. } => Holds::Held(*contact),
         Notice::NameTaken { contact, .. } | Notice::OldManifest { contact, .. } => Holds::Contact(*contact),
@@ -188,7 +209,7 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
         }
         Notice::DeviceRevoked { name } => format!("{name} is no device of your account any more"),
         Notice::NewDevices { name, devices, .. } => {
-            let devices: Vec<&str> = devices.iter().map(penpal_protocol::text::Label::as_str).collect();
+            let devices: Vec<&str> = devices.iter().map(Label::as_str).collect();
             format!("{name} has a new device: {}", devices.join(", "))
         }
         Notice::NewPrimary { name, device, .. } => format!(
@@ -216,7 +237,13 @@ mod tests {
         notices.add(1, Holds::Asks(contact), "bob asks".to_owned());
         notices.add(2, Holds::Always, "an invite expired".to_owned());
         assert_eq!(notices.list(3, |_| true), ["bob asks", "an invite expired"]);
-        assert_eq!(notices.list(3, |holds| holds == Holds::Always), ["an invite expired"]);
+        assert_eq!(notices.list(3, |holds| *holds == Holds::Always), ["an invite expired"]);
         assert_eq!(notices.list(LIFE_MS + 1, |_| true), ["an invite expired"]);
+    }
+
+    #[test]
+    fn a_recovery_that_failed_is_no_news_once_there_is_an_account() {
+        let failed = Notice::RecoveryFailed(penpal_contact::RecoveryFailure::NotFound);
+        assert_eq!(holds(&failed), Holds::UntilRegistered);
     }
 }

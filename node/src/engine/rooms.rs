@@ -202,29 +202,41 @@ impl Engine {
 
     fn room_notice(&mut self, notice: &Notice) {
         let name = |account: &Fingerprint| self.contact_name(account);
-        let text = match notice {
+        let (holds, text) = match notice {
             Notice::Invited { name: room, by, .. } => {
                 // Status says so itself for as long as it waits.
                 let text = format!("{} invites you into #{room}: penpal room join '#{room}'", name(by));
                 self.tell(penpal_local_api::events::Event::Notice { text });
                 return;
             }
-            Notice::Joined { name: room, .. } => format!("you are in #{room}"),
-            Notice::Removed { name: room } => format!("you were taken out of #{room}"),
+            Notice::Joined { name: room, .. } => (Holds::InRoom(room.clone()), format!("you are in #{room}")),
+            Notice::Removed { name: room } => {
+                (Holds::OutOfRoom(room.clone()), format!("you were taken out of #{room}"))
+            }
             Notice::InvitationOver { name: room } => {
-                format!("#{room} cannot be joined any more: its owner closed it, or took the invitation back")
+                let text = format!(
+                    "#{room} cannot be joined any more: its owner closed it, or took the invitation back"
+                );
+                (Holds::OutOfRoom(room.clone()), text)
             }
-            Notice::Closed { name: room } => format!("#{room} was closed by its owner"),
+            Notice::Closed { name: room } => {
+                (Holds::OutOfRoom(room.clone()), format!("#{room} was closed by its owner"))
+            }
             Notice::Came { name: room, account } => {
-                format!("{} is in #{room} now", self.member_name_in(room, account))
+                let text = format!("{} is in #{room} now", self.member_name_in(room, account));
+                (Holds::Member(room.clone(), *account), text)
             }
-            Notice::Went { name: room, account } => format!("{} is not in #{room} any more", name(account)),
+            Notice::Went { name: room, account } => {
+                let text = format!("{} is not in #{room} any more", name(account));
+                (Holds::NotMember(room.clone(), *account), text)
+            }
             Notice::Declined { name: room, account } => {
-                format!("{} does not want to join #{room}", name(account))
+                let text = format!("{} does not want to join #{room}", name(account));
+                (Holds::NotMember(room.clone(), *account), text)
             }
             _ => return,
         };
-        self.notice(Holds::Always, text);
+        self.notice(holds, text);
     }
 
     /// What a member is called: our name for a contact, else the name that the room's owner uses.

@@ -78,7 +78,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     if changes && !args.yes {
         match out.ask("Write this? [y/N]").as_deref() {
             Some("y" | "Y" | "yes") => {}
-            Some(_) => return Err(Failure::Status(1)),
+            Some(_) => {
+                out.remark("  nothing was written");
+                return Err(Failure::Status(1));
+            }
             None => {
                 let error = ApiError::new(ErrorCode::NeedsAnswer, "it has to be asked whether to write this");
                 return Err(error.hint("penpal init --yes, or --dry-run to look only").into());

@@ -20,6 +20,8 @@ fn next_step(status: &Status) -> &'static str {
         "somebody asks to be a contact: penpal contact list"
     } else if !status.invitations.is_empty() {
         "somebody invites you into a room: penpal room list"
+    } else if status.unread > 0 && status.dead > 0 {
+        "penpal inbox; some messages did not get through: penpal outbox"
     } else if status.unread > 0 {
         "penpal inbox"
     } else if status.dead > 0 {

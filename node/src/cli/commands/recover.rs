@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Revoke this device; may be given several times; `all` for every one
     #[arg(long, value_name = "NAME")]
     revoke: Vec<String>,
-    /// Revoke all devices but this one; may be given several times
+    /// Revoke all devices but this one; may be given several times. An account's only device cannot be kept
     #[arg(long, value_name = "NAME", conflicts_with = "revoke")]
     keep: Vec<String>,
     /// Name of this machine (default: its host name)
@@ -52,8 +52,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             choose(out, &found)?
         }
     };
+    // What a device of the account has already stays on it.
+    let was_device = node.call::<Status>(&StatusRequest { caller: caller::gather() })?.account.is_some();
     let done = node.call::<Recover>(&request(Some(choice)))?;
-    out.show(&done, |done| print(out, done))?;
+    out.show(&done, |done| print(out, done, was_device))?;
     Ok(())
 }
 
@@ -91,19 +93,30 @@ fn choose(out: Output, found: &Recovery) -> Result<Revoke, Failure> {
             let kept = out.ask("Which stay? Their names, with spaces between:").unwrap_or_default();
             Ok(Revoke::AllBut(kept.split_whitespace().map(str::to_owned).collect()))
         }
-        Some(_) | None => Err(Failure::Status(4)),
+        Some(_) | None => {
+            out.remark("  nothing was changed");
+            Err(Failure::Status(4))
+        }
     }
 }
 
-fn print(out: Output, done: &Recovery) -> Result<(), Closed> {
+fn print(out: Output, done: &Recovery, was_device: bool) -> Result<(), Closed> {
     if let Some(made) = &done.account {
         account::print_named(out, made)?;
     }
-    out.line(format_args!("    contacts: {}. They are told, and mail goes on with new keys", done.contacts))?;
+    if done.contacts > 0 {
+        out.line(format_args!(
+            "    contacts: {}. They are told, and mail goes on with new keys",
+            done.contacts
+        ))?;
+    }
     let others: Vec<&str> =
         done.devices.iter().filter(|device| !device.this).map(|device| device.name.as_str()).collect();
     if !others.is_empty() {
         out.line(format_args!("    other devices: {}", others.join(", ")))?;
+    }
+    if was_device {
+        return Ok(());
     }
     out.line("    earlier mail, files and rooms were on the other machines only")
 }

@@ -94,7 +94,10 @@ fn confirmed(place: &HostPort, published: &[RelayPin], context: &Context) -> Res
         out.remark("  It came through DNS, where anybody on the way can change it: compare it with what whoever runs the relay gave you.");
         return match out.ask("Is it the same? [y/N]").as_deref() {
             Some("y" | "Y" | "yes") => Ok(*pin),
-            Some(_) | None => Err(Failure::Status(4)),
+            Some(_) | None => {
+                out.remark("  no account was made");
+                Err(Failure::Status(4))
+            }
         };
     }
     let texts: Vec<String> = published.iter().map(pin_to_text).collect();

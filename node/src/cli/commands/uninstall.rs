@@ -101,7 +101,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     if !files.is_empty() && !args.yes {
         match out.ask("Take these out? [y/N]").as_deref() {
             Some("y" | "Y" | "yes") => {}
-            Some(_) => return Err(Failure::Status(1)),
+            Some(_) => {
+                out.remark("  nothing was changed");
+                return Err(Failure::Status(1));
+            }
             None => {
                 let error = ApiError::new(ErrorCode::NeedsAnswer, "it has to be asked whether to do this");
                 return Err(error.hint("penpal uninstall --yes, or --dry-run to look only").into());
@@ -155,7 +158,10 @@ fn confirm(context: &Context) -> Result<(), Failure> {
     let question = format!("All keys, mail and the account in {home} will be gone. Type \"{CONFIRMATION}\":");
     match context.out.ask(&question) {
         Some(typed) if typed == CONFIRMATION => Ok(()),
-        Some(_) => Err(Failure::Status(1)),
+        Some(_) => {
+            context.out.remark("  nothing was deleted");
+            Err(Failure::Status(1))
+        }
         None => {
             let error =
                 ApiError::new(ErrorCode::NeedsPerson, "only a person at a terminal may delete keys and mail");

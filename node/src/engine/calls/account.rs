@@ -82,7 +82,9 @@ pub(super) fn register_error(error: &penpal_contact::RegisterError) -> ApiError 
     use penpal_contact::RegisterError as E;
     let code = match error {
         E::Registered { .. } => ErrorCode::Registered,
-        E::Reserved { .. } => ErrorCode::BadName,
+        E::Reserved { .. } => {
+            return ApiError::new(ErrorCode::BadName, error.to_string()).hint(super::OTHER_NAME);
+        }
         E::Running { .. } => ErrorCode::Registered,
         _ => ErrorCode::RelayRefused,
     };

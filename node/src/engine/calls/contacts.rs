@@ -259,7 +259,9 @@ pub(super) fn unknown_contact(error: &UnknownName) -> ApiError {
 fn contact_error(error: &ContactError) -> ApiError {
     let code = match error {
         ContactError::Unknown(unknown) => return unknown_contact(unknown),
-        ContactError::NameTaken { .. } | ContactError::Reserved { .. } => ErrorCode::BadName,
+        ContactError::NameTaken { .. } | ContactError::Reserved { .. } => {
+            return ApiError::new(ErrorCode::BadName, error.to_string()).hint(super::OTHER_NAME);
+        }
         _ => ErrorCode::ContactState,
     };
     ApiError::new(code, error.to_string())

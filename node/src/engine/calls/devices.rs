@@ -171,7 +171,9 @@ fn device_error(error: &DeviceError) -> ApiError {
             return ApiError::new(ErrorCode::UnknownDevice, error.to_string()).candidates(names);
         }
         DeviceError::NoRoot { .. } => ErrorCode::NotPrimary,
-        DeviceError::NameTaken { .. } | DeviceError::Reserved { .. } => ErrorCode::BadName,
+        DeviceError::NameTaken { .. } | DeviceError::Reserved { .. } => {
+            return ApiError::new(ErrorCode::BadName, error.to_string()).hint(super::OTHER_NAME);
+        }
         DeviceError::This { .. } => {
             return ApiError::new(ErrorCode::Usage, error.to_string())
                 .hint("a device is revoked on another one, which must hold the root key");

@@ -238,7 +238,7 @@ fn registration_failed(why: RegistrationFailure) -> ApiError {
         }
         RegistrationFailure::NotAdmitted => ApiError::new(
             ErrorCode::NeedsToken,
-            "the relay registers only with a token or an invite, and does not take this one",
+            "the relay registers only with a token or an invite that it knows",
         ),
         RegistrationFailure::Incompatible => {
             ApiError::new(ErrorCode::RelayVersion, "the relay does not understand this version")

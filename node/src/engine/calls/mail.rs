@@ -9,7 +9,8 @@ use penpal_local_api::mail::{
     OutboxRequest, ReadAnswer, ReadRequest, TakeRequest, Taken, Trace,
 };
 
-use penpal_protocol::ids::MsgId;
+use penpal_protocol::ids::{MsgId, SessionId};
+use penpal_protocol::text::Label;
 use penpal_wake::{Outcome as WakeOutcome, Rung};
 
 use super::{Outcome, Reply, now, wait};
@@ -53,8 +54,10 @@ impl Engine {
         if let Some(name) = room {
             views = self.page_through(Selection::Room(self.room_named(name)?), after)?;
         } else if let Some(name) = &request.with {
-            let contact = self.with(name)?;
-            views = self.page_through(Selection::With(contact), after)?;
+            views = match self.with_session(name)? {
+                Some(session) => self.said_here_with(session, after)?,
+                None => self.page_through(Selection::With(self.with(name)?), after)?,
+            };
             if one_mailbox {
                 views.retain(|view| view.mailbox == Some(own) || view.sent_from == Some(own));
             }
@@ -82,6 +85,29 @@ impl Engine {
         }
         let messages: Result<Vec<Message>, ApiError> = views.iter().map(|view| self.message(view)).collect();
         Ok(Inbox { v: SHAPE_VERSION, messages: messages? })
+    }
+
+    /// The session here that `--with` names: with `./` before it, or because no contact is called so.
+    fn with_session(&self, name: &str) -> Result<Option<SessionId>, ApiError> {
+        if let Some(local) = name.strip_prefix("./") {
+            return self.session_named(local).map(Some);
+        }
+        let Ok(label) = Label::new(name) else { return Ok(None) };
+        let session = self.sessions.by_name(&label);
+        Ok(session.filter(|_| self.contacts.resolve(&label).is_err()))
+    }
+
+    /// What a session and the others on this machine wrote to each other, oldest first.
+    fn said_here_with(&self, session: SessionId, after: Option<u64>) -> Result<Vec<MailView>, ApiError> {
+        let session = Mailbox::Session(session);
+        let mut views = Vec::new();
+        for mailbox in self.all_mailboxes() {
+            let page = self.page_through(Selection::All(mailbox), after)?;
+            let local = page.into_iter().filter(|view| view.sent_from.is_some());
+            views.extend(local.filter(|view| mailbox == session || view.sent_from == Some(session)));
+        }
+        views.sort_by_key(|view| view.ordinal);
+        Ok(views)
     }
 
     /// Every mailbox, for a person.

@@ -52,6 +52,9 @@ pub(super) fn json<T: serde::Serialize>(shape: &T) -> Result<Vec<u8>, ApiError> 
         .map_err(|error| ApiError::new(ErrorCode::Internal, format!("an answer cannot be written: {error}")))
 }
 
+/// What to do about a name that is well formed and not free.
+const OTHER_NAME: &str = "choose another name";
+
 /// A name from a request.
 pub(super) fn label(text: &str) -> Result<Label, ApiError> {
     Label::new(text).map_err(|error| ApiError::new(ErrorCode::BadName, error.to_string()))

@@ -149,6 +149,7 @@ fn recovery_failed(why: &RecoveryFailure) -> ApiError {
         RecoveryFailure::UnknownDevice { name, candidates } => {
             let names = candidates.iter().map(ToString::to_string).collect();
             ApiError::new(ErrorCode::UnknownDevice, format!("the account has no device {name}"))
+                .hint("penpal recover, without --revoke and --keep, shows its devices and asks")
                 .candidates(names)
         }
         RecoveryFailure::MustGo { name } => ApiError::new(

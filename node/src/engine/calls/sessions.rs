@@ -139,7 +139,9 @@ fn name_error(error: &penpal_sessions::NameError) -> ApiError {
     use penpal_sessions::NameError as E;
     let code = match error {
         E::Unknown => ErrorCode::UnknownAddress,
-        E::Reserved { .. } => ErrorCode::BadName,
+        E::Reserved { .. } => {
+            return ApiError::new(ErrorCode::BadName, error.to_string()).hint(super::OTHER_NAME);
+        }
         E::Taken { .. } => ErrorCode::SessionBusy,
         _ => ErrorCode::SessionBusy,
     };
