@@ -29,6 +29,21 @@ pub struct ContactInfo {
     pub edge: Option<EdgeId>,
     /// Devices of its newest manifest.
     pub devices: Vec<DeviceId>,
+    /// Version of that manifest: a device may have another place at the relay since.
+    pub list: u64,
+}
+
+impl ContactInfo {
+    pub(crate) fn way(&self) -> Way {
+        Way { edge: self.edge, list: self.list }
+    }
+}
+
+/// By which edge and to whose places a deposit is made. What was refused on one says nothing about the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Way {
+    edge: Option<EdgeId>,
+    list: u64,
 }
 
 #[derive(Debug)]
@@ -89,9 +104,9 @@ impl Contacts {
         self.by_account.get_mut(account)
     }
 
-    /// The edge by which deposits are made now.
-    pub(crate) fn edge(&self, account: &Fingerprint) -> Option<EdgeId> {
-        self.get(account)?.info.edge
+    /// How deposits are made now; `None` for an account that is no contact.
+    pub(crate) fn way(&self, account: &Fingerprint) -> Option<Way> {
+        self.get(account).map(|contact| contact.info.way())
     }
 
     pub(crate) fn standing(&self, account: &Fingerprint) -> Option<Standing> {

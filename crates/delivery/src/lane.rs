@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use penpal_protocol::ids::{DepositId, EdgeId, KeyId, MsgId, ShortHash};
+use penpal_protocol::ids::{DepositId, KeyId, MsgId, ShortHash};
 use penpal_protocol::sealed::OfferedKey;
 
 use crate::address::{MailKey, Peer};
+use crate::contacts::Way;
 use crate::ledger::{Ledger, Table};
 use crate::receipts::ReceiptQueue;
 use crate::record::PairRecord;
@@ -52,8 +53,8 @@ pub(crate) struct Flight {
     pub receipts: Option<(u64, usize)>,
     pub announce: bool,
     pub ask: Vec<ShortHash>,
-    /// Edge by which it goes.
-    pub edge: Option<EdgeId>,
+    /// How it goes.
+    pub way: Option<Way>,
     /// The envelope, for a message.
     pub envelope: Option<ShortHash>,
 }

@@ -316,10 +316,11 @@ impl Node {
             (false, false) => Standing::Active,
         };
         let devices = peer.manifest.manifest().devices.iter().map(|device| device.id).collect();
+        let list = peer.manifest.version();
         let route = self.contacts.route(&contact);
         let open = route.as_ref().is_some_and(|route| route.open);
         let edge = route.map(|route| route.edge);
-        let info = ContactInfo { relay: row.relay.pin, standing, open, edge, devices };
+        let info = ContactInfo { relay: row.relay.pin, standing, open, edge, devices, list };
         self.delivery.set_contact(contact, info, &mut delivery_step!(self));
     }
 

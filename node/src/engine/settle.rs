@@ -250,10 +250,11 @@ impl Engine {
         };
         let devices = peer.manifest.manifest().devices.iter().map(|device| device.id);
         let devices = devices.filter(|device| Some(*device) != here).collect();
+        let list = peer.manifest.version();
         let route = self.contacts.route(&contact);
         let open = route.as_ref().is_some_and(|route| route.open);
         let edge = route.map(|route| route.edge);
-        let info = ContactInfo { relay: row.relay.pin, standing, open, edge, devices };
+        let info = ContactInfo { relay: row.relay.pin, standing, open, edge, devices, list };
         let early = edge.is_some_and(|edge| self.early_edges.remove(&edge));
         if early {
             self.up.insert(contact);

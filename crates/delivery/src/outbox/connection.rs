@@ -16,7 +16,7 @@ impl Delivery {
     /// Tells of a contact at start, and whenever its relay, standing or devices change.
     pub fn set_contact(&mut self, account: Fingerprint, info: ContactInfo, step: &mut Step<'_>) {
         self.begin(step);
-        let (standing, edge, open) = (info.standing, info.edge, info.open);
+        let (standing, open, way) = (info.standing, info.open, info.way());
         let devices = info.devices.clone();
         let before = self.contacts.set(account, info);
         self.end_copies_for_others(account, &devices, step);
@@ -25,8 +25,7 @@ impl Delivery {
         {
             self.release_account(account, step);
         }
-        let is_other =
-            |before: &ContactInfo| before.edge != edge || before.devices != devices || (open && !before.open);
+        let is_other = |before: &ContactInfo| before.way() != way || (open && !before.open);
         if before.as_ref().is_some_and(is_other) {
             self.try_refused_again(account);
         }

@@ -134,8 +134,8 @@ impl Delivery {
     /// The relay takes nothing for this device: its contact was removed there, or the account or only the device is gone.
     fn gone(&mut self, peer: Peer, deposit: DepositId, step: &mut Step<'_>) {
         let flight = self.return_untaken(deposit, step.now.mono);
-        if flight.as_ref().is_some_and(|flight| flight.edge != self.contacts.edge(&peer.account)) {
-            // It was under way on an edge that gave place to another one: it goes by that one, and no contact is gone.
+        if flight.as_ref().is_some_and(|flight| flight.way != self.contacts.way(&peer.account)) {
+            // It was under way on an edge or to a place that gave way to another one: it goes by that one, and no contact is gone.
             return;
         }
         self.note_reason(peer, flight, "gone");

@@ -74,7 +74,7 @@ impl Delivery {
         let room = room(content.len(), offer.is_some(), 0);
         let order = mail.kind.is_ordered().then(|| self.fix_order(peer, &mail)).flatten();
         let deposit = DepositId::from_bytes(step.random());
-        let edge = self.contacts.edge(&peer.account);
+        let way = self.contacts.way(&peer.account);
         let lane = self.lane(peer);
         let chosen = lane.receipts.choose(lane.pair.receipts_floor, room.receipts);
         let flight_receipts = chosen.as_ref().map(|chosen| (chosen.first, chosen.receipts.len()));
@@ -88,7 +88,7 @@ impl Delivery {
             receipts: flight_receipts,
             announce: false,
             ask: Vec::new(),
-            edge,
+            way,
             envelope: None,
         };
         lane.flights.insert(deposit, flight);
@@ -184,7 +184,7 @@ impl Delivery {
         let conversation = ConversationId::from_bytes(step.random());
         let trace_id = TraceId::from_bytes(step.random());
         let incarnation = self.node.incarnation;
-        let edge = self.contacts.edge(&peer.account);
+        let way = self.contacts.way(&peer.account);
         let lane = self.lane(peer);
         let receipts = chosen.as_ref().map(|chosen| (chosen.first, chosen.receipts.len()));
         if let Some((first, count)) = receipts {
@@ -192,7 +192,7 @@ impl Delivery {
         }
         let announce = kind == Kind::Receipts && std::mem::take(&mut lane.announce);
         let receipts_seen = lane.pair.receipts_seen;
-        lane.flights.insert(deposit, Flight { message: None, receipts, announce, ask, edge, envelope: None });
+        lane.flights.insert(deposit, Flight { message: None, receipts, announce, ask, way, envelope: None });
         self.outbox.flights.insert(deposit, peer);
         let job = SealJob {
             deposit,

@@ -229,6 +229,29 @@ fn what_was_taken_before_its_contact_was_gone_is_expired_and_not_refused() {
 }
 
 #[test]
+fn a_device_with_another_place_gets_at_once_what_was_refused_at_the_one_before() {
+    let mut world = World::new(314, 2);
+    let other = DeviceId::from_bytes([77; 16]);
+    let laptop = Peer::new(peer(1).account, other);
+    let both = |list| ContactInfo {
+        devices: vec![peer(1).device, other],
+        list,
+        ..info(peer(1), Standing::Active)
+    };
+    world.relay.refuses.insert((peer(0), peer(1)));
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, both(1), step));
+    let id = world.send(0, Send::note(1, "a")).unwrap().msg_id;
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("gone"));
+    // The relay was put back, and its account put the device there again: the next list names the new place.
+    world.relay.refuses.clear();
+    world.relay.register(laptop);
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, both(2), step));
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
 fn a_device_that_is_refused_says_nothing_of_the_others_of_its_account() {
     let mut world = World::new(313, 2);
     let other = DeviceId::from_bytes([77; 16]);

@@ -727,5 +727,5 @@ pub(crate) fn id_of(peer: Peer) -> Id {
 }
 
 pub(crate) fn info(peer: Peer, standing: Standing) -> ContactInfo {
-    ContactInfo { relay: RELAY, standing, open: true, edge: None, devices: vec![peer.device] }
+    ContactInfo { relay: RELAY, standing, open: true, edge: None, devices: vec![peer.device], list: 1 }
 }
