@@ -233,11 +233,8 @@ fn a_device_with_another_place_gets_at_once_what_was_refused_at_the_one_before()
     let mut world = World::new(314, 2);
     let other = DeviceId::from_bytes([77; 16]);
     let laptop = Peer::new(peer(1).account, other);
-    let both = |list| ContactInfo {
-        devices: vec![peer(1).device, other],
-        list,
-        ..info(peer(1), Standing::Active)
-    };
+    let both =
+        |list| ContactInfo { devices: vec![peer(1).device, other], list, ..info(peer(1), Standing::Active) };
     world.relay.refuses.insert((peer(0), peer(1)));
     world.step(0, |machine, step| machine.set_contact(peer(1).account, both(1), step));
     let id = world.send(0, Send::note(1, "a")).unwrap().msg_id;

@@ -83,7 +83,7 @@ impl Engine {
             (Some(to), Some(key)) if self.is_shown_from(key, to)? => self.route_back(key)?,
             (Some(to), _) => self.route(to, request.anyway)?,
             (None, Some(key)) => {
-                self.refuse_own(key, own)?;
+                self.refuse_own(key)?;
                 self.route_back(key)?
             }
             (None, None) => return Err(ApiError::new(ErrorCode::Usage, "no address was given")),
@@ -395,11 +395,11 @@ impl Engine {
     }
 
     /// Back to whoever sent a message.
-    /// Refuses to answer what the caller itself wrote to somebody else: the answer would go to its own mailbox.
-    fn refuse_own(&self, key: MailKey, own: Mailbox) -> Result<(), ApiError> {
+    /// Refuses to answer what was sent from here to somebody elsewhere: the answer would go to its own writer. What lies in a mailbox of
+    /// this machine is answered in its name, by whoever may.
+    fn refuse_own(&self, key: MailKey) -> Result<(), ApiError> {
         let view = self.view_of(key)?;
-        let elsewhere = view.mailbox.is_none_or(|mailbox| view.sent_from == Some(own) && mailbox != own);
-        if view.sender().is_none() && view.room.is_none() && elsewhere {
+        if view.sender().is_none() && view.room.is_none() && view.mailbox.is_none() {
             return Err(ApiError::new(
                 ErrorCode::Usage,
                 "that message is your own: nobody is to be answered",
