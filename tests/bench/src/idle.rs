@@ -16,7 +16,7 @@ use crate::relay::{Device, Devices, Program};
 use crate::report::Report;
 use crate::{Place, nodes, runtime};
 
-/// How long programs may settle before they are looked at: housekeeping waits for quiet.
+/// How long nodes are left alone before they are watched: housekeeping waits for quiet.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// How long they are watched: two keep-alives.
@@ -92,7 +92,7 @@ async fn relay(
         devices.extend(connect(&program, opened, count).await?);
         opened += count;
     }
-    tokio::time::sleep(SETTLE).await;
+    // Each was answered: the relay has no more to do for any of them.
     let each = (rss_kib(program.pid())? - before) / f64::from(connections.max(2) - 1);
     report.figures.push(
         Figure::new("relay: resident for each idle device", Unit::Kib, vec![each])

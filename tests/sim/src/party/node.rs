@@ -443,11 +443,13 @@ impl NodeHost {
         self.lose_keys(true, false);
     }
 
-    /// Puts a mislaid key file back.
+    /// Puts a mislaid key file back, once more when a copy from the time without it was put in place since.
     pub fn find_keys(&self) {
-        if let Some(bytes) = self.mislaid.take() {
+        let keys = self.disk.borrow().keys.clone();
+        let is_there = keys.read(KeyFile::Identity).ok().flatten().is_some();
+        if let Some(bytes) = self.mislaid.borrow().as_ref().filter(|_| !is_there) {
             // Memory takes everything.
-            self.disk.borrow().keys.replace(KeyFile::Identity, &bytes).ok();
+            keys.replace(KeyFile::Identity, bytes).ok();
         }
     }
 
