@@ -1,19 +1,18 @@
 //! What our relay keeps of this account, for the day on which its machines are gone: written by the device that signs whenever it changed,
 //! and read by whoever has the recovery code.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use penpal_protocol::{
     cbor::{Blob, List},
     hash::labelled16,
-    ids::{Fingerprint, ShortHash, StateId},
+    ids::{ShortHash, StateId},
     limits::{MAX_KEPT_ENTRIES, MAX_STATE_PARTS},
     sealed::{AccountState, AmongDevices, ContactEntry},
     text::Label,
     wire::{Answer, GetState, Profile, PutState, RefusalCode, Request, StatePart},
 };
-use penpal_seal::{RootKey, StateBlob, StateError, VerifiedManifest, open_state, seal_state};
+use penpal_seal::{RootKey, StateBlob, StateError, open_state, seal_state};
 use zeroize::Zeroizing;
 
 use super::{Contacts, Step, answers::Reply};
@@ -204,16 +203,17 @@ impl Contacts {
             (Job::PutState, Reply::Refused(RefusalCode::Conflict)) => {
                 // Somebody else with the root key wrote it, or we did and this database is an older copy: nothing of it is to be lost.
                 self.jobs.done(job);
-                self.kept.putting = None;
-                self.kept.read_anew();
-                self.jobs.want(Job::GetState);
+                self.want_kept();
             }
             (Job::GetState, Reply::Yes(Answer::State(part))) => {
                 self.jobs.done(job);
                 match self.take_part(part) {
                     None => self.jobs.want(Job::GetState),
                     Some(read) if self.recovery_root().is_some() => self.recovery_read(read, step),
-                    Some(read) => self.merge_kept(read, step),
+                    Some(read) => {
+                        self.looked = self.relay_revision;
+                        self.merge_kept(read, step);
+                    }
                 }
             }
             (Job::GetState, Reply::No) if self.recovery_root().is_some() => {
@@ -223,6 +223,7 @@ impl Contacts {
             (Job::PutState | Job::GetState, Reply::No) => {
                 // The relay does not know our proof, as one that was put back to an older copy.
                 self.jobs.done(job);
+                self.looked = self.relay_revision;
                 self.kept.putting = None;
                 self.plan_kept(step, Why::Refused);
             }
@@ -257,7 +258,22 @@ impl Contacts {
         }
     }
 
-    fn plan_kept(&mut self, step: &Step<'_>, why: Why) {
+    /// Reads what the relay keeps before another list of devices is signed. `false`: the relay does not know by what we may ask for it.
+    pub(super) fn read_kept(&mut self) -> bool {
+        let known = self.own.as_ref().is_some_and(|own| own.proof_put == Some(true));
+        if known && !self.jobs.is_wanted(Job::GetState) {
+            self.want_kept();
+        }
+        known
+    }
+
+    fn want_kept(&mut self) {
+        self.kept.putting = None;
+        self.kept.read_anew();
+        self.jobs.want(Job::GetState);
+    }
+
+    pub(super) fn plan_kept(&mut self, step: &Step<'_>, why: Why) {
         let pause = match why {
             Why::Refused => Duration::from_secs(10 * 60),
             Why::Unreachable | Why::Busy | Why::NotYet => QUIET,
@@ -295,70 +311,5 @@ impl Contacts {
             Ok(state) => Read::All(Box::new((head, state))),
             Err(error) => Read::Unusable(head.state, error),
         })
-    }
-
-    /// Takes over what the relay keeps and this database does not know, and writes what comes of it.
-    fn merge_kept(&mut self, read: Read, step: &mut Step<'_>) {
-        match read {
-            Read::Nothing => self.set_kept(None),
-            Read::Unusable(state, error) => {
-                tracing::warn!(%error, "the state that the relay keeps is replaced");
-                self.set_kept(Some(KeptMark { state, hash: None }));
-            }
-            // The next writing is refused, and it is read again.
-            Read::Changed => {}
-            Read::All(all) => {
-                let (head, state) = *all;
-                if !self.follow_kept(&state, step) {
-                    return;
-                }
-                self.merge_entries(&state, step);
-                self.set_kept(Some(KeptMark { state: head.state, hash: None }));
-            }
-        }
-        self.plan_kept(step, Why::NotYet);
-    }
-
-    /// Takes the list of devices in a state, if it is newer. `false`: another device signs by now, or this one is none any more, and nothing of
-    /// the state is for it to take or to replace.
-    fn follow_kept(&mut self, state: &AccountState, step: &Step<'_>) -> bool {
-        let (Some(me), Some(own)) = (self.me(), self.own.as_ref()) else { return false };
-        let Ok(kept) = VerifiedManifest::restore(&state.manifest, &me) else { return true };
-        if kept.version() <= own.manifest.0.version() {
-            return true;
-        }
-        if kept.device(&own.device).is_none() {
-            tracing::warn!("this machine is no device of its account any more");
-            return false;
-        }
-        self.set_manifest(kept, step);
-        self.root().is_some()
-    }
-
-    /// Takes the contacts and removals of a state. Contacts that were not here have not heard what this device said since.
-    fn merge_entries(&mut self, state: &AccountState, step: &mut Step<'_>) {
-        let before: BTreeSet<Fingerprint> = self.contacts.keys().copied().collect();
-        self.take_entries(state, step);
-        let fresh: Vec<Fingerprint> =
-            self.contacts.keys().filter(|contact| !before.contains(*contact)).copied().collect();
-        for contact in fresh {
-            if let Some(row) = self.contacts.get_mut(&contact) {
-                (row.told, row.manifest_sent) = (0, 0);
-                self.touch(RowKey::Contact(contact));
-            }
-            self.tell_profile(contact, step);
-        }
-    }
-
-    /// Takes contacts and removals of a state that was sealed with our root key.
-    pub(super) fn take_entries(&mut self, state: &AccountState, step: &mut Step<'_>) {
-        self.saw_counter(state.counter);
-        let me: Option<Fingerprint> = self.me();
-        for entry in state.contacts.iter().filter(|entry| Some(entry.contact) != me) {
-            match &entry.card {
-                Some(card) => self.take_card(entry.contact, entry.stamp, card, step),
-                None => self.take_removal(entry.contact, entry.stamp, step),
-            }
-        }
     }
 }

@@ -4,17 +4,17 @@
 
 use penpal_protocol::{
     cbor::List,
-    ids::{DeviceId, ProfileKey},
+    ids::DeviceId,
     limits::MAX_DEVICES,
     sealed::{AccountState, DeviceEntry},
     text::{Label, RecoveryCode, RelayAddress},
-    wire::Profile,
 };
-use penpal_seal::{IdentityKeys, ProfileItem, RootKey, VerifiedManifest, open_profile};
+use penpal_seal::{IdentityKeys, RootKey, VerifiedManifest};
 
 use super::{
     Contacts, OwnDevice, Step,
     kept::{Head, Read},
+    merging::newest_manifest,
     timing::Check,
 };
 use crate::{
@@ -197,7 +197,9 @@ impl Contacts {
             }
             Read::All(all) => {
                 let (head, state) = *all;
-                let Some(manifest) = self.newest_manifest(&head, &state) else {
+                let account = self.recovery_root().map(RootKey::fingerprint);
+                let Some(manifest) = account.and_then(|account| newest_manifest(&account, &head, &state))
+                else {
                     return self.fail_recovery(RecoveryFailure::Forged, step);
                 };
                 self.look_on(Opened { head, state, manifest });
@@ -222,15 +224,6 @@ impl Contacts {
             opened: Some(Box::new(opened)),
             fetched: false,
         });
-    }
-
-    /// The newer one of two manifests: that of the state, and that which the relay serves to contacts.
-    fn newest_manifest(&self, head: &Head, state: &AccountState) -> Option<VerifiedManifest> {
-        let account = self.recovery_root()?.fingerprint();
-        let kept = VerifiedManifest::restore(&state.manifest, &account).ok()?;
-        let served = head.manifest.as_ref().and_then(|profile| open_manifest(profile, &state.profile_key));
-        let served = served.and_then(|signed| VerifiedManifest::restore(&signed, &account).ok());
-        Some(served.filter(|served| served.version() > kept.version()).unwrap_or(kept))
     }
 
     /// The relay does not know the account of this code.
@@ -341,9 +334,4 @@ impl Contacts {
             }
         }
     }
-}
-
-fn open_manifest(profile: &Profile, key: &ProfileKey) -> Option<Vec<u8>> {
-    let copies = [Some(&profile.current), profile.previous.as_ref()];
-    copies.into_iter().flatten().find_map(|sealed| open_profile(key, ProfileItem::Manifest, sealed).ok())
 }

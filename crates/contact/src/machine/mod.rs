@@ -12,6 +12,7 @@ mod learning;
 mod linking;
 mod listing;
 mod looking;
+mod merging;
 mod own;
 mod recovering;
 mod requests;

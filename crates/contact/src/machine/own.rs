@@ -358,9 +358,15 @@ impl Contacts {
         let newest = newest_named(version, revision, own.echoed);
         let overtaken = if published { newest > version } else { newest >= version };
         let me = own.manifest.0.fingerprint();
-        if revision > version && self.looked != Some(revision) && self.is_among_linked(&me) {
+        if revision > version && self.looked != Some(revision) {
             // Another device may sign by now, made so with a recovery code.
-            return self.jobs.want(Job::FetchProfile(me));
+            if self.is_among_linked(&me) {
+                return self.jobs.want(Job::FetchProfile(me));
+            }
+            // Or a device was linked since this database was copied, which then knows no way to it.
+            if self.read_kept() {
+                return;
+            }
         }
         let Some(own) = &self.own else { return };
         if own.manifest_put.is_none() && (renew_ms <= now_ms || overtaken) {
@@ -385,7 +391,7 @@ impl Contacts {
     }
 
     /// Whether our devices have an edge by which our own profile can be fetched.
-    fn is_among_linked(&self, me: &Fingerprint) -> bool {
+    pub(super) fn is_among_linked(&self, me: &Fingerprint) -> bool {
         let link = self.contacts.get(me).and_then(|row| row.link.as_ref());
         link.is_some_and(|link| link.linked)
     }

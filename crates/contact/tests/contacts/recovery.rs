@@ -344,6 +344,40 @@ fn a_conflict_is_read_and_nothing_of_it_is_lost() {
     drop(code);
 }
 
+/// An older copy of Alice's machine, from before another was linked: it signs nothing that leaves the other out.
+#[test]
+fn a_copy_from_before_a_link_finds_the_linked_machine_again() {
+    for written in [true, false] {
+        let (mut world, _) = World::kept(20);
+        let (disk, keys) = (world.people[ALICE].disk.clone(), world.people[ALICE].keys.clone());
+        let code = world.link().unwrap();
+        world.run(Duration::from_secs(10));
+        if !written {
+            // The state that is kept is that of before; beside it stands the newest list.
+            world.tamper = Some(|request, answer| match request {
+                Request::PutState(_) => Answer::refused(RefusalCode::No),
+                _ => answer,
+            });
+        }
+        world.join(&code);
+        world.calm();
+        assert!(world.is_device());
+        world.tamper = None;
+        (world.people[ALICE].disk, world.people[ALICE].keys) = (disk, keys);
+        world.start(ALICE);
+        world.quiet();
+        let named = |who: usize| {
+            let devices = world.people[who].node.devices();
+            devices.into_iter().map(|device| device.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!([named(ALICE), named(NEW)], [["desktop", "tower"], ["desktop", "tower"]]);
+        assert_eq!(world.devices_of_alice(), ["desktop", "tower"]);
+        if written {
+            world.check_both_write("again");
+        }
+    }
+}
+
 #[test]
 fn a_relay_that_keeps_nothing_is_asked_again_without_haste() {
     let mut world = World::new(12, &[0, 0]);
