@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Variables that every test keeps; all others are gone.
-const KEPT: [&str; 4] = ["PATH", "TMPDIR", "LANG", "RUST_BACKTRACE"];
+/// Variables that every test keeps, how much is logged among them; all others are gone.
+const KEPT: [&str; 6] = ["PATH", "TMPDIR", "LANG", "RUST_BACKTRACE", "PENPAL_LOG", "PENPAL_RELAY_LOG"];
 
 /// Paths of the programs.
 #[derive(Debug)]

@@ -15,13 +15,18 @@ pub use binaries::{Binaries, clean_command};
 pub use person::{Person, Said};
 pub use relay::{Relay, operator_of};
 
-/// A folder that is removed in the end.
+/// A folder that is removed in the end, unless `PENPAL_TEST_KEEP` is set: logs of nodes and relay stand in it, as `PENPAL_LOG` and
+/// `PENPAL_RELAY_LOG` want them.
 ///
 /// # Panics
 /// When the system gives none.
 #[must_use]
 pub fn folder() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("penpal-test-").tempdir().expect("a temporary folder")
+    tempfile::Builder::new()
+        .prefix("penpal-test-")
+        .disable_cleanup(std::env::var_os("PENPAL_TEST_KEEP").is_some())
+        .tempdir()
+        .expect("a temporary folder")
 }
 
 /// A relay and two people who are contacts, each with one open session: `alice` with `api`, `bob` with `web`.

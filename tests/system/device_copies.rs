@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use penpal_tests::{Pair, Person, wait};
 
-use crate::devices::with_two_devices;
+use crate::devices::{link, other_machine, with_two_devices};
 use crate::restarts::{copy_folder, restore};
 
 fn text(path: &Path) -> String {
@@ -80,4 +81,40 @@ fn a_backup_of_one_of_two_devices_goes_on_as_that_device() {
     assert_eq!(pair.alice.devices(), ["laptop", "tower"]);
     let said = pair.alice.ok(&["status"]);
     assert!(!said.out.contains("is in use on another machine"), "{}", said.out);
+}
+
+#[test]
+fn a_relay_from_before_a_link_serves_the_machine_again() {
+    let mut pair = Pair::connected();
+    pair.relay.stop();
+    let backup = pair.folder().join("relay-backup");
+    copy_folder(pair.relay.folder(), &backup);
+    pair.relay.restart();
+    let other = other_machine(&pair);
+    link(&pair.alice, &other, "tower");
+    wait::until("its contacts", || other.contact_state("bob").as_deref() == Some("active"));
+    check_both(&pair, [&pair.alice, &other], "one");
+    pair.relay.stop();
+    let copy = text(&backup);
+    fs::remove_dir_all(pair.relay.folder()).expect("it goes");
+    copy_folder(Path::new(&copy), pair.relay.folder());
+    pair.relay.restart();
+    // It would say hello again by itself, after half a minute.
+    wait::until("the machine to be known again", || {
+        let connected = || other.json(&["status"])["relay"]["state"] == "connected";
+        let is_known = wait::holds_within(Duration::from_secs(3), connected);
+        if !is_known {
+            other.kill_node();
+        }
+        is_known
+    });
+    wait::until("the primary to notice", || {
+        let list = pair.alice.json(&["device", "list"]);
+        list["devices"]
+            .as_array()
+            .is_some_and(|rows| rows.iter().all(|row| row["online"] == true || row["this"] == true))
+    });
+    check_both(&pair, [&pair.alice, &other], "two");
+    assert_eq!(other.devices(), ["laptop", "tower"]);
+    assert_eq!(pair.alice.devices(), ["laptop", "tower"]);
 }

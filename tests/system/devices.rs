@@ -258,3 +258,31 @@ fn assert_no_canary(folder: &Path, canaries: &[&str]) {
         }
     }
 }
+
+#[test]
+fn a_room_that_a_revoked_machine_kept_goes_on() {
+    let (pair, other) = with_two_devices();
+    let members = |person: &Person| -> Option<usize> {
+        let said = person.try_json(&["room", "members", "team"]);
+        (said.status == 0).then(|| said.json()["members"].as_array().map_or(0, Vec::len))
+    };
+    other.ok(&["room", "create", "team"]);
+    wait::until("the room on the laptop", || members(&pair.alice) == Some(1));
+    other.ok(&["room", "invite", "team", "bob"]);
+    wait::until("the invitation", || pair.bob.run(&["room", "join", "team"]).status == 0);
+    for person in [&pair.alice, &other, &pair.bob] {
+        wait::until("both members", || members(person) == Some(2));
+    }
+    let refused = pair.alice.try_json(&["room", "close", "team"]);
+    assert_ne!(refused.status, 0, "{refused:?}");
+    pair.alice.ok(&["device", "revoke", "tower"]);
+    wait::until("the word that it is kept here now", || {
+        pair.alice.ok(&["status"]).out.contains("#team was kept by a machine that is revoked")
+    });
+    pair.bob.ok(&["send", "#team", "who keeps this now?", "--as", "web"]);
+    wait::until("what is said there", || {
+        pair.alice.bodies("desk").contains(&"who keeps this now?".to_owned())
+    });
+    pair.alice.ok(&["room", "close", "team"]);
+    wait::until("its end", || pair.bob.ok(&["status"]).out.contains("#team was closed by its owner"));
+}

@@ -96,6 +96,11 @@ pub enum Notice {
         /// Its name here.
         name: Label,
     },
+    /// The device that kept a room of this account was revoked; this one keeps it now.
+    TookOver {
+        /// Its name here.
+        name: Label,
+    },
     /// Somebody came.
     Came {
         /// Its name here.

@@ -1,7 +1,9 @@
 //! Devices of one account: they are in the same rooms, and one of them alone appends to a room of the account.
 
 use penpal_protocol::ids::{DeviceId, Fingerprint, RoomId};
-use penpal_protocol::sealed::{DeviceEntry, RoomInvitation, RoomNews, RoomShared, RoomWish, Stamp};
+use penpal_protocol::sealed::{
+    DeviceEntry, RoomChange, RoomInvitation, RoomMember, RoomNews, RoomShared, RoomWish, Stamp,
+};
 use penpal_protocol::text::Label;
 use penpal_seal::VerifiedManifest;
 
@@ -93,10 +95,56 @@ impl Rooms {
         }
     }
 
-    /// The list of our devices changed: whoever signs for the account looks for members who are no contacts.
+    /// The list of our devices changed, or the node started: whoever signs for the account looks for members who are no contacts, and takes over
+    /// what a device kept that is none any more.
     pub fn handle_devices_changed(&mut self, step: &mut Step<'_>) {
         self.begin(step);
         self.look_at = Some(step.now.mono);
+        let Some(me) = step.me else { return };
+        self.handle_list_changed(&me.account, step);
+        if !step.is_primary() {
+            return;
+        }
+        for id in self.rooms.keys().copied().collect::<Vec<_>>() {
+            self.take_over(&id, me.account, step);
+        }
+    }
+
+    /// The list of an account's devices changed: what a device appended that is none of them any more may count no more.
+    pub fn handle_list_changed(&mut self, account: &Fingerprint, step: &mut Step<'_>) {
+        self.begin(step);
+        let Some(list) = step.manifests.manifest(account) else { return };
+        let theirs = self.rooms.values().filter(|room| room.record.owner == *account);
+        for id in theirs.map(|room| room.record.id).collect::<Vec<_>>() {
+            let Some(room) = self.rooms.get_mut(&id) else { continue };
+            let before = Before::of(&room.log);
+            if !room.log.judge(list, step.now.wall_ms) {
+                continue;
+            }
+            self.changed(&id, &before, step);
+            // What the others appended instead may have given way to it here.
+            if step.me.is_some_and(|me| me.account != *account) && self.rooms.contains_key(&id) {
+                self.ask(&id, *account, step);
+            }
+        }
+    }
+
+    /// Goes on with a room that none of the devices which are left keeps: an entry that changes nobody says so. What the other one appended
+    /// counts as far as it is known here, and nothing that it told others only.
+    fn take_over(&mut self, id: &RoomId, me: Fingerprint, step: &mut Step<'_>) {
+        let Some(room) = self.rooms.get(id) else { return };
+        let ours = room.record.owner == me && room.record.standing == Standing::Member;
+        let newest = room.log.head().and_then(|head| room.log.get(&head.entry));
+        let kept = newest.and_then(|newest| step.own().map(|own| own.device(&newest.entry().device)));
+        if !ours || !matches!(kept, Some(None)) {
+            return;
+        }
+        let name = room.record.name.clone();
+        let added = RoomMember { account: me, name: name.clone() };
+        match self.append(id, RoomChange { added: Some(added), ..RoomChange::default() }, step) {
+            Ok(()) => self.notice(Notice::TookOver { name }),
+            Err(error) => tracing::warn!(%error, "a room of a revoked device cannot be taken over"),
+        }
     }
 
     /// A contact can be written to: rooms of it of which nothing came are asked for.

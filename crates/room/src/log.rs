@@ -6,13 +6,14 @@ use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
 use penpal_protocol::limits::{MAX_ROOM_ENTRIES, MAX_ROOM_MEMBERS};
 use penpal_protocol::sealed::{RoomChange, RoomHead};
 use penpal_protocol::text::Label;
-use penpal_seal::SignedRoomEntry;
+use penpal_seal::{SignedRoomEntry, VerifiedManifest};
 
 /// All entries of one room that are held, and which of them count.
 ///
-/// The owner's devices append, and two of them may append at the same place without knowing of each other. What counts is the longest chain;
-/// of equally long ones that whose last entry has the lowest name. So which entries count depends on which are held and on nothing else: nodes
-/// that hold the same entries agree, in whatever order they came.
+/// The owner's devices append, and two of them may append at the same place without knowing of each other. What counts is the longest chain
+/// that ends with an entry of a device that the owner's manifest lists; when none does, the longest. Of equally long ones that whose last
+/// entry has the lowest name. So what a revoked device appended counts only as far as one that is left built on it or took over from it, and
+/// which entries count depends on which are held, on that list, and on nothing else: nodes that have the same agree, in whatever order it came.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
     entries: BTreeMap<ShortHash, SignedRoomEntry>,
@@ -116,8 +117,13 @@ pub enum Taken {
     Full,
 }
 
+/// The best comes first: the last, and of two with one epoch that with the lowest name.
+fn rank(signed: &SignedRoomEntry) -> (std::cmp::Reverse<u64>, ShortHash) {
+    (std::cmp::Reverse(signed.entry().epoch), signed.name())
+}
+
 impl Log {
-    /// Takes an entry whose signature counts.
+    /// Takes an entry whose signature counts. Which entries count is to be said once all that came with it is taken.
     pub fn insert(&mut self, room: &RoomId, signed: SignedRoomEntry) -> Taken {
         let entry = signed.entry();
         if entry.room != *room {
@@ -138,7 +144,8 @@ impl Log {
         if !fits {
             return Taken::Misfit;
         }
-        if entry.epoch >= MAX_ROOM_ENTRIES as u64 {
+        let adds = entry.change.added.as_ref().is_some_and(|member| member.account != entry.owner);
+        if entry.epoch >= MAX_ROOM_ENTRIES as u64 || (adds && entry.epoch >= MAX_ENTRIES_TO_ADD) {
             return Taken::Full;
         }
         if self.entries.len() >= MAX_HELD_ENTRIES {
@@ -146,7 +153,6 @@ impl Log {
             self.drop_dead(&prev);
         }
         let name = signed.name();
-        let rank = |signed: &SignedRoomEntry| (std::cmp::Reverse(signed.entry().epoch), signed.name());
         let better =
             self.head.and_then(|head| self.entries.get(&head)).is_none_or(|head| rank(&signed) < rank(head));
         self.entries.insert(name, signed);
@@ -154,6 +160,16 @@ impl Log {
             self.head = Some(name);
         }
         Taken::New
+    }
+
+    /// Says which entries count by the owner's list of devices; tells whether others count now.
+    pub(crate) fn judge(&mut self, owner: &VerifiedManifest, now_ms: u64) -> bool {
+        let mut best: Vec<&SignedRoomEntry> = self.entries.values().collect();
+        best.sort_unstable_by_key(|signed| rank(signed));
+        // An entry that a later one names may have been taken for that one's sake, whatever device it says.
+        let listed = best.iter().find(|signed| signed.verify(owner, now_ms).is_ok());
+        let head = listed.or(best.first()).map(|signed| signed.name());
+        std::mem::replace(&mut self.head, head) != head
     }
 
     /// Drops the end of a branch that neither counts nor leads to `kept`.

@@ -128,6 +128,12 @@ impl Rooms {
     /// The node started: what is due is looked for.
     pub fn handle_started(&mut self, step: &mut Step<'_>) {
         self.begin(step);
+        // Stored is what is held, not what counts of it.
+        for room in self.rooms.values_mut() {
+            if let Some(owner) = step.manifests.manifest(&room.record.owner) {
+                room.log.judge(owner, step.now.wall_ms);
+            }
+        }
         self.look_at = Some(step.now.mono);
         self.handle_timeout(step);
     }
@@ -206,7 +212,8 @@ impl Rooms {
         let name = room.record.name.clone();
         let head = room.log.head();
         let epoch = head.map_or(0, |head| head.epoch.saturating_add(1));
-        if change.added.is_some() && epoch >= MAX_ENTRIES_TO_ADD {
+        let adds = change.added.as_ref().is_some_and(|member| member.account != me.account);
+        if adds && epoch >= MAX_ENTRIES_TO_ADD {
             return Err(RoomError::Worn { name });
         }
         // A log begins with its creation, and only once.
@@ -228,6 +235,9 @@ impl Rooms {
             Taken::New => {}
             Taken::Full => return Err(RoomError::Worn { name }),
             Taken::Known | Taken::Orphan | Taken::Misfit => return Err(RoomError::Unknown),
+        }
+        if let Some(own) = step.manifests.manifest(&me.account) {
+            room.log.judge(own, step.now.wall_ms);
         }
         let after = room.log.membership();
         self.persist_entry(id, &signed);
@@ -272,7 +282,9 @@ impl Rooms {
             _ if after.closed => Standing::Closed,
             Standing::Joining | Standing::Member if in_it => Standing::Member,
             // Nobody is put back: only when what ended it counts no more was there no end.
-            Standing::Removed if in_it && before.end_is_void(&me.account, &room.log) => Standing::Member,
+            Standing::Removed | Standing::Closed if in_it && before.end_is_void(&me.account, &room.log) => {
+                Standing::Member
+            }
             Standing::Closed if after.owner == me.account => Standing::Member,
             Standing::Removed | Standing::Closed if in_it => Standing::Invited,
             // On another device of ours, which will say so.
@@ -381,11 +393,15 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Whether the entry that took an account out counts no more.
+    /// Whether the entry that took an account out, or closed the room, counts no more.
     fn end_is_void(&self, account: &Fingerprint, log: &Log) -> bool {
         let gone = |name: &ShortHash| {
             let change = log.get(name).map(|signed| &signed.entry().change);
-            change.is_some_and(|change| change.removed == Some(*account) || change.left == Some(*account))
+            change.is_some_and(|change| {
+                change.removed == Some(*account)
+                    || change.left == Some(*account)
+                    || change.closed == Some(true)
+            })
         };
         let end = self.chain.iter().rev().map(|(name, _)| name).find(|name| gone(name));
         end.is_some_and(|end| !log.chain().iter().any(|signed| signed.name() == *end))

@@ -182,6 +182,9 @@ impl Rooms {
                 Taken::Full => outcome = Err(NewsError::Full),
             }
         }
+        if let Some(manifest) = step.manifests.manifest(&owner) {
+            room.log.judge(manifest, step.now.wall_ms);
+        }
         // Whoever sent entries that do not count here lacks those that do, from where the two part.
         let lacks = last.filter(|last| room.log.get(last).is_some()).and_then(|last| {
             let theirs: BTreeSet<ShortHash> =

@@ -222,6 +222,12 @@ impl Engine {
             Notice::Closed { name: room } => {
                 (Holds::OutOfRoom(room.clone()), format!("#{room} was closed by its owner"))
             }
+            Notice::TookOver { name: room } => {
+                let text = format!(
+                    "#{room} was kept by a machine that is revoked; this one keeps it now. Is everybody in it whom you want: penpal room members '#{room}'"
+                );
+                (Holds::InRoom(room.clone()), text)
+            }
             Notice::Came { name: room, account } => {
                 let text = format!("{} is in #{room} now", self.member_name_in(room, account));
                 (Holds::Member(room.clone(), *account), text)

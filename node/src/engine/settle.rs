@@ -169,6 +169,7 @@ impl Engine {
                 if self.contacts.is_me(&contact) {
                     self.devices_changed = true;
                 } else {
+                    self.rooms.handle_list_changed(&contact, &mut room_step!(self));
                     self.rooms.handle_contact_known(&contact, &mut room_step!(self));
                 }
             }

@@ -6,6 +6,7 @@ mod devices;
 mod hostile;
 mod over;
 mod people;
+mod stolen;
 
 use std::time::Duration;
 
