@@ -226,10 +226,14 @@ impl Sample for ContactCard {
             pair_in: Sample::sample(g),
             transcript: Sample::sample(g),
             block_stamp: None,
+            edge_number: None,
         };
-        // Its frozen vectors are older than the last field.
+        // Its frozen vectors are older than the last fields.
         if g.style == Style::Random && value.blocked && value.held {
             value.block_stamp = Some(value.link_stamp);
+        }
+        if g.style == Style::Random && value.verified && value.held {
+            value.edge_number = Some(value.link_stamp.counter);
         }
         value
     }

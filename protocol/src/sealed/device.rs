@@ -180,6 +180,9 @@ pub struct ContactCard {
     /// Which change `blocked` is; absent from who never blocked it, and then it is part of the entry's.
     #[n(16)]
     pub block_stamp: Option<Stamp>,
+    /// Number under which the contact told its edge; absent when it is that of the agreement.
+    #[n(17)]
+    pub edge_number: Option<u64>,
 }
 
 /// A message that was read or answered on one device.

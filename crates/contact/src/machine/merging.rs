@@ -97,7 +97,7 @@ impl Contacts {
         let me: Option<Fingerprint> = self.me();
         for entry in state.contacts.iter().filter(|entry| Some(entry.contact) != me) {
             match &entry.card {
-                Some(card) => self.take_card(entry.contact, entry.stamp, card, step),
+                Some(card) => self.take_kept_card(entry.contact, entry.stamp, card, step),
                 None => self.take_removal(entry.contact, entry.stamp, step),
             }
         }

@@ -3,6 +3,7 @@
 mod accepting;
 mod adding;
 mod answers;
+mod cards;
 mod devices;
 mod inviting;
 mod joining;

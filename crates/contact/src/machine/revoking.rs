@@ -250,19 +250,30 @@ impl Contacts {
             }
             return;
         }
-        link.edge_out = rekey.edge;
-        link.cap_out = rekey.cap.clone();
-        link.pair_out = StoredPairKey(PairKey::from_bytes(*rekey.pair.expose()));
-        link.linked = false;
-        link.rekeyed = Some(true);
+        let pair = StoredPairKey(PairKey::from_bytes(*rekey.pair.expose()));
+        self.write_on(contact, rekey.edge, rekey.cap.clone(), pair);
+        if rekey.both {
+            self.rekey(contact, false, step);
+        }
+    }
+
+    /// What we send to a contact goes on another edge of its from now on.
+    pub(super) fn write_on(
+        &mut self,
+        contact: Fingerprint,
+        edge_out: EdgeId,
+        cap_out: Capability,
+        pair_out: StoredPairKey,
+    ) {
+        let link = self.contacts.get_mut(&contact).and_then(|row| row.link.as_mut());
+        let Some(link) = link else { return };
+        (link.edge_out, link.cap_out, link.pair_out) = (edge_out, cap_out, pair_out);
+        (link.linked, link.rekeyed) = (false, Some(true));
         let edge = link.edge_in;
         self.touch(RowKey::Contact(contact));
         // Whatever is on its way about the edge before says nothing of this one.
         self.jobs.done(Job::LinkEdge(contact, edge));
         self.jobs.want(Job::LinkEdge(contact, edge));
         self.queue.push_back(Command::RouteChanged(contact));
-        if rekey.both {
-            self.rekey(contact, false, step);
-        }
     }
 }

@@ -6,25 +6,15 @@
 use penpal_protocol::{
     cbor::{Blob, List, Text},
     ids::{DeviceId, Fingerprint, SharedKey},
-    limits::{DAY_MS, MAX_CONTACTS, MAX_STATE_ENTRIES},
+    limits::{MAX_CONTACTS, MAX_STATE_ENTRIES},
     sealed::{ContactCard, ContactEntry, Control, OwnState, Stamp},
-    text::RelayAddress,
 };
-use penpal_seal::{PairKey, VerifiedManifest};
 
 use super::{Contacts, Step, learning::MAX_VERSION_JUMP};
-use crate::{
-    command::Command,
-    record::{
-        Bundles, Contact, InviteEnd, Link, OldKey, Pinned, RowKey, StoredPairKey, StoredRelay, Tombstone,
-        Trust,
-    },
-};
+use crate::record::{RowKey, StoredPairKey, Tombstone, Trust};
 
 /// Longest encoded state in one message, in bytes: it leaves room for everything else in a body.
 const MAX_STATE_BYTES: usize = 60 * 1024;
-/// How long envelopes under a pair key that was replaced are recognised, in milliseconds: as long as a spool keeps them.
-const OLD_KEY_MS: u64 = 31 * DAY_MS;
 /// How far a counter that a linked device names may be ahead of the primary's before it is taken for a lie: far above what linked devices
 /// take of each other, so that what they came to is not refused by the primary. Counters never run out at this pace.
 const MAX_COUNTER_JUMP: u64 = 1 << 40;
@@ -200,6 +190,7 @@ impl Contacts {
             pair_in: key(pair_in),
             transcript: link.transcript,
             block_stamp: row.block_stamp,
+            edge_number: row.rekey_seen,
         };
         Some(ContactEntry { contact, stamp: row.stamp.unwrap_or(NEVER), card: Some(card) })
     }
@@ -267,140 +258,5 @@ impl Contacts {
         }
         self.bury(contact, Tombstone { stamp });
         self.end_contact(contact, step);
-    }
-
-    pub(super) fn take_card(
-        &mut self,
-        contact: Fingerprint,
-        stamp: Stamp,
-        card: &ContactCard,
-        step: &mut Step<'_>,
-    ) {
-        if self.tombstones.get(&contact).is_some_and(|held| held.stamp >= stamp) {
-            return;
-        }
-        if !self.contacts.contains_key(&contact) && self.new_from_card(contact, card, step).is_none() {
-            tracing::warn!("what another device says of a contact cannot be used");
-            return;
-        }
-        if self.tombstones.remove(&contact).is_some() {
-            self.touch(RowKey::Removed(contact));
-        }
-        self.judge_card(contact, stamp, card, step);
-        self.touch(RowKey::Contact(contact));
-        self.queue.push_back(Command::RouteChanged(contact));
-        self.plan_contact(contact, step.now.wall_ms);
-    }
-
-    /// A contact that this device did not know.
-    fn new_from_card(&mut self, contact: Fingerprint, card: &ContactCard, step: &mut Step<'_>) -> Option<()> {
-        if self.contacts.len() >= MAX_CONTACTS {
-            return None;
-        }
-        let manifest = VerifiedManifest::restore(&card.manifest, &contact).ok()?;
-        let relay: RelayAddress = card.relay.as_str().parse().ok()?;
-        let name = self.name_for(contact, &card.name);
-        let row = Contact {
-            name,
-            handle: card.handle.clone(),
-            trust: if card.verified { Trust::Verified } else { Trust::Invited },
-            changed: None,
-            blocked: card.blocked,
-            held: card.held,
-            manifest: Pinned(manifest),
-            bundles: Bundles::default(),
-            profile_key: card.profile_key.clone(),
-            relay: StoredRelay(relay),
-            link: Some(link_of(card)),
-            accepting: None,
-            old: None,
-            gone_since_ms: None,
-            // Whoever connected with it told it the present profile key.
-            told: self.own.as_ref().map_or(0, |own| own.generation),
-            telling: None,
-            manifest_sent: self.own.as_ref().map_or(0, |own| own.manifest.0.version()),
-            since_ms: step.now.wall_ms,
-            announced: 0,
-            repin: false,
-            stamp: None,
-            link_stamp: Some(card.link_stamp),
-            rekeying: None,
-            block_stamp: card.block_stamp,
-            earlier: None,
-            rekey_seen: None,
-        };
-        self.contacts.insert(contact, row);
-        self.drop_crossing(contact, step);
-        Some(())
-    }
-
-    /// Takes of a card what is newer than what is here.
-    fn judge_card(&mut self, contact: Fingerprint, stamp: Stamp, card: &ContactCard, step: &mut Step<'_>) {
-        if let Err(error) = self.learn_manifest(contact, &card.manifest, step) {
-            tracing::debug!(%error, "the manifest that another device holds is not taken");
-        }
-        let taken = self.contacts.iter().any(|(other, row)| *other != contact && row.name == card.name);
-        let Some(row) = self.contacts.get_mut(&contact) else { return };
-        if row.stamp.is_none_or(|held| held < stamp) {
-            row.stamp = Some(stamp);
-            if !taken {
-                row.name = card.name.clone();
-            }
-            row.held = card.held;
-            if row.block_stamp.is_none() && card.block_stamp.is_none() {
-                row.blocked = card.blocked;
-            }
-            row.trust = match (row.trust, card.verified) {
-                // What did not add up here was not looked at there: only a person at this device ends it.
-                (Trust::Changed, _) => Trust::Changed,
-                (Trust::Invited | Trust::Verified, true) => Trust::Verified,
-                (Trust::Invited | Trust::Verified, false) => Trust::Invited,
-            };
-        }
-        if row.block_stamp < card.block_stamp {
-            (row.blocked, row.block_stamp) = (card.blocked, card.block_stamp);
-        }
-        if row.link_stamp.is_none_or(|held| held < card.link_stamp) {
-            row.link_stamp = Some(card.link_stamp);
-            let until_ms = step.now.wall_ms.saturating_add(OLD_KEY_MS);
-            let fresh = link_of(card);
-            let same = row.link.as_ref().is_some_and(|link| link.transcript == fresh.transcript);
-            match row.link.as_mut().filter(|_| same) {
-                // The other side tells every device of ours by itself where it takes mail.
-                Some(link) => {
-                    (link.edge_in, link.cap_in) = (fresh.edge_in, fresh.cap_in);
-                    if link.pair_in != fresh.pair_in {
-                        let before = std::mem::replace(&mut link.pair_in, fresh.pair_in);
-                        row.put_aside(OldKey { pair_in: Some(before), boot: None, until_ms });
-                    }
-                }
-                None => {
-                    let before = row.link.replace(fresh).map(|before| before.pair_in);
-                    row.old = Some(OldKey { pair_in: before, boot: None, until_ms });
-                    row.profile_key = card.profile_key.clone();
-                    row.gone_since_ms = None;
-                    if let Ok(relay) = card.relay.as_str().parse() {
-                        row.relay = StoredRelay(relay);
-                    }
-                    self.end_acceptance(contact, InviteEnd::Withdrawn, step);
-                }
-            }
-        }
-    }
-}
-
-fn link_of(card: &ContactCard) -> Link {
-    let key = |key: &SharedKey| StoredPairKey(PairKey::from_bytes(*key.expose()));
-    Link {
-        edge_out: card.edge_out,
-        cap_out: card.cap_out.clone(),
-        edge_in: card.edge_in,
-        cap_in: card.cap_in.clone(),
-        pair_out: key(&card.pair_out),
-        pair_in: key(&card.pair_in),
-        transcript: card.transcript,
-        made: true,
-        linked: true,
-        rekeyed: None,
     }
 }

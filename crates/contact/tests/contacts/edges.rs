@@ -11,6 +11,7 @@ use penpal_protocol::{
 
 use crate::{
     devices::TOWER,
+    flows::fell_back,
     happy::label,
     support::{ALICE, BOB, World},
 };
@@ -44,13 +45,17 @@ impl World {
     }
 
     fn check_new_edge(&mut self, old: &EdgeId) {
+        self.check_new_edge_with(old, "after");
+    }
+
+    fn check_new_edge_with(&mut self, old: &EdgeId, text: &str) {
         assert_ne!(self.edge(BOB, ALICE).as_ref(), Some(old));
         assert!(!self.relays[0].edges.contains_key(old), "the edge that the revoked device knows is gone");
-        self.send(BOB, "alice", "after");
+        self.send(BOB, "alice", text);
         let bob = self.name_of_bob(ALICE).unwrap();
-        self.send(ALICE, bob.as_str(), "still me");
+        self.send(ALICE, bob.as_str(), text);
         self.calm();
-        assert_eq!((self.has_mail(ALICE, "after"), self.has_mail(BOB, "still me")), (1, 1));
+        assert_eq!((self.has_mail(ALICE, text), self.has_mail(BOB, text)), (1, 1));
         assert!(self.connected(ALICE, BOB));
     }
 }
@@ -121,16 +126,20 @@ fn what_was_left_on_a_new_edge_is_found_after_the_next_revocation() {
     world.check_new_edge(&old);
 }
 
-#[test]
-fn a_repetition_of_an_older_word_changes_nothing() {
-    let mut world = World::of_two_devices(43);
-    let rekey = |number: u64, byte: u8| Rekey {
+/// A word on an edge of its own.
+fn rekey(number: u64, byte: u8) -> Rekey {
+    Rekey {
         edge: EdgeId::from_bytes([byte; 16]),
         cap: Capability::from_bytes([byte; 32]),
         pair: SharedKey::from_bytes([byte; 32]),
         both: false,
         number: Some(number),
-    };
+    }
+}
+
+#[test]
+fn a_repetition_of_an_older_word_changes_nothing() {
+    let mut world = World::of_two_devices(43);
     let say = |world: &mut World, rekey: &Rekey| {
         let control = Control { rekey: Blob::new(rekey.encode()).ok(), ..Control::default() };
         let (contact, device) =
@@ -152,4 +161,48 @@ fn a_repetition_of_an_older_word_changes_nothing() {
     assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([2; 16])), "and after a restart");
     say(&mut world, &rekey(newest, 3));
     assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([3; 16])), "asked anew under one list");
+}
+
+#[test]
+fn a_contact_put_back_to_before_new_edges_finds_them_at_its_relay() {
+    let mut world = World::of_two_devices(44);
+    let old = world.edge(BOB, ALICE).unwrap();
+    let backup = (world.people[BOB].disk.clone(), world.people[BOB].keys.clone());
+    world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+    world.calm();
+    world.check_new_edge(&old);
+    assert!(world.people[BOB].node.is_kept());
+    (world.people[BOB].disk, world.people[BOB].keys) = backup;
+    world.start(BOB);
+    assert_eq!(world.edge(BOB, ALICE), Some(old), "nobody repeats what he confirmed");
+    fell_back(&mut world, BOB);
+    world.calm();
+    world.check_new_edge_with(&old, "found again");
+}
+
+#[test]
+fn a_device_that_missed_a_contacts_new_edge_is_told_by_another_one() {
+    let mut world = World::of_two_devices(45);
+    let (bob, device) = (world.people[BOB].fp(), world.people[BOB].node.account().unwrap().device);
+    let tower = world.people[TOWER].node.account().unwrap().device;
+    let newest = world.people[ALICE].node.manifest(&bob).unwrap().version();
+    let old = world.edge(TOWER, BOB);
+    let control =
+        |number, byte| Control { rekey: Blob::new(rekey(number, byte).encode()).ok(), ..Control::default() };
+    let opener = Opener { contact: bob, via: Via::Link };
+    world.on(ALICE, |node, step| {
+        node.handle_control(opener, &device, &control(newest, 5), step).unwrap();
+    });
+    assert_eq!(world.edge(TOWER, BOB), old);
+    world.on(ALICE, |node, step| node.handle_device_fell_back(&tower, step)).unwrap();
+    world.run(Duration::from_secs(30));
+    assert_eq!(world.edge(TOWER, BOB), Some(EdgeId::from_bytes([5; 16])));
+    // An older card, or one of the same number, changes nothing that it heard since.
+    world.on(TOWER, |node, step| {
+        node.handle_control(opener, &device, &control(newest, 6), step).unwrap();
+    });
+    world.on(ALICE, |node, step| node.rename(&label("bob"), &label("bert"), step).unwrap());
+    world.run(Duration::from_secs(30));
+    assert_eq!(world.name_of_bob(TOWER), Some(label("bert")));
+    assert_eq!(world.edge(TOWER, BOB), Some(EdgeId::from_bytes([6; 16])));
 }

@@ -653,7 +653,7 @@ fn a_node_put_back_by_a_day_can_still_read_who_made_a_new_key_meanwhile() {
 }
 
 /// The relay says that this node is an older copy.
-fn fell_back(world: &mut World, who: usize) {
+pub(crate) fn fell_back(world: &mut World, who: usize) {
     let account = world.relays[0].accounts[&world.people[who].transport()].clone();
     let answer = HelloAnswer {
         verdict: Verdict::RolledBack,

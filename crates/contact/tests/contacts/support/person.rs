@@ -220,6 +220,10 @@ impl Person {
             if let Some((relay, deposit)) = sealed {
                 return Some(Ready { relay, deposit, to: out.to, what: Sent::Message });
             }
+            // Nobody it could be sealed to now: not asked at every tick.
+            if let Some(at) = self.pauses.get_mut(&id) {
+                *at = (*at).max(step.now.mono + AGAIN);
+            }
         }
         None
     }
