@@ -321,6 +321,12 @@ fn members_who_do_not_know_each_other_are_introduced() {
         assert_eq!(row["introduced_by"], format!("alice in {ADDRESS}"), "{row}");
         assert_eq!((&row["trust"], &row["held"]), (&Value::from("invited"), &Value::from(false)), "{row}");
     }
+    // Who was there first made the invite, for nobody else.
+    let invites = bob.json(&["contact", "invites"]);
+    let rows = invites["invites"].as_array().cloned().unwrap_or_default();
+    let made = rows.iter().find(|row| row["meant_for"] == format!("carol in {ADDRESS}"));
+    assert!(made.is_some_and(|row| row["code"].is_null()), "{invites}");
+    assert!(bob.ok(&["contact", "invites"]).out.contains(&format!("carol in {ADDRESS}")));
     let sent = bob.json(&["send", ADDRESS, "to everybody"]);
     assert_eq!(copies(&sent), ["alice", "carol"].map(str::to_owned).into());
     wait::until("the message", || has(carol, "to everybody") && has(alice, "to everybody"));

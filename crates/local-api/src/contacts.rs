@@ -73,7 +73,9 @@ pub struct InviteRow {
     pub state: String,
     /// Who used it.
     pub by: Option<String>,
-    /// The code, while the invite is open.
+    /// For whom the node made it by itself: a member of a room who is no contact yet, such as `carol in #team`.
+    pub meant_for: Option<String>,
+    /// The code, while the invite is open and for whomever its maker gives it to.
     pub code: Option<String>,
     /// Whether it accepts by itself.
     pub auto_accept: bool,

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
+use penpal_protocol::limits::DAY_MS;
 use penpal_protocol::sealed::{RoomHead, RoomNews};
 
-use crate::machine::{Rooms, Step, no_news};
+use crate::machine::{Room, Rooms, Step, no_news};
 use crate::news::told_up_to;
 use crate::record::Standing;
 
 /// How long the same contact is not asked again for entries of the same room, nor answered.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// After so long without a word of its owner a room is asked for, in milliseconds: news of a room live 30 days, so whoever was away for longer
+/// may have missed that it is out.
+const SILENCE_MS: u64 = 25 * DAY_MS;
 
 /// Without an entry everything is newer.
 pub(crate) const NOTHING: RoomHead = RoomHead { epoch: 0, entry: ShortHash::from_bytes([0; 16]) };
@@ -122,6 +127,38 @@ impl Rooms {
         let owner = self.rooms.get(id).filter(|room| room.record.standing == Standing::Member);
         if let Some(owner) = owner.map(|room| room.record.owner).filter(|owner| *owner != me.account) {
             self.ask(id, owner, step);
+        }
+    }
+
+    /// The owner said something of its room.
+    pub(crate) fn heard_of(&mut self, id: &RoomId, from: &Fingerprint, step: &Step<'_>) {
+        let Some(room) = self.rooms.get_mut(id).filter(|room| room.record.owner == *from) else { return };
+        let now = step.now.wall_ms;
+        // Once a day is enough to know.
+        if room.record.heard_ms.is_none_or(|heard| heard.saturating_add(DAY_MS) <= now) {
+            room.record.heard_ms = Some(now);
+            self.save(id);
+        }
+    }
+
+    /// Asks the owners of rooms that are long silent whether this account is still in them. Once, and again after as long.
+    pub(crate) fn ask_after_silence(&mut self, step: &Step<'_>) {
+        let now = step.now.wall_ms;
+        let is_silent = |room: &&mut Room| {
+            let heard = room.record.heard_ms.unwrap_or(room.record.since_ms);
+            let waits = matches!(room.record.standing, Standing::Member | Standing::Joining);
+            waits && heard.saturating_add(SILENCE_MS) <= now
+        };
+        let foreign =
+            self.rooms.values_mut().filter(|room| step.me.is_some_and(|me| me.account != room.record.owner));
+        let mut silent = Vec::new();
+        for room in foreign.filter(is_silent) {
+            room.record.heard_ms = Some(now);
+            silent.push((room.record.id, room.record.owner));
+        }
+        for (id, owner) in silent {
+            self.save(&id);
+            self.ask(&id, owner, step);
         }
     }
 

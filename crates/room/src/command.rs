@@ -96,6 +96,16 @@ pub enum Notice {
         /// Its name here.
         name: Label,
     },
+    /// Another device of this account left the room for all of them.
+    LeftElsewhere {
+        /// Its name here.
+        name: Label,
+    },
+    /// Another device of this account closed a room of it.
+    ClosedElsewhere {
+        /// Its name here.
+        name: Label,
+    },
     /// The device that kept a room of this account was revoked; this one keeps it now.
     TookOver {
         /// Its name here.

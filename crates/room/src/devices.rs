@@ -198,11 +198,15 @@ impl Rooms {
             }
             (
                 RoomWish::Decline | RoomWish::Leave,
-                Standing::Invited | Standing::Joining | Standing::Member,
+                was @ (Standing::Invited | Standing::Joining | Standing::Member),
             ) => {
                 room.record.standing = Standing::Left;
+                let name = room.record.name.clone();
                 self.save(id);
                 self.refuse_held(id, "not-a-member");
+                if was != Standing::Invited {
+                    self.notice(Notice::LeftElsewhere { name });
+                }
             }
             (RoomWish::Join, Standing::Joining | Standing::Member | Standing::Closed)
             | (RoomWish::Decline | RoomWish::Leave, Standing::Left | Standing::Removed | Standing::Closed) => {

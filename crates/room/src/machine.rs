@@ -134,6 +134,7 @@ impl Rooms {
                 room.log.judge(owner, step.now.wall_ms);
             }
         }
+        self.ask_after_silence(step);
         self.look_at = Some(step.now.mono);
         self.handle_timeout(step);
     }
@@ -308,6 +309,9 @@ impl Rooms {
                 Standing::Closed if was == Standing::Member && after.owner != me.account => {
                     notices.push(Notice::Closed { name: name.clone() });
                 }
+                Standing::Closed if was == Standing::Member && !ended_by(&room.log, &me.device) => {
+                    notices.push(Notice::ClosedElsewhere { name: name.clone() });
+                }
                 Standing::Invited => {
                     notices.push(Notice::Invited { room: *id, name: name.clone(), by: after.owner });
                 }
@@ -441,6 +445,13 @@ fn went(log: &Log, account: &Fingerprint) -> bool {
     let mut said = chain.iter().rev().map(|signed| &signed.entry().change);
     let last = said.find(|change| change.left == Some(*account) || change.removed == Some(*account));
     last.is_some_and(|change| change.left.is_some())
+}
+
+/// Whether this device is the one that closed a room.
+fn ended_by(log: &Log, device: &DeviceId) -> bool {
+    log.chain()
+        .iter()
+        .any(|signed| signed.entry().change.closed == Some(true) && signed.entry().device == *device)
 }
 
 /// News of a room that say nothing yet.

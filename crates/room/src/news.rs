@@ -51,6 +51,9 @@ impl Rooms {
         for introduction in news.introductions.as_deref().unwrap_or_default() {
             self.introduced(&id, from, introduction, step);
         }
+        if !ours {
+            self.heard_of(&id, &from, step);
+        }
         Ok(())
     }
 

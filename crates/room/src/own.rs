@@ -318,5 +318,6 @@ pub(crate) fn new_record(
         told: List::default(),
         introduced: List::default(),
         decided: None,
+        heard_ms: None,
     }
 }

@@ -92,6 +92,9 @@ pub(crate) struct RoomRecord {
     /// When the person last joined or left, on whichever device.
     #[n(8)]
     pub decided: Option<Stamp>,
+    /// When the owner last told of it, or was asked after a long silence, Unix milliseconds.
+    #[n(9)]
+    pub heard_ms: Option<u64>,
 }
 
 /// Somebody whom the owner invited.

@@ -112,6 +112,13 @@ impl Engine {
         self.storage.change(storage::INTRODUCED, contact.as_bytes().to_vec(), Some(through.into_bytes()));
     }
 
+    /// For which member of which room an invite was made, in words.
+    pub(super) fn invited_member(&self, invite: &InviteId) -> Option<String> {
+        let under_way = self.introducing.0.get(invite).map(|(room, made)| (*room, made.to));
+        let (room, member) = under_way.or_else(|| self.rooms.meant_for(invite))?;
+        Some(format!("{} in {}", self.member_name(&room, &member), self.room_name(&room)))
+    }
+
     /// Through whom somebody became a contact.
     pub(super) fn introduced_by(&self, contact: &Fingerprint) -> Option<String> {
         let kept = self.storage.get_now(storage::INTRODUCED, contact.as_bytes()).ok().flatten()?;

@@ -222,6 +222,13 @@ impl Engine {
             Notice::Closed { name: room } => {
                 (Holds::OutOfRoom(room.clone()), format!("#{room} was closed by its owner"))
             }
+            Notice::LeftElsewhere { name: room } => {
+                let text = format!("#{room} was left on another machine of yours, for all of them");
+                (Holds::OutOfRoom(room.clone()), text)
+            }
+            Notice::ClosedElsewhere { name: room } => {
+                (Holds::OutOfRoom(room.clone()), format!("#{room} was closed on another machine of yours"))
+            }
             Notice::TookOver { name: room } => {
                 let text = format!(
                     "#{room} was kept by a machine that is revoked; this one keeps it now. Is everybody in it whom you want: penpal room members '#{room}'"

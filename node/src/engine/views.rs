@@ -14,9 +14,6 @@ use penpal_sessions::{Directory, DirectoryContact, LocalView};
 
 use super::machines::{Engine, random};
 
-/// Messages of a thread that are looked at for the one that is answered.
-const MAX_LOOKED_AT: usize = 64;
-
 /// Any failure to read what is on disk.
 pub(super) fn unreadable(error: &QueryError) -> ApiError {
     ApiError::new(ErrorCode::HomeUnusable, format!("messages cannot be read: {error}"))
@@ -249,9 +246,8 @@ impl Engine {
         };
         // An own answer, or one in a room, answers what somebody else said.
         let others = || {
-            let thread = penpal_delivery::Selection::Conversation(view.conversation);
-            let thread = self.delivery.list(thread, None, MAX_LOOKED_AT, &self.storage).ok()?;
-            thread.into_iter().find(|one| one.key.msg_id == answered).map(|one| one.short)
+            let said = self.delivery.said_in(view.conversation, answered, &self.storage);
+            said.ok().flatten().map(|one| one.short)
         };
         own.or_else(theirs).or_else(others)
     }

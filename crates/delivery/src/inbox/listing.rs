@@ -138,6 +138,22 @@ pub enum Selection {
     Conversation(ConversationId),
 }
 
+/// Rows that are read at once.
+const PAGE: usize = 128;
+
+impl Selection {
+    /// Where it is kept.
+    fn place(&self) -> (Table, [u8; 16]) {
+        match self {
+            Self::Unread(mailbox) => (Table::Unread, mailbox.to_key()),
+            Self::All(mailbox) => (Table::Mailbox, mailbox.to_key()),
+            Self::With(account) => (Table::Thread, *account.as_bytes()),
+            Self::Room(room) => (Table::Room, *room.as_bytes()),
+            Self::Conversation(conversation) => (Table::Conversation, *conversation.as_bytes()),
+        }
+    }
+}
+
 impl Delivery {
     /// Lists messages, oldest first: those with an ordinal above `after`, at most `limit`.
     ///
@@ -152,14 +168,7 @@ impl Delivery {
         limit: usize,
         records: &dyn Records,
     ) -> Result<Vec<MailView>, QueryError> {
-        const PAGE: usize = 128;
-        let (table, prefix) = match selection {
-            Selection::Unread(mailbox) => (Table::Unread, mailbox.to_key()),
-            Selection::All(mailbox) => (Table::Mailbox, mailbox.to_key()),
-            Selection::With(account) => (Table::Thread, *account.as_bytes()),
-            Selection::Room(room) => (Table::Room, *room.as_bytes()),
-            Selection::Conversation(conversation) => (Table::Conversation, *conversation.as_bytes()),
-        };
+        let (table, prefix) = selection.place();
         let mut views = Vec::new();
         let mut from = after.map(|ordinal| ordered_key(&prefix, ordinal).to_vec());
         while views.len() < limit {
@@ -177,6 +186,72 @@ impl Delivery {
             from = rows.into_iter().last().map(|(row, _)| row);
         }
         Ok(views)
+    }
+
+    /// The newest of what [`Self::list`] lists after `after`, at most `limit`, oldest first. Of the others no more is read than that they are there.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn newest(
+        &self,
+        selection: Selection,
+        after: Option<u64>,
+        limit: usize,
+        records: &dyn Records,
+    ) -> Result<Vec<MailView>, QueryError> {
+        let mut views = Vec::new();
+        for key in self.keys(selection, after, records)?.into_iter().rev() {
+            if views.len() >= limit {
+                break;
+            }
+            let waiting = self.inbox.entry(&key).is_some_and(|entry| entry.waiting);
+            views.extend(self.view(key, records)?.filter(|view| !view.hidden && !waiting));
+        }
+        views.reverse();
+        Ok(views)
+    }
+
+    /// The message with this id in a conversation, whoever wrote it; `None` when it is not there or nobody may see it.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub fn said_in(
+        &self,
+        conversation: ConversationId,
+        msg_id: MsgId,
+        records: &dyn Records,
+    ) -> Result<Option<MailView>, QueryError> {
+        let keys = self.keys(Selection::Conversation(conversation), None, records)?;
+        for key in keys.into_iter().filter(|key| key.msg_id == msg_id) {
+            let waiting = self.inbox.entry(&key).is_some_and(|entry| entry.waiting);
+            if let Some(view) = self.view(key, records)?.filter(|view| !view.hidden && !waiting) {
+                return Ok(Some(view));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is kept of a selection, without a look at the messages.
+    fn keys(
+        &self,
+        selection: Selection,
+        after: Option<u64>,
+        records: &dyn Records,
+    ) -> Result<Vec<MailKey>, QueryError> {
+        let (table, prefix) = selection.place();
+        let mut keys = Vec::new();
+        let mut from = after.map(|ordinal| ordered_key(&prefix, ordinal).to_vec());
+        loop {
+            let rows = self.ledger.scan(records, table, &prefix, from.as_deref(), PAGE)?;
+            for (row, value) in &rows {
+                let key = MailKey::from_bytes(value);
+                keys.push(key.map_err(|source| crate::ledger::damaged(table, row, source))?);
+            }
+            if rows.len() < PAGE {
+                return Ok(keys);
+            }
+            from = rows.into_iter().last().map(|(row, _)| row);
+        }
     }
 
     /// One message; `None` when there is none.

@@ -46,6 +46,34 @@ fn an_answer_makes_the_question_answered_without_a_receipt_that_says_so() {
 }
 
 #[test]
+fn the_newest_are_the_end_of_all_and_what_is_answered_is_found() {
+    let mut world = World::new(2, 2);
+    for number in 0..300 {
+        world.send(0, Send::note(1, &format!("message {number}"))).unwrap();
+    }
+    let ask = world.send(0, Send::ask(1, "ready?")).unwrap().msg_id;
+    world.run_seconds(20);
+    let question = MailKey::from_contact(ask, peer(0).account);
+    world.send(1, Send::reply(0, "yes", question)).unwrap();
+    world.run_seconds(1);
+    let node = &world.nodes[1];
+    for selection in [Selection::All(Mailbox::Desk), Selection::With(peer(0).account)] {
+        let all = node.list(selection);
+        assert!(all.len() > 300, "{}", all.len());
+        for limit in [0, 1, 5, 200, 1000] {
+            let newest = node.newest(selection, None, limit);
+            assert_eq!(newest, all[all.len().saturating_sub(limit)..], "{limit}");
+        }
+        let after = all[all.len() - 3].ordinal;
+        assert_eq!(node.newest(selection, Some(after), 9), all[all.len() - 2..]);
+    }
+    let view = node.list(Selection::With(peer(0).account)).pop().unwrap();
+    let answered = node.said_in(view.conversation, ask).unwrap();
+    assert_eq!(answered.key, question);
+    assert_eq!(node.said_in(view.conversation, penpal_protocol::ids::MsgId::from_bytes([1; 16])), None);
+}
+
+#[test]
 fn a_hundred_messages_keep_their_order_and_leave_nothing_behind() {
     let mut world = World::new(3, 2);
     let texts: Vec<String> = (0..100).map(|n| format!("message {n}")).collect();

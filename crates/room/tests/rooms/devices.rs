@@ -34,6 +34,8 @@ fn what_a_person_decides_on_one_device_holds_on_all() {
         assert_eq!(standing(&world, &id, who), Some(Standing::Left), "{who}");
         let removed = Notice::Removed { name: label("payments") };
         assert!(!world.machines[who].notices.contains(&removed));
+        let elsewhere = Notice::LeftElsewhere { name: label("payments") };
+        assert_eq!(world.machines[who].notices.contains(&elsewhere), who == 2, "the one where nobody did it");
     }
     assert_eq!(world.members(&id, 1).len(), 1);
     // A new invitation is one as at first, for both.
@@ -78,6 +80,14 @@ fn one_device_of_the_owner_changes_a_room_and_the_one_that_signs_takes_it_over()
     world.settle();
     for who in [0, 1, 4] {
         assert_eq!(world.machines[who].rooms.view(&id).unwrap().epoch, Some(1), "{who}");
+    }
+    // It closes another one, and the other devices say so.
+    let other = world.with(1, |rooms, step| rooms.create(&label("other"), step)).unwrap();
+    world.with(1, |rooms, step| rooms.close(&other, step)).unwrap();
+    world.settle();
+    for who in [0, 1] {
+        let elsewhere = Notice::ClosedElsewhere { name: label("other") };
+        assert_eq!(world.machines[who].notices.contains(&elsewhere), who == 0);
     }
     // That device is revoked: what is left signs.
     world.revoke(1);

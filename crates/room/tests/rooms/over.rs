@@ -242,3 +242,30 @@ fn whoever_missed_its_own_end_asks_when_others_refuse_what_it_says() {
     assert_eq!(world.machines[BOB].rooms.view(&id).unwrap().standing, Standing::Removed);
     assert!(world.machines[BOB].notices.contains(&Notice::Removed { name: label("team") }));
 }
+
+#[test]
+fn whoever_was_away_for_longer_than_news_live_asks_at_its_start() {
+    let mut world = world(3);
+    let id = world.room("team", &[BOB, CAROL]);
+    let bob = world.account(BOB);
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    // What came lately is not asked for.
+    world.now = world.now.plus(days(24));
+    world.restart(BOB);
+    world.with(BOB, |rooms, step| rooms.handle_started(step));
+    assert!(world.mail.is_empty());
+    world.with(ALICE, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
+    world.mail.retain(|letter| letter.to != BOB);
+    world.settle();
+    world.now = world.now.plus(days(2));
+    world.restart(BOB);
+    world.with(BOB, |rooms, step| rooms.handle_started(step));
+    assert_eq!(world.mail.len(), 1, "{:?}", world.mail);
+    // However often it starts, it asks once.
+    world.restart(BOB);
+    world.with(BOB, |rooms, step| rooms.handle_started(step));
+    assert_eq!(world.mail.len(), 1);
+    world.settle();
+    assert_eq!(world.machines[BOB].rooms.view(&id).unwrap().standing, Standing::Removed);
+    assert!(world.machines[BOB].notices.contains(&Notice::Removed { name: label("team") }));
+}

@@ -61,7 +61,12 @@ impl Engine {
                 InviteStatus::Ended(end) => ended(end).to_owned(),
             },
             by: view.by.map(|name| name.to_string()),
-            code: self.contacts.code(&view.invite).map(|code| code.to_code().to_string()),
+            code: match self.invited_member(&view.invite) {
+                // It goes to that member by itself, and whoever else uses it is declined.
+                Some(_) => None,
+                None => self.contacts.code(&view.invite).map(|code| code.to_code().to_string()),
+            },
+            meant_for: self.invited_member(&view.invite),
             auto_accept: view.auto_accept,
             created_ms: view.created_ms,
             expires_ms: view.expires_ms,

@@ -51,12 +51,16 @@ impl Engine {
             None => None,
         };
         let mut views = Vec::new();
+        let limit = request.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         if let Some(name) = room {
-            views = self.page_through(Selection::Room(self.room_named(name)?), after)?;
+            views = self.newest(Selection::Room(self.room_named(name)?), after, limit)?;
         } else if let Some(name) = &request.with {
             views = match self.with_session(name)? {
                 Some(session) => self.said_here_with(session, after)?,
-                None => self.page_through(Selection::With(self.with(name)?), after)?,
+                // What is said elsewhere is left out below.
+                None => {
+                    self.newest(Selection::With(self.with(name)?), after, limit.filter(|_| !one_mailbox))?
+                }
             };
             if one_mailbox {
                 views.retain(|view| view.mailbox == Some(own) || view.sent_from == Some(own));
@@ -78,8 +82,7 @@ impl Engine {
             views.sort_by_key(|view| view.ordinal);
             views.retain(|view| !view.hidden);
         }
-        if let Some(limit) = request.limit {
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if let Some(limit) = limit {
             let first = views.len().saturating_sub(limit);
             views.drain(..first);
         }
@@ -118,6 +121,22 @@ impl Engine {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// The newest messages, oldest first; all of them without a limit.
+    fn newest(
+        &self,
+        selection: Selection,
+        after: Option<u64>,
+        limit: Option<usize>,
+    ) -> Result<Vec<MailView>, ApiError> {
+        match limit {
+            Some(limit) => {
+                let newest = self.delivery.newest(selection, after, limit, &self.storage);
+                newest.map_err(|error| unreadable(&error))
+            }
+            None => self.page_through(selection, after),
+        }
     }
 
     pub(super) fn page_through(

@@ -8,7 +8,9 @@ use penpal_delivery::{
     SpoolRow, Stage, Step, Surfacing, Table, Verdict,
 };
 use penpal_protocol::cbor::Text;
-use penpal_protocol::ids::{DepositId, Fingerprint, KeyId, MsgId, ShortHash, SpoolEpoch, XWingPublicKey};
+use penpal_protocol::ids::{
+    ConversationId, DepositId, Fingerprint, KeyId, MsgId, ShortHash, SpoolEpoch, XWingPublicKey,
+};
 use penpal_protocol::sealed::{Content, Kind, Letter, ManifestRef, OfferedKey, RoomRef, SessionTarget};
 use penpal_protocol::time::Now;
 use rand_chacha::ChaCha8Rng;
@@ -317,6 +319,14 @@ impl Node {
 
     pub(crate) fn list(&self, selection: Selection) -> Vec<MailView> {
         self.machine().list(selection, None, usize::MAX, &self.rows).expect("rows can be read")
+    }
+
+    pub(crate) fn newest(&self, selection: Selection, after: Option<u64>, limit: usize) -> Vec<MailView> {
+        self.machine().newest(selection, after, limit, &self.rows).expect("rows can be read")
+    }
+
+    pub(crate) fn said_in(&self, conversation: ConversationId, msg_id: MsgId) -> Option<MailView> {
+        self.machine().said_in(conversation, msg_id, &self.rows).expect("rows can be read")
     }
 
     pub(crate) fn texts(&self, selection: Selection) -> Vec<String> {

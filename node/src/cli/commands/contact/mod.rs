@@ -152,11 +152,12 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
                         invite.id.clone(),
                         invite.state.clone(),
                         sessions::text(invite.by.as_deref()),
+                        sessions::text(invite.meant_for.as_deref()),
                         until,
                         sessions::text(invite.code.as_deref()),
                     ]
                 });
-                out.table(["ID", "STATE", "BY", "UNTIL", "CODE"], rows.collect())
+                out.table(["ID", "STATE", "BY", "FOR", "UNTIL", "CODE"], rows.collect())
             })?;
         }
     }
