@@ -133,7 +133,10 @@ impl Contacts {
             row.profile_key = request.body.profile_key.clone();
             row.relay = request.relay.clone();
             row.handle = request.body.name.clone();
-            row.gone_since_ms = None;
+            // The connection of before stays refused until this one takes its place: nothing is tried on it meanwhile.
+            if row.link.is_none() {
+                row.gone_since_ms = None;
+            }
         } else {
             let row = Contact {
                 name: request.name.clone(),

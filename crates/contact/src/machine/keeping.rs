@@ -297,7 +297,8 @@ impl Contacts {
 
     pub(super) fn back(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
         let Some(row) = self.contacts.get_mut(&contact) else { return };
-        if row.gone_since_ms.take().is_none() {
+        // What an acceptance under way brings says nothing of the connection that it replaces.
+        if row.accepting.is_some() || row.gone_since_ms.take().is_none() {
             return;
         }
         row.since_ms = step.now.wall_ms;

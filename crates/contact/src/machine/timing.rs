@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use penpal_protocol::{
     ids::{Fingerprint, InviteId},
-    limits::{DAY_MS, HOUR_MS, REDEEMED_INVITE_LIFE_MS},
+    limits::{DAY_MS, HOUR_MS, MAX_MESSAGE_LIFE_MS, REDEEMED_INVITE_LIFE_MS},
     time::Now,
 };
 
@@ -157,13 +157,13 @@ impl Contacts {
         }
     }
 
-    /// Plans when a contact is looked at next: hourly on the first day that it is gone, then daily; else before its manifest ends.
+    /// Plans when a contact is looked at next: hourly while mail from before it was gone may wait, then daily; else before its manifest ends.
     pub(super) fn plan_contact(&mut self, contact: Fingerprint, now_ms: u64) {
         let at_ms = self.contacts.get(&contact).map(|row| {
             if let Some(since_ms) = row.gone_since_ms {
-                // Mail that waits is tried hourly anyway, and brings a contact back at once.
-                let recent = now_ms.saturating_sub(since_ms) < DAY_MS;
-                return now_ms.saturating_add(if recent { HOUR_MS } else { DAY_MS });
+                // This alone brings it back: nothing is sent to a contact that is gone.
+                let may_wait = now_ms.saturating_sub(since_ms) < MAX_MESSAGE_LIFE_MS;
+                return now_ms.saturating_add(if may_wait { HOUR_MS } else { DAY_MS });
             }
             let stale_ms = row.manifest.0.manifest().expires_ms.saturating_sub(BEFORE_STALE_MS);
             let forget_ms = row.old.as_ref().map_or(u64::MAX, |old| old.until_ms);

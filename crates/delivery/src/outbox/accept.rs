@@ -4,7 +4,7 @@ use penpal_protocol::ids::{ConversationId, Fingerprint, MsgId, TraceId};
 use penpal_protocol::limits::{DEFAULT_MESSAGE_LIFE_MS, MAX_BODY_BYTES, MAX_MESSAGE_LIFE_MS};
 use penpal_protocol::sealed::{Content, Kind, chain_hash, identity_hash};
 
-use super::Attempt;
+use super::{Attempt, GONE};
 use crate::address::{MailKey, Mailbox, Peer};
 use crate::arrivals::HeldReason;
 use crate::event::Event;
@@ -233,7 +233,7 @@ impl Delivery {
             msg_id: mail.msg_id,
             ordinal: mail.ordinal,
             stage: Stage::Queued,
-            reason: None,
+            reason: self.why_it_waits(&peer.account, mail),
             order: None,
             deposits: 0,
             last_deposit_ms: 0,
@@ -245,6 +245,16 @@ impl Delivery {
         };
         self.save_copy(&record);
         self.enliven(record, mail, Attempt::Ready(step.now.mono));
+        if completes_invite(mail) {
+            // It has an edge of its own: what was refused on the one before says nothing about it.
+            self.lane(peer).backoff_until = None;
+        }
+    }
+
+    /// Why a copy is not tried from the beginning: nothing goes to a contact that is gone until it is back.
+    pub(super) fn why_it_waits(&self, account: &Fingerprint, mail: &MailRecord) -> Option<String> {
+        let gone = self.contacts.get(account).is_some_and(|contact| contact.gone);
+        (gone && !completes_invite(mail)).then(|| GONE.to_owned())
     }
 
     fn local_copy(&mut self, mail: &MailRecord, stage: Stage, reason: Option<String>) {
@@ -293,6 +303,10 @@ impl Delivery {
             self.events.push_back(Event::Stage { msg_id: answered, stage, reply: Some(reply.key()) });
         }
     }
+}
+
+fn completes_invite(mail: &MailRecord) -> bool {
+    mail.sent.as_ref().is_some_and(|sent| sent.boot)
 }
 
 /// Of a message to several accounts the one that it is for.

@@ -2,7 +2,7 @@
 
 use penpal_protocol::ids::{DepositId, DeviceId, Fingerprint, Incarnation, RelayPin, SpoolEpoch};
 
-use super::{Attempt, EDGE_UP_RETRY};
+use super::{Attempt, EDGE_UP_RETRY, GONE};
 use crate::address::Peer;
 use crate::contacts::{ContactInfo, Standing};
 use crate::event::Event;
@@ -32,8 +32,9 @@ impl Delivery {
         self.touch_account(&account);
     }
 
-    /// What the relay refused for another edge or another list of devices, or before it said that the contact is there, says nothing any more.
-    fn try_refused_again(&mut self, account: Fingerprint) {
+    /// What the relay refused for another edge or another list of devices, or before it said that the contact is there or took something for
+    /// it, says nothing any more.
+    pub(super) fn try_refused_again(&mut self, account: Fingerprint) {
         let Some(contact) = self.contacts.get_mut(&account) else { return };
         let was_gone = std::mem::take(&mut contact.gone);
         if was_gone {
@@ -41,13 +42,13 @@ impl Delivery {
         }
         for peer in self.lanes_of(&account) {
             let copies = self.outbox.live.iter().filter(|((to, _), _)| *to == peer);
-            let copies = copies.filter(|(_, copy)| copy.record.reason.as_deref() == Some("gone"));
+            let copies = copies.filter(|(_, copy)| copy.record.reason.as_deref() == Some(GONE));
             let copies: Vec<_> = copies.map(|((_, msg_id), _)| *msg_id).collect();
             if was_gone || !copies.is_empty() {
                 self.lane(peer).backoff_until = None;
             }
             for msg_id in copies {
-                self.clear_reason(peer, msg_id, "gone");
+                self.clear_reason(peer, msg_id, GONE);
             }
         }
     }

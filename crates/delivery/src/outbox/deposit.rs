@@ -6,7 +6,7 @@ use penpal_protocol::ids::{DepositId, Fingerprint};
 use penpal_protocol::limits::HOUR_MS;
 use penpal_protocol::wire::DepositOutcome;
 
-use super::{Attempt, retry_after};
+use super::{Attempt, GONE, retry_after};
 use crate::address::Peer;
 use crate::event::Event;
 use crate::lane::{Flight, Place};
@@ -57,10 +57,8 @@ impl Delivery {
         if let Some(place) = flight.message {
             self.copy_relayed(peer, deposit, place, step);
         }
-        if let Some(contact) = self.contacts.get_mut(&peer.account)
-            && std::mem::take(&mut contact.gone)
-        {
-            self.events.push_back(Event::Back { account: peer.account });
+        if self.contacts.get(&peer.account).is_some_and(|contact| contact.gone) {
+            self.try_refused_again(peer.account);
         }
     }
 
@@ -138,20 +136,31 @@ impl Delivery {
             // It was under way on an edge or to a place that gave way to another one: it goes by that one, and no contact is gone.
             return;
         }
-        self.note_reason(peer, flight, "gone");
+        let completes = flight
+            .as_ref()
+            .and_then(|flight| flight.message)
+            .is_some_and(|(_, msg_id)| self.outbox.live.get(&(peer, msg_id)).is_some_and(|copy| copy.boot));
+        self.note_reason(peer, flight, GONE);
         let contact = self.contacts.get(&peer.account);
         if contact.is_some_and(|contact| contact.info.devices.iter().any(|device| *device != peer.device)) {
             // It may be revoked, and the others there: the contact's profile says so, and whoever fetches it tells.
-            self.lane(peer).backoff_until = Some(step.now.mono.saturating_add(GONE_RETRY));
+            self.refused_lane(peer, completes, step);
             return;
         }
-        self.account_gone(peer.account, step);
+        self.account_gone(peer.account, completes, step);
     }
 
-    fn account_gone(&mut self, account: Fingerprint, step: &Step<'_>) {
-        let until = step.now.mono.saturating_add(GONE_RETRY);
+    /// Nothing goes there for a while, except for what completes another invite: that has an edge of its own, and is kept back only by
+    /// `completes`, its own refusal.
+    fn refused_lane(&mut self, peer: Peer, completes: bool, step: &Step<'_>) {
+        if completes || self.first_boot(peer).is_none() {
+            self.lane(peer).backoff_until = Some(step.now.mono.saturating_add(GONE_RETRY));
+        }
+    }
+
+    fn account_gone(&mut self, account: Fingerprint, completes: bool, step: &Step<'_>) {
         for peer in self.lanes_of(&account) {
-            self.lane(peer).backoff_until = Some(until);
+            self.refused_lane(peer, completes, step);
             self.touch(peer);
         }
         if let Some(contact) = self.contacts.get_mut(&account)
@@ -164,7 +173,7 @@ impl Delivery {
     /// The relay refused this contact in answer to something else than a deposit, such as fetching its bundles.
     pub fn handle_gone(&mut self, account: Fingerprint, step: &mut Step<'_>) {
         self.begin(step);
-        self.account_gone(account, step);
+        self.account_gone(account, false, step);
         let copies: Vec<_> = self
             .outbox
             .live
@@ -173,7 +182,7 @@ impl Delivery {
             .map(|(key, _)| *key)
             .collect();
         for (peer, msg_id) in copies {
-            self.set_reason(peer, msg_id, "gone");
+            self.set_reason(peer, msg_id, GONE);
         }
     }
 

@@ -91,7 +91,7 @@ impl Delivery {
             if failed.contains(&copy.peer.account) {
                 note(&mut copy.trail, TrailEvent::here(Stage::Queued, now_ms));
                 copy.stage = Stage::Queued;
-                copy.reason = None;
+                copy.reason = self.why_it_waits(&copy.peer.account, &mail);
                 copy.deposits = 0;
                 copy.expires_ms = mail.expires_ms;
             } else if !Self::is_owed(copy.stage) {

@@ -46,6 +46,9 @@ const MAX_RETRY_MS: u64 = 6 * HOUR_MS;
 /// Wait for a receipt after a device of the recipient came up.
 const EDGE_UP_RETRY: Duration = Duration::from_secs(120);
 
+/// Why a copy waits, and in the end was refused, for a contact whose relay takes nothing.
+const GONE: &str = "gone";
+
 /// How long a receipted copy can still be sealed again, for a recipient that was restored from a backup.
 pub(crate) const KEEP_RECEIPTED_MS: u64 = DUPLICATE_MARK_GRACE_MS;
 

@@ -71,7 +71,7 @@ impl Delivery {
     }
 
     /// The next copy that goes to a contact before it is open.
-    fn first_boot(&self, peer: Peer) -> Option<Place> {
+    pub(super) fn first_boot(&self, peer: Peer) -> Option<Place> {
         let lane = self.lanes.get(&peer)?;
         let boots = |place: &&Place| self.outbox.live.get(&(peer, place.1)).is_some_and(|copy| copy.boot);
         lane.ready.iter().find(boots).copied()

@@ -12,7 +12,7 @@ use crate::inbox::QueryError;
 use crate::ledger::{Records, Table};
 use crate::machine::Delivery;
 use crate::record::MailRecord;
-use crate::stage::{Stage, TrailEvent};
+use crate::stage::{Stage, TrailEvent, Witness};
 
 /// Where an own message stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Delivery {
         let copies = self.copies_of(&mail, records)?;
         let several = copies.len() > 1;
         let mut events: Vec<TrailEvent> = Vec::new();
-        for event in copies.into_iter().flat_map(|copy| copy.trail) {
+        for event in copies.into_iter().flat_map(|copy| rising(copy.trail)) {
             // Being queued and expiring concern the message, whatever the number of its copies.
             if several && event.device.is_none() && events.contains(&event) {
                 continue;
@@ -199,5 +199,34 @@ impl Delivery {
         }
         entries.sort_by_key(|(ordinal, _)| *ordinal);
         Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+    }
+}
+
+/// A relay had what a device of the recipient tells of: its answer, noted when it came, is no later than that. Clocks that differ are left.
+fn rising(mut trail: Vec<TrailEvent>) -> Vec<TrailEvent> {
+    let told = trail.iter().filter(|event| event.by == Witness::Device).map(|event| event.at_ms).min();
+    let begun = trail.iter().find(|event| event.by == Witness::Here).map_or(0, |event| event.at_ms);
+    for event in trail.iter_mut().filter(|event| event.by == Witness::Relay) {
+        event.at_ms = told.map_or(event.at_ms, |told| event.at_ms.min(told.max(begun)));
+    }
+    trail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relays_answer_that_came_late_stands_no_later_than_what_came_of_it() {
+        let trail = |times: [u64; 3]| {
+            let by = [Witness::Here, Witness::Relay, Witness::Device];
+            let stages = [Stage::Queued, Stage::Relayed, Stage::Delivered];
+            let events = by.into_iter().zip(stages).zip(times);
+            events.map(|((by, stage), at_ms)| TrailEvent { by, ..TrailEvent::here(stage, at_ms) }).collect()
+        };
+        let times = |trail: Vec<TrailEvent>| trail.iter().map(|event| event.at_ms).collect::<Vec<_>>();
+        assert_eq!(times(rising(trail([20, 24, 22]))), [20, 22, 22]);
+        assert_eq!(times(rising(trail([20, 21, 22]))), [20, 21, 22]);
+        assert_eq!(times(rising(trail([20, 24, 3]))), [20, 20, 3], "their clock is behind");
     }
 }

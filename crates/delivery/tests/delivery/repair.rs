@@ -6,7 +6,7 @@ use penpal_delivery::{ContactInfo, Destination, Event, Mailbox, Peer, Selection,
 use penpal_protocol::ids::{DeviceId, EdgeId, KeyId};
 use penpal_protocol::limits::HOUR_MS;
 
-use penpal_protocol::sealed::Stage as Stated;
+use penpal_protocol::sealed::{Kind, Stage as Stated};
 
 use crate::world::{Send, World, info, peer};
 
@@ -158,6 +158,29 @@ fn a_refused_contact_is_gone_and_tried_hourly_then_refused() {
     world.run_for(Duration::from_secs(2 * 3600));
     assert_eq!(world.nodes[0].stage(id), Stage::Refused);
     assert_eq!(world.nodes[0].machine().dead_count(), 1);
+}
+
+#[test]
+fn what_is_sent_to_a_contact_that_is_gone_says_so_at_once_and_ends_refused() {
+    let mut world = World::new(312, 2);
+    world.relay.refuses.insert((peer(0), peer(1)));
+    world.step(0, |machine, step| machine.handle_gone(peer(1).account, step)).unwrap();
+    let life_ms = Some(3600 * 1000);
+    let id = world.send(0, Send { life_ms, ..Send::note(1, "gone") }).unwrap().msg_id;
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("gone"));
+    world.run_for(Duration::from_secs(3700));
+    assert_eq!(world.nodes[0].stage(id), Stage::Refused);
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("gone"));
+    world.step(0, |machine, step| machine.retry(id, step)).unwrap().unwrap();
+    assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("gone"));
+    // What completes another invite has an edge of its own.
+    world.relay.refuses.clear();
+    let accept = Send { kind: Kind::Control, boot: true, ..Send::note(1, "") };
+    let accept = world.send(0, accept).unwrap().msg_id;
+    assert_eq!(world.nodes[0].report(accept).reason, None);
+    world.step(0, |machine, step| machine.handle_gone(peer(1).account, step)).unwrap();
+    world.run_seconds(5);
+    assert_eq!(world.nodes[0].stage(accept), Stage::Delivered);
 }
 
 #[test]
