@@ -10,6 +10,7 @@
 //! | [`files`] | files of people, and the shelf of contents |
 //! | [`hook`] | what agents run at every prompt and tool: hooks and status line |
 //! | [`mcp`] | the server that agents start |
+//! | `interrupt` | Ctrl-C, where something has to be put in order first |
 //! | `portable` | an account in one file: `account export`, `account import` |
 //! | `wiring` | agents' files: `init`, `uninstall` |
 //!
@@ -29,6 +30,7 @@ pub mod engine;
 pub mod files;
 mod finding;
 pub mod hook;
+mod interrupt;
 pub mod launch;
 pub mod mcp;
 mod portable;

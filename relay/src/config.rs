@@ -235,7 +235,7 @@ impl Settings {
                 let detail = format!("{bytes} is more than {MAX_CONTENT_BYTES}");
                 return Err(SettingsError::Value { key: "artifact-bytes", detail });
             }
-            config.limits.blob_bytes = Limits::longest_artifact(bytes);
+            config.limits.artifact_bytes = bytes;
         }
         if let Some(bytes) = self.artifact_bytes_per_account {
             config.limits.blob_account_bytes = bytes;

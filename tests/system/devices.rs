@@ -217,11 +217,22 @@ fn a_revoked_device_gets_nothing_and_is_nobody() {
     assert_eq!(revoked["at_relay"], true, "{revoked}");
     assert_eq!(pair.alice.devices(), ["laptop"]);
     let thief = Person::at(&stolen, "alice");
-    thief.ok(&["status"]);
+    // Before it has heard of it, and after.
+    let send = ["send", "bob/web", "it is me", "--as", "builds", "--anyway", "--wait", "0s"];
+    thief.run(&send);
     wait::until("the word of the relay", || {
         thief.ok(&["status"]).out.contains("the relay does not know this device: it was revoked")
     });
-    thief.run(&["send", "bob/web", "it is me", "--as", "builds", "--anyway", "--wait", "0s"]);
+    for words in [&send[..], &["contact", "invite"]] {
+        let said = thief.try_json(words);
+        assert_eq!((said.status, said.code().as_str()), (1, "device-revoked"), "{words:?}: {said:?}");
+    }
+    assert_eq!(thief.json(&["status"])["relay"]["state"], "offline");
+    for words in [&[][..], &["status"]] {
+        let said = thief.ok(words).out;
+        assert_eq!(said.matches("does not know this device").count(), 1, "{said}");
+        assert!(said.contains("next      penpal device link on a device that is left"), "{said}");
+    }
     pair.bob.ok(&["send", "alice", "after", "--as", "web"]);
     pair.bob.ok(&["send", "alice/api", "to the session", "--as", "web"]);
     wait::until("mail on the laptop", || {

@@ -182,7 +182,7 @@ fn a_file_beyond_a_quota_is_refused_with_both_numbers() {
     let sent = said.json();
     assert_eq!((said.status, sent["stage"].as_str()), (1, Some("refused")), "{said:?}");
     let reason = sent["reason"].as_str().expect("a reason");
-    assert!(reason.contains("1114384") && reason.contains("1016064"), "{reason}");
+    assert!(reason.contains("(1.0 MiB)") && reason.contains("up to 976.5 KiB (1000000 bytes)"), "{reason}");
     assert_eq!(pair.bob.bodies("web"), [""; 0]);
     assert_eq!(blobs(&pair).len(), 0);
     // What was sent for a message that never went is taken back.

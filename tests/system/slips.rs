@@ -1,8 +1,21 @@
 //! Slips of people, and of what they rely on: said at once, with what to do.
 
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use penpal_tests::{Pair, Person, folder, wait};
+use penpal_tests::{Pair, Person, Said, folder, wait};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Ctrl-C.
+fn interrupt(child: &Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process");
+    kill_process(pid, Signal::INT).expect("a signal");
+}
+
+fn ended(child: Child) -> Said {
+    child.wait_with_output().expect("an end").into()
+}
 
 #[test]
 fn a_relay_that_died_is_away_long_before_the_connection_is_too_old() {
@@ -11,6 +24,7 @@ fn a_relay_that_died_is_away_long_before_the_connection_is_too_old() {
     pair.relay.kill();
     let asked = pair.alice.try_json(&["contact", "invite"]);
     assert_eq!(asked.code(), "relay-away", "{asked:?}");
+    assert!(asked.err.starts_with("  asking the relay …\nerror: "), "{asked:?}");
     let away = || pair.alice.json(&["status"])["relay"]["state"] != "connected";
     assert!(
         wait::holds_within(Duration::from_secs(30), away),
@@ -53,6 +67,18 @@ fn what_is_no_command_fails_like_everything_else() {
         assert_eq!(said.status, 2);
         assert!(said.err.starts_with("error: ") && said.err.contains("\nhint: "), "{words:?}: {said:?}");
     }
+    for words in [["send", "me", "hi"], ["send", "bob/x/y/z", "hi"], ["send", "bob/Ä", "hi"]] {
+        let said = person.run(&words);
+        assert!(said.err.contains("hint: write SESSION, CONTACT, CONTACT/SESSION"), "{words:?}: {said:?}");
+    }
+    person.ok(&["status"]);
+    let log = person.ok(&["daemon", "logs", "--json"]).out;
+    for line in log.lines() {
+        assert!(
+            serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line["line"].is_string()),
+            "{line}"
+        );
+    }
     let manual = folder.path().join("manual");
     person.ok(&["man", "--folder", manual.to_str().expect("a path")]);
     assert!(manual.join("penpal.1").exists());
@@ -60,4 +86,142 @@ fn what_is_no_command_fails_like_everything_else() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").expect("a file");
     assert_eq!(Person::at(&file, "alice").try_json(&["sessions"]).code(), "home-unusable");
+}
+
+#[test]
+fn who_is_gone_gets_nothing_and_a_new_invite_mends_it_at_once() {
+    let pair = Pair::connected();
+    pair.alice.ok(&["send", "bob/web", "before", "--as", "api"]);
+    wait::until("the message", || pair.bob.bodies("web") == ["before"]);
+    let id = pair.bob.json(&["inbox", "web"])["messages"][0]["short"].as_str().expect("an id").to_owned();
+    pair.alice.ok(&["contact", "remove", "bob"]);
+    pair.bob.run(&["send", "alice/api", "are you there?", "--as", "web"]);
+    wait::until("the contact to be gone", || pair.bob.contact_state("alice").as_deref() == Some("gone"));
+    for words in [
+        &["send", "alice", "hello?"][..],
+        &["send", "alice/api", "hello?", "--as", "web"],
+        &["reply", &id, "x"],
+    ] {
+        let said = pair.bob.try_json(words);
+        assert_eq!((said.status, said.code().as_str()), (1, "contact-gone"), "{words:?}: {said:?}");
+        assert!(said.err.contains("exchange a new invite"), "{said:?}");
+    }
+    // It stays so over a restart, and what waits for them all the same says why.
+    pair.bob.kill_node();
+    let waits = pair.bob.json(&["send", "alice", "when you are back", "--anyway"]);
+    assert_eq!((&waits["stage"], &waits["reason"]), (&"queued".into(), &"gone".into()), "{waits}");
+    let trace = pair.bob.run(&["send", "alice", "and this", "--anyway"]);
+    assert!(trace.out.contains("gone (you were removed there, or the account ended)"), "{trace:?}");
+    // Nothing of the refusals before is waited for.
+    penpal_tests::connect(&pair.bob, &pair.alice);
+    wait::until("what waited", || pair.alice.bodies("desk") == ["when you are back", "and this"]);
+}
+
+#[test]
+fn a_file_over_the_limit_is_refused_in_words_that_people_know() {
+    let pair = Pair::connected_with(&["--artifact-bytes", "1048576"]);
+    let big = pair.folder().join("big.bin");
+    std::fs::write(&big, vec![7; 3 << 20]).expect("a file");
+    let said = pair.alice.run(&["send", "bob/web", "x", "--file", big.to_str().expect("a path")]);
+    assert_eq!(said.status, 1, "{said:?}");
+    let why = "big.bin (3.0 MiB): the relay does not take it: files of up to 1 MiB are taken here";
+    assert!(said.out.contains(why), "{said:?}");
+    assert!(said.err.contains("error: the message was refused\nhint: smaller files"), "{said:?}");
+    let row = pair.alice.ok(&["outbox"]).out;
+    assert!(row.lines().all(|line| line.chars().count() <= 100), "{row}");
+    let id = pair.alice.json(&["outbox"])["messages"][0]["short"].as_str().expect("an id").to_owned();
+    let again = pair.alice.try_json(&["retry", &id]);
+    assert_eq!((again.status, again.json()["stage"].clone()), (1, "refused".into()), "{again:?}");
+    assert!(again.err.contains("hint: "), "{again:?}");
+}
+
+#[test]
+fn an_interrupted_copy_leaves_nothing_behind() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    let file = folder.path().join("x.bin");
+    std::fs::write(&file, b"content").expect("a file");
+    let hash = me.json(&["artifact", "put", file.to_str().expect("a path")])["hash"]
+        .as_str()
+        .expect("a hash")
+        .to_owned();
+    // A content that comes as slowly as this test wants.
+    let content = me.home().join("artifacts/content").join(&hash);
+    std::fs::remove_file(&content).expect("the content goes");
+    assert!(Command::new("mkfifo").arg(&content).status().expect("mkfifo").success());
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).expect("a folder");
+    let mut command =
+        me.command(&["artifact", "get", &hash[..10], "--output", out.to_str().expect("a path")]);
+    let copying = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("penpal");
+    let mut content = std::fs::OpenOptions::new().write(true).open(&content).expect("whoever reads it");
+    let count = || std::fs::read_dir(&out).expect("a folder").count();
+    wait::until("the file on its way", || count() == 1);
+    interrupt(&copying);
+    // It looks between two blocks. Nobody may read the last one.
+    wait::until("its end", || content.write_all(&[7; 1 << 16]).is_err());
+    let said = ended(copying);
+    assert_eq!(said.status, 130, "{said:?}");
+    assert!(said.err.contains("error: interrupted; nothing was written\nhint: "), "{said:?}");
+    assert_eq!(count(), 0);
+}
+
+#[test]
+fn an_interrupted_export_leaves_nothing_behind_and_the_node_goes_on() {
+    let folder = folder();
+    let relay = penpal_tests::Relay::start(&folder.path().join("relay"));
+    let me = Person::new(&folder, "me");
+    me.ok(&["register", relay.address(), "--token", &relay.token(), "--handle", "alice"]);
+    let (file, secret) = (folder.path().join("me.penpal"), folder.path().join("secret"));
+    std::fs::write(&secret, "four random words here").expect("a file");
+    let words = [
+        "account",
+        "export",
+        file.to_str().expect("a path"),
+        "--passphrase-file",
+        secret.to_str().expect("a path"),
+    ];
+    let exporting = me.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("penpal");
+    let partial = folder.path().join("me.penpal.partial");
+    // The passphrase is stretched after the file was made: that takes its time.
+    wait::until("the beginning", || partial.exists());
+    interrupt(&exporting);
+    let said = ended(exporting);
+    assert_eq!(said.status, 130, "{said:?}");
+    assert!(said.err.contains("error: interrupted; nothing was written\nhint: "), "{said:?}");
+    assert!(!partial.exists() && !file.exists());
+    assert_eq!(me.json(&["daemon", "status"])["running"], true);
+}
+
+#[test]
+fn whoever_follows_ends_with_whoever_reads() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    me.ok(&["session", "open", "web"]);
+    let mut following =
+        me.command(&["inbox", "web", "--follow"]).stdout(Stdio::piped()).spawn().expect("penpal");
+    drop(following.stdout.take());
+    let ended = following.wait().expect("an end, and not with the next message");
+    assert!(ended.success(), "{ended:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_fetched_now_says_what_it_waits_for() {
+    let mut pair = Pair::connected();
+    let file = pair.folder().join("x.bin");
+    std::fs::write(&file, vec![7; 300_000]).expect("a file");
+    pair.alice.ok(&["send", "bob/web", "x", "--file", file.to_str().expect("a path")]);
+    let row = |person: &Person| person.json(&["artifact", "list"])["artifacts"][0].clone();
+    wait::until("the message", || row(&pair.bob)["hash"].is_string());
+    let hash = row(&pair.bob)["hash"].as_str().expect("a hash").to_owned();
+    pair.relay.kill();
+    pair.bob.kill_node();
+    let out = pair.folder().join("y.bin");
+    let words = ["artifact", "get", &hash[..10], "--output", out.to_str().expect("a path"), "--wait", "4s"];
+    let said = pair.bob.run(&words);
+    assert_eq!(said.status, 5, "{said:?}");
+    assert!(said.err.contains("  waiting: ") && said.err.contains("; it goes on by itself"), "{said:?}");
+    pair.relay.restart();
+    pair.bob.ok(&["artifact", "get", &hash[..10], "--output", out.to_str().expect("a path")]);
+    assert_eq!(std::fs::read(&out).expect("the file").len(), 300_000);
 }

@@ -126,6 +126,7 @@ error_codes! {
     RelayRefused, "relay-refused", 1, "The relay refused.", "penpal doctor";
     RelayVersion, "relay-version", 1, "The relay speaks another version of the protocol.", "update penpal, or ask whoever runs the relay to update it";
     UnknownDevice, "unknown-device", 1, "The account has no device of that name.", "penpal device list";
+    DeviceRevoked, "device-revoked", 1, "The relay does not know this device any more: it was revoked, or the account is gone there. Nothing goes out from it.", "penpal device link on a device that is left, and here, in a fresh home: penpal --home DIR device link CODE; or penpal --home DIR recover";
     NothingToRecover, "nothing-to-recover", 1, "The relay has nothing for this recovery code.", "ask whoever runs the relay; with another address of it: penpal recover --relay ADDRESS";
     StateForged, "state-forged", 1, "What the relay keeps of the account was not sealed with its key. The relay or somebody between may be hostile.", "ask whoever runs the relay";
     NotPrimary, "not-primary", 1, "Only the device that holds the account's root key can do this.", "penpal device list; run it on the device that is marked primary";
@@ -156,6 +157,7 @@ error_codes! {
     UnconfirmedPin, "unconfirmed-pin", 4, "The pin of a relay came through DNS only, and nobody has confirmed it.", "compare it with what whoever runs the relay says, then give it: --accept-pin PIN";
     NoAccount, "no-account", 4, "There is no account; only sessions on this machine can be reached.", "penpal contact add CODE, or penpal register ADDRESS --handle NAME";
     NotInTime, "not-in-time", 5, "Accepted, but what was waited for did not come in time.", "do not send again; penpal trace ID";
+    Interrupted, "interrupted", 130, "The command was ended from outside, by Ctrl-C or another signal, and cleared away what it had begun.", "run the same command again";
     Internal, "internal", 70, "A defect of penpal.", "penpal daemon logs; please report it";
 }
 

@@ -28,6 +28,9 @@ pub struct Status {
     pub unread: u64,
     /// Contact requests that wait for a decision.
     pub requests: u64,
+    /// Own requests to be a contact that wait for the other side.
+    #[serde(default)]
+    pub asked: u64,
     /// Invitations into rooms that wait for an answer.
     #[serde(default)]
     pub invitations: Vec<String>,
@@ -89,6 +92,9 @@ pub struct Relay {
     /// Why it is not connected, as one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What a person can do about it, where the next try alone will not help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
 }
 
 /// State of the connection to the relay.

@@ -30,6 +30,7 @@ being told an account. Nobody can read anything else from the name.
 | 4 | a person must decide |
 | 5 | accepted, but what `--wait` waited for did not come in time: do not send again |
 | 70 | a defect of penpal |
+| 130 | ended by Ctrl-C or another signal |
 
 `penpal-relay` exits with 0, 1, 2, 4 or 70 in the same sense.
 

@@ -51,8 +51,8 @@ pub struct Limits {
     pub invites_per_account: usize,
     /// Most edges of an account whose invite is not redeemed yet: redeeming needs one.
     pub edges_while_provisional: usize,
-    /// Longest blob, in bytes as sealed and padded: see [`Limits::longest_artifact`].
-    pub blob_bytes: u64,
+    /// Longest content of a blob, in bytes as a person sees it: see [`Limits::longest_blob`].
+    pub artifact_bytes: u64,
     /// Most bytes of blobs of one account.
     pub blob_account_bytes: u64,
     /// Most bytes of all blobs: what operators give of their disk.
@@ -84,11 +84,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Length of the blob of a content of so many bytes, which is what a relay sees of it.
+    /// Longest blob, in bytes as sealed and padded, which is what a relay sees of a content.
     #[must_use]
-    pub fn longest_artifact(content_bytes: u64) -> u64 {
+    pub fn longest_blob(&self) -> u64 {
         let most = BlobShape::of_content(MAX_CONTENT_BYTES);
-        BlobShape::of_content(content_bytes).or(most).map_or(0, BlobShape::bytes)
+        BlobShape::of_content(self.artifact_bytes).or(most).map_or(0, BlobShape::bytes)
     }
 }
 
@@ -105,7 +105,7 @@ impl Default for Limits {
             links_per_account: 2 * MAX_CONTACTS,
             invites_per_account: 256,
             edges_while_provisional: 8,
-            blob_bytes: Self::longest_artifact(100 * 1024 * 1024),
+            artifact_bytes: 100 * 1024 * 1024,
             blob_account_bytes: 2 * 1024 * 1024 * 1024,
             blob_total_bytes: 32 * 1024 * 1024 * 1024,
             blobs_per_account: 4_096,

@@ -5,6 +5,10 @@ use std::io::{IsTerminal, Write};
 
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::error::ApiError;
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// For how long a command may be silent.
+const A_MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Nobody reads our output any more.
 #[derive(Debug, Clone, Copy)]
@@ -23,10 +27,11 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Looks at the streams and at `NO_COLOR`.
+    /// Looks at the streams, at `NO_COLOR` and at `TERM`.
     pub(crate) fn new(json: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        let colour = terminal && !dumb && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let interactive = terminal && std::io::stdin().is_terminal();
         Self { json, colour, interactive, terminal }
     }
@@ -71,6 +76,11 @@ impl Output {
             let written = self.line(shape);
             let _ = written;
         }
+        self.explain(error);
+    }
+
+    /// The same, where data that says so was printed already.
+    pub(crate) fn explain(self, error: &ApiError) {
         self.remark(format_args!("{} {}", self.paint("31", "error:"), clean(&error.message)));
         if !error.candidates.is_empty() {
             let list: Vec<String> = error.candidates.iter().map(|one| clean(one)).collect();
@@ -82,6 +92,21 @@ impl Output {
         if let Some(request) = &error.request {
             self.remark(format_args!("{} {}", self.dim("request:"), clean(request)));
         }
+    }
+
+    /// Does what may take long, with a word on standard error once it takes more than a second.
+    pub(crate) fn patiently<T>(self, word: &'static str, work: impl FnOnce() -> T) -> T {
+        let (done, waits) = std::sync::mpsc::channel::<()>();
+        let watch = move || {
+            if waits.recv_timeout(A_MOMENT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                self.remark(format_args!("  {word} …"));
+            }
+        };
+        // Without the thread it is done without a word.
+        let watched = std::thread::Builder::new().name("word".to_owned()).spawn(watch);
+        let outcome = work();
+        drop((done, watched));
+        outcome
     }
 
     /// Asks one line of a person. `None` when there is nobody to ask.
@@ -135,6 +160,33 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// Ends the process when nobody reads its output any more, also while it has nothing to say: `inbox --follow | head -1`.
+pub(crate) fn end_when_unread() {
+    let watch = || {
+        let out = std::io::stdout();
+        // Nothing is asked for: that the other end is closed is told all the same.
+        let mut ends = [PollFd::new(&out, PollFlags::empty())];
+        loop {
+            match poll(&mut ends, None) {
+                Ok(_) if ends.iter().any(|end| end.revents().intersects(PollFlags::ERR | PollFlags::HUP)) => {
+                    end()
+                }
+                Ok(_) => return,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    // Without the thread it ends with the next line, as before.
+    let watched = std::thread::Builder::new().name("reader".to_owned()).stack_size(64 * 1024).spawn(watch);
+    drop(watched);
+}
+
+#[expect(clippy::exit, reason = "the main thread waits for the node")]
+fn end() {
+    std::process::exit(0);
 }
 
 fn write(mut to: impl Write, what: fmt::Arguments<'_>) -> Result<(), Closed> {

@@ -64,8 +64,10 @@ pub(crate) fn read_stdin() -> Result<String, ApiError> {
     let mut bytes = Vec::new();
     let read = std::io::stdin().lock().take(MAX_STDIN_BYTES).read_to_end(&mut bytes);
     read.map_err(|error| ApiError::new(ErrorCode::Usage, format!("standard input cannot be read: {error}")))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| ApiError::new(ErrorCode::Usage, "standard input is not UTF-8 text"))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        ApiError::new(ErrorCode::Usage, "standard input is not UTF-8 text")
+            .hint("what is no text goes as a file: penpal send NAME TEXT --file FILE")
+    })?;
     Ok(text
         .strip_suffix('\n')
         .map_or_else(|| text.clone(), |stripped| stripped.trim_end_matches('\r').to_owned()))

@@ -1,6 +1,7 @@
 //! Files that are fetched: from which relay, and what comes of them.
 
 use penpal_local_api::error::{ApiError, ErrorCode};
+use penpal_local_api::status::RelayState;
 use penpal_protocol::blob::BlobShape;
 use penpal_protocol::ids::BlobId;
 use penpal_protocol::text::RelayAddress;
@@ -83,7 +84,16 @@ impl Engine {
     pub(super) fn fetched(&self, blob: &BlobId, bytes: u64) -> (u64, Option<String>) {
         let waits = self.progress(blob).is_some_and(|progress| progress.waits);
         let said = self.moving.said.get(blob).filter(|_| waits).map(|failed| failed.text.clone());
-        (self.bytes_moved(blob, bytes), said)
+        (self.bytes_moved(blob, bytes), said.or_else(|| self.relay_is_away(blob)))
+    }
+
+    /// Why nothing comes from our own relay before a try has failed: the node is not connected to it.
+    fn relay_is_away(&self, blob: &BlobId) -> Option<String> {
+        let pin = self.moving.jobs.get(blob)?.relay.pin;
+        let line =
+            self.contacts.home_relay().filter(|home| home.pin == pin).and_then(|_| self.relay_line())?;
+        let away = line.state != RelayState::Connected;
+        away.then(|| line.trouble.unwrap_or_else(|| "the relay cannot be reached".to_owned()))
     }
 
     /// Whether fetching a blob failed.

@@ -57,6 +57,8 @@ pub(super) struct Greeting {
     pub(super) asked: bool,
     /// The relay answered: receiving.
     pub(super) greeted: bool,
+    /// What it said instead, until it greets.
+    pub(super) refused: Option<penpal_protocol::wire::RefusalCode>,
     /// Rows that came before that answer.
     pub(super) early: Vec<penpal_protocol::wire::Event>,
     /// Bytes in `early`.
@@ -78,6 +80,7 @@ impl Greeting {
             runs,
             asked: false,
             greeted: false,
+            refused: None,
             early: Vec::new(),
             early_bytes: 0,
             hellos: 0,

@@ -187,6 +187,9 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
             };
             format!("{name} is blocked: {what}. Compare safety numbers: penpal contact verify {name}")
         }
+        Notice::OldManifest { name, .. } if name.is_reserved() => {
+            "the relay showed an older list of your devices; ignored".to_owned()
+        }
         Notice::OldManifest { name, .. } => {
             format!("the relay showed an older list of {name}'s devices; ignored")
         }
@@ -219,7 +222,7 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
         Notice::Recovered { handle } => format!("the account {handle} is on this machine now"),
         Notice::RecoveryFailed(_) => "the account of a recovery code could not be brought here".to_owned(),
         Notice::AccountRefused { code: penpal_protocol::wire::RefusalCode::NotRegistered } => {
-            "the relay does not know this device: it was revoked, or the account is gone".to_owned()
+            super::calls::DISOWNED.to_owned()
         }
         Notice::AccountRefused { code } => format!("the relay does not serve this account ({code:?})"),
         _ => return None,

@@ -209,14 +209,19 @@ impl Engine {
     }
 
     fn refused_at_home(&mut self, code: RefusalCode) {
-        let text = match code {
-            RefusalCode::Suspended => "the operator of the relay suspended this account".to_owned(),
-            RefusalCode::NotRegistered => {
-                "the relay does not know this device: it was revoked, or the account is gone".to_owned()
-            }
-            other => format!("the relay does not take this node ({other:?})"),
-        };
-        self.notice(Holds::UntilGreeted, text);
+        self.greeting.refused = Some(code);
+        self.tell_of_relay();
+        self.notice(Holds::UntilGreeted, refusal_words(code));
+    }
+
+    /// What the relay last said instead of greeting this node.
+    pub(super) fn home_refusal(&self) -> Option<RefusalCode> {
+        self.greeting.refused.filter(|_| !self.greeting.greeted)
+    }
+
+    /// Whether our relay does not know this device.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.home_refusal() == Some(RefusalCode::NotRegistered)
     }
 
     fn greeted(&mut self, answer: &HelloAnswer) {
@@ -224,6 +229,7 @@ impl Engine {
         match answer.verdict {
             Verdict::Known => {
                 self.greeting.greeted = true;
+                self.greeting.refused = None;
                 self.tell_of_relay();
                 self.greeting.runs.answered(self.greeting.run);
                 self.storage.change(storage::META, Runs::key(), Some(self.greeting.runs.encode()));
@@ -352,6 +358,15 @@ impl Engine {
         }
         tracing::trace!(?link, ?outcome, "deposit answered");
         self.delivery.handle_deposit_answer(deposit, outcome, &mut delivery_step!(self));
+    }
+}
+
+/// Why a relay does not take this node.
+pub(super) fn refusal_words(code: RefusalCode) -> String {
+    match code {
+        RefusalCode::Suspended => "the operator of the relay suspended this account".to_owned(),
+        RefusalCode::NotRegistered => super::calls::DISOWNED.to_owned(),
+        other => format!("the relay does not take this node ({other:?})"),
     }
 }
 

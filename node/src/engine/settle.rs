@@ -263,6 +263,9 @@ impl Engine {
         self.contact_is_there(contact);
         let is_foreign = self.contacts.home_relay().is_none_or(|home| home.pin != row.relay.pin);
         self.delivery.set_contact(contact, info, &mut delivery_step!(self));
+        if row.state == penpal_contact::State::Gone && !self.contacts.is_me(&contact) {
+            self.delivery.handle_gone(contact, &mut delivery_step!(self));
+        }
         if early {
             self.delivery.handle_edge(contact, true, &mut delivery_step!(self));
         }

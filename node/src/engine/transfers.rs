@@ -25,6 +25,7 @@ use super::discards::{DiscardRow, Discards};
 use super::machines::{Engine, delivery_step, random};
 use super::storage::{DISCARDS, UPLOADS, WAITING};
 use crate::daemon::transfer::{Failed, TransferJob, TransferOrder, TransferReport};
+use crate::files::size;
 
 /// Longest value of both tables, in bytes.
 const MAX_VALUE_BYTES: usize = 4096;
@@ -466,8 +467,15 @@ impl Engine {
             self.drop_upload(&blob, &row, named);
         }
         for msg_id in waiting {
+            let letter = self.own_letter(msg_id);
+            let list = letter.as_ref().and_then(|letter| letter.artifacts.as_deref()).unwrap_or_default();
+            let file = list.iter().find(|one| one.blob == blob);
+            let reason = match file {
+                Some(file) => format!("{} ({}): {}", file.name.as_str(), size(file.bytes), failed.text),
+                None => failed.text.clone(),
+            };
             // The event of the refusal takes the rest of its files back.
-            self.delivery.give_up(msg_id, &failed.text, &mut delivery_step!(self));
+            self.delivery.give_up(msg_id, &reason, &mut delivery_step!(self));
         }
     }
 

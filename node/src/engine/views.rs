@@ -318,7 +318,8 @@ impl Engine {
         if message.to == "desk" {
             marks.push(Mark::ToDesk);
         }
-        let reply_to = message.reply_to.as_deref().map(|id| id.chars().take(6).collect());
+        let whole = message.reply_to.as_deref().map(|id| id.chars().take(6).collect());
+        let reply_to = message.answers.clone().or(whole);
         Quoted {
             from: message.from.clone(),
             origin,

@@ -8,6 +8,7 @@ use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::methods::ArtifactGet;
 
 use super::OnProgress;
+use crate::interrupt;
 use crate::launch::Node;
 
 /// How long one request waits.
@@ -16,10 +17,14 @@ const SLICE: Duration = Duration::from_millis(250);
 /// How long a relay, or a node that was killed, may be away before that is said.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long it is waited for a relay without a word.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// How long nothing may come although the relay is there: longer than a part may take.
 const STILL: Duration = Duration::from_secs(20 * 60);
 
-/// Waits until a content is on the node's shelf, `limit` long at most. What was fetched stays: asking again goes on.
+/// Waits until a content is on the node's shelf, `limit` long at most; says once what is waited for. What was fetched stays: asking again
+/// goes on.
 ///
 /// # Errors
 /// The node's; [`ErrorCode::RelayAway`] when nothing came for half a minute; [`ErrorCode::NotInTime`].
@@ -29,12 +34,15 @@ pub(crate) fn fetch(
     caller: &Caller,
     limit: Option<Duration>,
     progress: OnProgress<'_>,
+    say: &mut dyn FnMut(&str),
 ) -> Result<Got, ApiError> {
     let wait_ms = u64::try_from(SLICE.as_millis()).unwrap_or_default();
     let request = GetRequest { caller: caller.clone(), hash: hash.to_owned(), wait_ms };
     let begun = Instant::now();
     let (mut there, mut moved, mut here) = (begun, begun, 0);
+    let mut said = false;
     loop {
+        interrupt::check("nothing was written; what came is kept")?;
         let got = match node.call::<ArtifactGet>(&request) {
             Ok(got) => got,
             // A node that was killed is started by the next call.
@@ -53,6 +61,10 @@ pub(crate) fn fetch(
         }
         if got.here_bytes != here {
             (there, moved, here) = (Instant::now(), Instant::now(), got.here_bytes);
+        }
+        if let Some(why) = got.waits_for.as_ref().filter(|_| !said && there.elapsed() >= SILENCE) {
+            said = true;
+            say(why);
         }
         if there.elapsed() >= PATIENCE || moved.elapsed() >= STILL {
             let why = got.waits_for.unwrap_or_default();

@@ -7,17 +7,20 @@
 //! | `fetch` | a client's side: waits for a content |
 //! | `save` | a client's side: writes a content where a person wants it |
 //! | `name` | file names that cannot surprise |
+//! | `size` | lengths in words |
 
 mod fetch;
 mod name;
 mod put;
 mod save;
 pub mod shelf;
+mod size;
 
 pub(crate) use fetch::fetch;
 pub(crate) use name::safe_name;
 pub(crate) use put::put;
 pub(crate) use save::{Save, save};
+pub(crate) use size::size;
 
 /// Bytes moved at a time.
 const BLOCK_BYTES: usize = 1024 * 1024;
@@ -36,5 +39,7 @@ fn failed(path: &std::path::Path, error: &std::io::Error) -> penpal_local_api::e
     if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
         return ApiError::new(ErrorCode::DiskFull, format!("no space is left for {}", path.display()));
     }
-    bad_file(path, &error.to_string())
+    let what = error.to_string();
+    // The number behind it helps nobody.
+    bad_file(path, what.split(" (os error").next().unwrap_or(&what))
 }

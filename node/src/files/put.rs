@@ -13,6 +13,7 @@ use penpal_protocol::ids::Hash;
 
 use super::shelf::private_folder;
 use super::{BLOCK_BYTES, OnProgress, bad_file, failed, safe_name};
+use crate::interrupt;
 use crate::launch::Node;
 
 /// Puts a file on the node's shelf. The node keeps the copy, whatever becomes of the file.
@@ -106,6 +107,7 @@ impl Incoming {
             copy.write_all(part).map_err(|error| failed(&self.path, &error))?;
             bytes = bytes.saturating_add(u64::try_from(got).unwrap_or_default());
             progress(bytes);
+            interrupt::check("nothing was kept or sent")?;
         }
         copy.sync_all().map_err(|error| failed(&self.path, &error))?;
         Ok((Hash::from_bytes(*hasher.finalize().as_bytes()), bytes))

@@ -9,6 +9,7 @@ use penpal_local_api::artifact::{Got, parse_hash};
 use penpal_local_api::error::{ApiError, ErrorCode};
 
 use super::{BLOCK_BYTES, OnProgress, failed, safe_name};
+use crate::interrupt;
 
 /// Where a content goes.
 #[derive(Debug, Clone)]
@@ -100,6 +101,7 @@ impl Temporary {
             file.write_all(part).map_err(|error| failed(&self.path, &error))?;
             bytes = bytes.saturating_add(u64::try_from(got).unwrap_or_default());
             progress(bytes);
+            interrupt::check("nothing was written")?;
         }
         let expected = parse_hash(&got.hash).ok_or_else(wrong)?;
         if hasher.finalize().as_bytes() != expected.as_bytes() || bytes != got.bytes {

@@ -416,13 +416,14 @@ fn put_all(node: &Node, paths: &[String], caller: &Caller) -> Result<Vec<Attache
 
 fn get_one(node: &Node, args: &GetArgs, caller: Caller) -> Result<GetResult, ApiError> {
     let limit = Duration::from_secs(u64::from(MAX_WAIT_SECONDS));
-    let got = files::fetch(node, &args.hash, &caller, Some(limit), &mut |_| {}).map_err(|error| {
-        if error.code == ErrorCode::NotInTime {
-            error.hint("it is fetched further; call get_artifact again later")
-        } else {
-            error
-        }
-    })?;
+    let got =
+        files::fetch(node, &args.hash, &caller, Some(limit), &mut |_| {}, &mut |_| {}).map_err(|error| {
+            if error.code == ErrorCode::NotInTime {
+                error.hint("it is fetched further; call get_artifact again later")
+            } else {
+                error
+            }
+        })?;
     let output = args.path.as_deref().map(Path::new);
     let path = files::save(&got, &files::Save { output, force: false, marked: true }, &mut |_| {}).map_err(
         |error| {

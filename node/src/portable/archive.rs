@@ -27,6 +27,18 @@ pub(super) struct Amount {
     pub(super) bytes: u64,
 }
 
+/// What [`write`] will write.
+pub(super) fn amount(files: &[(String, std::path::PathBuf)]) -> io::Result<Amount> {
+    let mut amount = Amount::default();
+    for (name, path) in files {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        amount.files += 1;
+        amount.bytes += if pieces::is_log(name) { used(&file, length)? } else { length };
+    }
+    Ok(amount)
+}
+
 /// Writes files with their names.
 pub(super) fn write(files: &[(String, std::path::PathBuf)], out: &mut impl Write) -> io::Result<Amount> {
     let mut amount = Amount::default();

@@ -42,7 +42,11 @@ fn check(plan: &AgentPlan, setup: &Setup, repaired: bool) -> Check {
             Some("penpal doctor --fix".to_owned()),
         ),
         State::Change => (CheckState::Warning, "is not wired in".to_owned(), Some(init)),
-        State::Conflict => (CheckState::Failed, plan.remarks.join("; "), Some(init)),
+        State::Conflict => (
+            CheckState::Failed,
+            plan.remarks.join("; "),
+            Some(format!("put that file right by hand, then: {init}")),
+        ),
     };
     let mut fact = format!("{title}: {fact}");
     if plan.agent.tried().is_none() {

@@ -78,13 +78,13 @@ impl RelayCore {
         Ok(Answer::Blob(BlobState { there: Bytes::default() }))
     }
 
-    /// Why an account may not leave so many bytes more; each answer names both numbers. What ends by itself makes room, so only what is too
+    /// Why an account may not leave so many bytes more; each answer names what is too much. What ends by itself makes room, so only what is too
     /// long for ever is refused for good.
     fn no_room(&self, account: &AccountId, bytes: u64, rows: &dyn Rows) -> Result<Option<Answer>, Fault> {
         let limits = &self.config.limits;
-        if bytes > limits.blob_bytes {
-            let detail =
-                format!("the blob has {bytes} bytes, this relay takes at most {}", limits.blob_bytes);
+        if bytes > limits.longest_blob() {
+            // Of the sizes that people know: the one that the operator set. Whoever sends knows the other.
+            let detail = format!("files of up to {} are taken here", size(limits.artifact_bytes));
             return Ok(Some(refused(RefusalCode::Quota, &detail)));
         }
         let (count, used) = self.blobs_of(account, rows)?;
@@ -286,4 +286,16 @@ fn parts(blob: &Blob) -> Option<PartSet> {
 
 fn state(blob: &Blob) -> Answer {
     Answer::Blob(BlobState { there: blob.there.clone() })
+}
+
+/// A limit in words, and as it was set where these are not the same: `100 MiB`, `976.5 KiB (1000000 bytes)`.
+fn size(bytes: u64) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let Some((unit, name)) = units.into_iter().find(|(unit, _)| bytes >= *unit) else {
+        return format!("{bytes} bytes");
+    };
+    if bytes.is_multiple_of(unit) {
+        return format!("{} {name}", bytes / unit);
+    }
+    format!("{}.{} {name} ({bytes} bytes)", bytes / unit, u128::from(bytes % unit) * 10 / u128::from(unit))
 }

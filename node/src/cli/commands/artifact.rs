@@ -12,6 +12,7 @@ use crate::cli::output::clean;
 use crate::cli::progress::{Progress, size};
 use crate::cli::{Context, Done, caller, parse};
 use crate::files::{self, Save};
+use crate::interrupt::Guard;
 use crate::launch::Node;
 
 /// Digits of a hash in a table: enough to name it.
@@ -82,6 +83,7 @@ pub(super) fn put_file(node: &Node, file: &Path, caller: &Caller) -> Result<Put,
 }
 
 fn put(file: &Path, context: &Context) -> Done {
+    let _guard = Guard::asking();
     let put = put_file(&context.node(), file, &caller::gather())?;
     context.out.show(&put, |put| {
         let known = if put.new { "" } else { "  (was here already)" };
@@ -92,13 +94,17 @@ fn put(file: &Path, context: &Context) -> Done {
 
 fn get(hash: &str, to: &Save<'_>, wait: Option<Duration>, context: &Context) -> Done {
     let (node, caller) = (context.node(), caller::gather());
+    let _guard = Guard::asking();
     let request = GetRequest { caller: caller.clone(), hash: hash.to_owned(), wait_ms: 0 };
     let first = node.call::<ArtifactGet>(&request)?;
     let got = if first.path.is_some() {
         first
     } else {
         let mut bar = Progress::new(&first.name, first.bytes);
-        files::fetch(&node, &first.hash, &caller, wait, &mut |done| bar.set(done))?
+        let mut waits = |why: &str| {
+            context.out.remark(format_args!("  waiting: {}; it goes on by itself", clean(why)));
+        };
+        files::fetch(&node, &first.hash, &caller, wait, &mut |done| bar.set(done), &mut waits)?
     };
     let mut bar = Progress::new(&got.name, got.bytes);
     let saved = files::save(&got, to, &mut |done| bar.set(done))?;

@@ -201,7 +201,13 @@ fn logs(follow: bool, context: &Context) -> Done {
         let read = read
             .map_err(|error| ApiError::new(ErrorCode::Internal, format!("cannot read the log: {error}")))?;
         if read > 0 {
-            context.out.raw(&line)?;
+            if context.out.json {
+                let text = String::from_utf8_lossy(&line);
+                let text = text.trim_end_matches('\n');
+                context.out.json(&serde_json::json!({ "v": SHAPE_VERSION, "line": text }))?;
+            } else {
+                context.out.raw(&line)?;
+            }
         } else if follow {
             std::thread::sleep(LOOK);
             // A log that was started anew is shorter than where we stand.

@@ -50,7 +50,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let caller = caller::gather();
     match args {
         Args::Link(args) if args.code.is_empty() => {
-            let made = node.call::<DeviceLink>(&LinkRequest { caller })?;
+            let made =
+                out.patiently("asking the relay", || node.call::<DeviceLink>(&LinkRequest { caller }))?;
             out.show(&made, |made| print_code(out, args, made))?;
         }
         Args::Link(args) => {
@@ -59,7 +60,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
                 parts => parts.join(" "),
             };
             let request = JoinRequest { caller, code, name: args.name.clone() };
-            let account = node.call::<DeviceJoin>(&request)?;
+            let account =
+                out.patiently("waiting for the other device", || node.call::<DeviceJoin>(&request))?;
             out.show(&account, |made| {
                 account::print_named(out, made)?;
                 out.line("    contacts follow in a moment: penpal contact list")

@@ -5,7 +5,7 @@ use std::time::Duration;
 use penpal_local_api::mail::{Inbox as Listed, InboxRequest, Message, ReadState};
 use penpal_local_api::methods::Inbox;
 
-use crate::cli::output::{Closed, Output, clean};
+use crate::cli::output::{self, Closed, Output, clean};
 use crate::cli::{Context, Done, caller, parse};
 
 /// How long one request of `--follow` waits; then it asks again.
@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         show(out, &first, if in_room { "nothing was said there yet" } else { "nothing unread" })?;
         return Ok(());
     }
+    output::end_when_unread();
     let mut last = first.messages.last().map(|message| message.id.clone());
     follow(out, &first.messages)?;
     loop {

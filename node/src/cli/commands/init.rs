@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         } else if !changes {
             out.line("  Everything is as it should be.")?;
         }
-        return conflicts(&plan);
+        return conflicts(out, &plan);
     }
     if changes && !args.yes {
         match out.ask("Write this? [y/N]").as_deref() {
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     for (path, why) in &applied.failed {
         out.remark(format_args!("{} {}: {}", out.warn("✗"), path.display(), clean(why)));
     }
-    if applied.failed.is_empty() { conflicts(&plan) } else { Err(Failure::Status(1)) }
+    if applied.failed.is_empty() { conflicts(out, &plan) } else { Err(in_the_way(out)) }
 }
 
 /// Whether an ask may wake, into the settings. A node that runs has read them already.
@@ -142,9 +142,16 @@ fn wanted(clients: &[String]) -> Result<Want, ApiError> {
 }
 
 /// Something in the way of one agent is a failure of the command, after the others were done.
-fn conflicts(plan: &Plan) -> Done {
+fn conflicts(out: Output, plan: &Plan) -> Done {
     let any = plan.agents.iter().any(|agent| agent.state == State::Conflict);
-    if any { Err(Failure::Status(1)) } else { Ok(()) }
+    if any { Err(in_the_way(out)) } else { Ok(()) }
+}
+
+/// What it is was said with the agent.
+fn in_the_way(out: Output) -> Failure {
+    let error = ApiError::new(ErrorCode::BadFile, "a file of an agent is in the way; it is named above");
+    out.explain(&error.hint("put that file right by hand, and run the same command again"));
+    Failure::Status(1)
 }
 
 fn title(agent: &AgentPlan) -> String {

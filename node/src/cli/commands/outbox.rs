@@ -9,6 +9,9 @@ use super::send::stage_word;
 use crate::cli::output::clean;
 use crate::cli::{Context, Done, caller, parse};
 
+/// Letters of a reason in the table.
+const MAX_REASON: usize = 32;
+
 /// List own messages that are on their way, refused or expired
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -39,7 +42,7 @@ fn row(message: &OutMessage) -> [String; 6] {
     let stage = message
         .reason
         .as_ref()
-        .map_or_else(|| stage.to_owned(), |reason| format!("{stage}: {}", clean(reason)));
+        .map_or_else(|| stage.to_owned(), |reason| format!("{stage}: {}", short(reason)));
     let stage = match lost(message) {
         Some(lost) => format!("{stage}; {lost}"),
         None => stage,
@@ -53,6 +56,15 @@ fn row(message: &OutMessage) -> [String; 6] {
         parse::ago(message.sent_ms),
         clean(&text),
     ]
+}
+
+/// A reason that leaves room for the other columns; `penpal trace` says all of it.
+fn short(reason: &str) -> String {
+    let reason = clean(reason);
+    match reason.char_indices().nth(MAX_REASON) {
+        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default().trim_end()),
+        None => reason,
+    }
 }
 
 /// Who will not have a message that others have.
@@ -104,6 +116,15 @@ mod tests {
             next_try_ms: None,
             copies: copies.iter().map(copy).collect(),
         }
+    }
+
+    #[test]
+    fn a_long_reason_leaves_the_other_columns_where_they_are() {
+        let reason = "big.bin (104.9 MiB): the relay does not take it: files of up to 100 MiB are taken here";
+        let long = OutMessage { reason: Some(reason.to_owned()), ..message(Stage::Refused, &[]) };
+        assert_eq!(row(&long)[3], "refused: big.bin (104.9 MiB): the relay d…");
+        let short = OutMessage { reason: Some("gone".to_owned()), ..message(Stage::Queued, &[]) };
+        assert_eq!(row(&short)[3], "queued: gone");
     }
 
     #[test]

@@ -14,9 +14,11 @@ pub(crate) fn run(context: &Context) -> Done {
     Ok(())
 }
 
-fn next_step(status: &Status) -> &'static str {
+fn next_step(status: &Status) -> &str {
     let relay_is_down = status.relay.as_ref().is_some_and(|relay| relay.state == RelayState::Offline);
-    if status.requests > 0 {
+    if let Some(remedy) = status.relay.as_ref().and_then(|relay| relay.remedy.as_deref()) {
+        remedy
+    } else if status.requests > 0 {
         "somebody asks to be a contact: penpal contact list"
     } else if !status.invitations.is_empty() {
         "somebody invites you into a room: penpal room list"
@@ -30,6 +32,8 @@ fn next_step(status: &Status) -> &'static str {
         "penpal doctor"
     } else if status.account.is_none() {
         "penpal contact add CODE, or penpal register ADDRESS --handle NAME"
+    } else if status.asked > 0 {
+        "your request waits for the other person: penpal contact list"
     } else {
         "penpal contact invite, or penpal send NAME TEXT"
     }

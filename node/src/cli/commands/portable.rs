@@ -12,8 +12,9 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::cli::output::clean;
-use crate::cli::progress::size;
+use crate::cli::progress::{Progress, size};
 use crate::cli::{Context, Done, Failure, caller};
+use crate::interrupt::Guard;
 use crate::portable::{self, MIN_PASSPHRASE_BYTES};
 
 /// Arguments of `export`.
@@ -46,7 +47,13 @@ pub(super) fn export(args: &Export, context: &Context) -> Done {
     caller::person_only()?;
     let account = context.node().call::<AccountShow>(&AccountRequest { caller: caller::gather() })?;
     let passphrase = args.passphrase.read(context, true)?;
-    let exported = portable::export(&context.home, &args.file, passphrase.as_bytes())?;
+    context.out.remark("  the node stands still while the file is written and read again");
+    let guard = Guard::asking();
+    let mut bar: Option<Progress> = None;
+    let exported = portable::export(&context.home, &args.file, passphrase.as_bytes(), &mut |done, of| {
+        bar.get_or_insert_with(|| Progress::new("export", of)).set(done);
+    })?;
+    drop((bar, guard));
     let path = args.file.display().to_string();
     let shape = json!({
         "v": SHAPE_VERSION, "handle": account.handle, "path": path, "files": exported.files, "bytes": exported.bytes,
@@ -162,6 +169,12 @@ fn unseen(question: &str) -> Result<Zeroizing<String>, ApiError> {
     let before = tcgetattr(&stdin).map_err(|error| failed(error.into()))?;
     let mut hidden = before.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
+    let shown = before.clone();
+    let _guard = Guard::doing(move || {
+        // Whoever types next wants to see it.
+        let restored = tcsetattr(std::io::stdin(), OptionalActions::Flush, &shown);
+        drop((restored, writeln!(std::io::stderr())));
+    });
     tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|error| failed(error.into()))?;
     let mut line = Zeroizing::new(String::new());
     let asked = write!(std::io::stderr(), "{question} ").and_then(|()| stdin.lock().read_line(&mut line));

@@ -48,13 +48,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let choice = match given(args) {
         Some(choice) => choice,
         None => {
-            let found = node.call::<Recover>(&request(None))?;
+            let found = out.patiently("asking the relay", || node.call::<Recover>(&request(None)))?;
             choose(out, &found)?
         }
     };
     // What a device of the account has already stays on it.
     let was_device = node.call::<Status>(&StatusRequest { caller: caller::gather() })?.account.is_some();
-    let done = node.call::<Recover>(&request(Some(choice)))?;
+    let done = out.patiently("asking the relay", || node.call::<Recover>(&request(Some(choice))))?;
     out.show(&done, |done| print(out, done, was_device))?;
     Ok(())
 }

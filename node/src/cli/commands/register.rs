@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         device: args.device.clone(),
         token: args.token.clone(),
     };
-    let made = context.node().call::<Register>(&request)?;
+    let made = context.out.patiently("asking the relay", || context.node().call::<Register>(&request))?;
     context.out.show(&made, |made| {
         account::print_named(context.out, made)?;
         context.out.line("  next: penpal contact invite")

@@ -1,11 +1,10 @@
 //! `penpal retry`
 
-use penpal_local_api::error::ErrorCode;
-use penpal_local_api::mail::{IdRequest, Stage};
+use penpal_local_api::mail::IdRequest;
 use penpal_local_api::methods::Retry;
 
 use super::send;
-use crate::cli::{Context, Done, Failure, caller};
+use crate::cli::{Context, Done, caller};
 
 /// Try a message again now
 ///
@@ -22,8 +21,5 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     out.show(&sent, |sent| {
         out.line(format_args!("  {}  {}", sent.short, send::describe(sent, false, true)))
     })?;
-    if matches!(sent.stage, Stage::Refused | Stage::Expired) {
-        return Err(Failure::Status(ErrorCode::Refused.exit_status()));
-    }
-    Ok(())
+    send::failed(&sent, false, out)
 }

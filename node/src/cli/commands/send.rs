@@ -9,9 +9,10 @@ use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::mail::{Attached, CommitRequest, SendRequest, SendWaitRequest, Sent, Stage};
 use penpal_local_api::methods::{ArtifactSending, Commit, Send, SendWait};
 
-use crate::cli::output::{clean, clean_lines};
+use crate::cli::output::{Output, clean, clean_lines};
 use crate::cli::progress::Progress;
 use crate::cli::{Context, Done, Failure, caller, parse};
+use crate::interrupt::{self, Guard};
 use crate::launch::Node;
 
 /// Pause between two looks at files that are on their way.
@@ -86,12 +87,17 @@ pub(super) fn text_and_files(
         (None, false) => String::new(),
         (text, _) => parse::text(text, context.out.interactive)?,
     };
+    if files.is_empty() {
+        return Ok((text, Vec::new()));
+    }
     let node = context.node();
+    let _guard = Guard::asking();
     let put = |file: &PathBuf| {
         let put = super::artifact::put_file(&node, file, caller)?;
         Ok(Attached { hash: put.hash, name: put.name })
     };
     let artifacts = files.iter().map(put).collect::<Result<Vec<_>, ApiError>>()?;
+    interrupt::check("nothing was sent")?;
     Ok((text, artifacts))
 }
 
@@ -106,6 +112,9 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
         sent = follow_files(&node, sent, &request, context)?;
     }
     let out = context.out;
+    // These are for programs that show a model what was answered, and then say so.
+    let lease = sent.lease.take();
+    sent.reply_quote = None;
     out.show(&sent, |sent| {
         out.line(format_args!("  {}  {}", sent.short, describe(sent, ask, wait_ms.is_some())))?;
         for remark in &sent.remarks {
@@ -119,12 +128,10 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
         }
         Ok(())
     })?;
-    if let Some(lease) = sent.lease {
+    if let Some(lease) = lease {
         node.call::<Commit>(&CommitRequest { lease })?;
     }
-    if matches!(sent.stage, Stage::Refused | Stage::Expired) {
-        return Err(Failure::Status(ErrorCode::Refused.exit_status()));
-    }
+    failed(&sent, has_files, out)?;
     if sent.timed_out {
         let late =
             ApiError::new(ErrorCode::NotInTime, "accepted, but what was waited for did not come in time");
@@ -133,6 +140,20 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
         return Err(Failure::Status(ErrorCode::NotInTime.exit_status()));
     }
     Ok(())
+}
+
+/// A message that ended without getting there is a failure, with a next step.
+pub(super) fn failed(sent: &Sent, has_files: bool, out: Output) -> Done {
+    if !matches!(sent.stage, Stage::Refused | Stage::Expired) {
+        return Ok(());
+    }
+    let error = ApiError::new(ErrorCode::Refused, format!("the message was {}", stage_word(sent.stage)));
+    let forget = format!("penpal dismiss {} takes it off the outbox", sent.short);
+    out.explain(&match has_files {
+        true => error.hint(format!("smaller files, or another way for them; {forget}")),
+        false => error.hint(format!("penpal trace {0}; penpal retry {0} tries again; {forget}", sent.short)),
+    });
+    Err(Failure::Status(ErrorCode::Refused.exit_status()))
 }
 
 /// Shows how the files of a message get to the relay, and what then became of it. Whoever interrupts it only stops looking.
@@ -193,7 +214,7 @@ pub(super) fn describe(sent: &Sent, ask: bool, waited: bool) -> String {
     }
     let mut line = parts.join(", ");
     if let Some(reason) = sent.reason.as_ref().filter(|_| sent.copies.len() != 1) {
-        line.push_str(&format!(" ({})", clean(reason)));
+        line.push_str(&format!(" ({})", why(reason)));
     }
     let answer_is_due = ask && sent.reply.is_none() && !matches!(sent.stage, Stage::Refused | Stage::Expired);
     if answer_is_due && !waited {
@@ -219,9 +240,22 @@ fn copy(copy: &penpal_local_api::mail::CopyStage, several: bool) -> String {
         line.push_str(&format!(" ({})", clean(&mechanism.replace('-', " "))));
     }
     if let Some(reason) = &copy.reason {
-        line.push_str(&format!(": {}", clean(reason)));
+        line.push_str(&format!(": {}", why(reason)));
     }
     line
+}
+
+/// Why a message is where it is, in words: those of penpal are short names.
+pub(super) fn why(reason: &str) -> String {
+    match reason {
+        "gone" => "gone (you were removed there, or the account ended)".to_owned(),
+        "device-revoked" => "that device is none of theirs any more".to_owned(),
+        "contact-removed" => "the contact was removed here".to_owned(),
+        "recipient-full" => "their mailbox at the relay is full".to_owned(),
+        "relay-full" => "the relay's disk is full".to_owned(),
+        "quota" => "you used up what the relay lets you send; it goes on by itself".to_owned(),
+        other => clean(other),
+    }
 }
 
 /// The word for a stage.

@@ -3,7 +3,7 @@
 use penpal_local_api::methods::Status as StatusMethod;
 use penpal_local_api::status::{RelayState, Status, StatusRequest};
 
-use crate::cli::output::{Closed, Output};
+use crate::cli::output::{Closed, Output, clean};
 use crate::cli::{Context, Done, caller};
 
 /// Show node, account, relay and what waits
@@ -12,7 +12,13 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(Args {}: &Args, context: &Context) -> Done {
     let status = context.node().call::<StatusMethod>(&StatusRequest { caller: caller::gather() })?;
-    context.out.show(&status, |status| print(context.out, status))?;
+    context.out.show(&status, |status| {
+        print(context.out, status)?;
+        match status.relay.as_ref().and_then(|relay| relay.remedy.as_deref()) {
+            Some(remedy) => context.out.line(format_args!("  next      {}", clean(remedy))),
+            None => Ok(()),
+        }
+    })?;
     Ok(())
 }
 
@@ -46,7 +52,7 @@ pub(super) fn print(out: Output, status: &Status) -> Result<(), Closed> {
         };
         out.line(format_args!("  relay     {state}  {}", relay.address))?;
         if let Some(trouble) = &relay.trouble {
-            out.line(format_args!("            {}", crate::cli::output::clean(trouble)))?;
+            out.line(format_args!("            {}", clean(trouble)))?;
         }
     }
     out.line(format_args!(
@@ -55,10 +61,11 @@ pub(super) fn print(out: Output, status: &Status) -> Result<(), Closed> {
     ))?;
     out.line(format_args!("  sessions  {} live", status.sessions))?;
     for invitation in &status.invitations {
-        out.line(format_args!("  room      {}", crate::cli::output::clean(invitation)))?;
+        out.line(format_args!("  room      {}", clean(invitation)))?;
     }
-    for notice in &status.notices {
-        out.line(format_args!("  {} {}", out.warn("!"), crate::cli::output::clean(notice)))?;
+    let said = status.relay.as_ref().and_then(|relay| relay.trouble.as_ref());
+    for notice in status.notices.iter().filter(|notice| Some(*notice) != said) {
+        out.line(format_args!("  {} {}", out.warn("!"), clean(notice)))?;
     }
     Ok(())
 }

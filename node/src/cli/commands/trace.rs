@@ -3,7 +3,7 @@
 use penpal_local_api::mail::{IdRequest, Stage};
 use penpal_local_api::methods::Trace;
 
-use super::send::stage_word;
+use super::send::{stage_word, why};
 use crate::cli::output::clean;
 use crate::cli::{Context, Done, caller, parse};
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
                 by.push_str(&format!(", {}", clean(&mechanism.replace('-', " "))));
             }
             if let Some(reason) = &event.reason {
-                by.push_str(&format!(": {}", clean(reason)));
+                by.push_str(&format!(": {}", why(reason)));
             }
             let signed = if event.signed { "signed ✓" } else { "" };
             let line = format!(

@@ -166,7 +166,7 @@ fn refused(answer: &Answer) -> Failed {
         RefusalCode::Busy => (Trouble::Away, "the relay is busy"),
         RefusalCode::Full => (Trouble::Away, "the relay has no room for files at present"),
         RefusalCode::No => (Trouble::Gone, "the relay has no such file, or it is not there any more"),
-        RefusalCode::Quota => (Trouble::Refused, "the relay does not take the file"),
+        RefusalCode::Quota => (Trouble::Refused, "the relay does not take it"),
         RefusalCode::Suspended => (Trouble::Refused, "the operator of the relay suspended this account"),
         RefusalCode::Malformed => (Trouble::Refused, "the relay does not understand the request"),
         RefusalCode::Used

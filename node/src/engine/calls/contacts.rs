@@ -29,6 +29,7 @@ const REMOVE_LIMIT: Duration = Duration::from_secs(2);
 impl Engine {
     pub(super) fn invite(&mut self, request: &InviteRequest) -> Outcome {
         self.needs_account()?;
+        self.refuse_cut_off()?;
         if request.auto_accept {
             self.person_only(&request.caller)?;
         }
@@ -78,6 +79,7 @@ impl Engine {
         let code: InviteCode = request.code.parse().map_err(|error: InviteCodeError| {
             ApiError::new(ErrorCode::BadCode, format!("no usable invite code: {error}"))
         })?;
+        self.refuse_cut_off()?;
         let has_account = self.contacts.account().is_some();
         let account = match &request.handle {
             Some(handle) if !has_account => Some(NewAccount {

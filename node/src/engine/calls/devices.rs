@@ -24,6 +24,7 @@ const REVOKE_LIMIT: Duration = Duration::from_secs(3);
 impl Engine {
     pub(super) fn device_link(&mut self, request: &LinkRequest) -> Outcome {
         self.needs_account()?;
+        self.refuse_cut_off()?;
         self.person_only(&request.caller)?;
         let made = self.contacts.link_device(&mut contact_step!(self)).map_err(|error| link_error(&error))?;
         self.waiting.trouble = None;

@@ -148,6 +148,9 @@ impl Engine {
 
     /// Why the relay could not be asked.
     pub(super) fn relay_away(&self) -> ApiError {
+        if self.is_cut_off() {
+            return ApiError::new(ErrorCode::DeviceRevoked, super::DISOWNED);
+        }
         match &self.waiting.trouble {
             Some(Trouble::WrongPin { text }) => ApiError::new(ErrorCode::WrongPin, text.clone()),
             Some(Trouble::Incompatible { text }) => ApiError::new(ErrorCode::RelayVersion, text.clone()),

@@ -9,6 +9,7 @@ mod devices;
 mod finish;
 mod hook;
 mod mail;
+mod recipients;
 mod recovery;
 mod room;
 mod room_send;
@@ -25,6 +26,7 @@ use penpal_local_api::methods::Call;
 use penpal_protocol::text::Label;
 
 pub(super) use hook::HookMemory;
+pub(super) use recipients::DISOWNED;
 
 use super::CallId;
 use super::machines::Engine;

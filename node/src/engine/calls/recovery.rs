@@ -35,6 +35,7 @@ impl Engine {
 
     pub(super) fn recover(&mut self, request: &RecoverRequest) -> Outcome {
         self.person_only(&request.caller)?;
+        self.refuse_cut_off()?;
         let code: RecoveryCode = request.code.parse().map_err(|error: RecoveryCodeError| {
             ApiError::new(ErrorCode::BadRecoveryCode, error.to_string())
         })?;

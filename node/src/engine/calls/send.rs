@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use penpal_contact::State;
-use penpal_delivery::{Destination, HeldReason, MailKey, Mailbox, NewMessage, Peer, Stage, exact_id};
+use penpal_delivery::{Destination, HeldReason, MailKey, Mailbox, NewMessage, Stage, exact_id};
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::mail::{IdRequest, SendRequest, SendWaitRequest};
 use penpal_protocol::cbor::Text;
@@ -80,14 +79,17 @@ impl Engine {
         };
         let mut route = match (&request.to, reply_to) {
             // The answer's way is known exactly; the name it is shown by may mean several, or another one by now.
-            (Some(to), Some(key)) if self.is_shown_from(key, to)? => self.route_back(key)?,
+            (Some(to), Some(key)) if self.is_shown_from(key, to)? => self.route_back(key, request.anyway)?,
             (Some(to), _) => self.route(to, request.anyway)?,
             (None, Some(key)) => {
                 self.refuse_own(key)?;
-                self.route_back(key)?
+                self.route_back(key, request.anyway)?
             }
             (None, None) => return Err(ApiError::new(ErrorCode::Usage, "no address was given")),
         };
+        if !route.accounts.is_empty() {
+            self.refuse_cut_off()?;
+        }
         let kind = match (reply_to, request.ask) {
             (_, true) => Kind::Ask,
             (Some(_), false) => Kind::Reply,
@@ -303,17 +305,19 @@ impl Engine {
             Target::LocalDesk => {
                 (vec![Destination::Local { mailbox: Mailbox::Desk, held: None }], None, None)
             }
-            Target::ContactDesk { account } => (self.devices_of(&account, None)?, None, Some(account)),
+            Target::ContactDesk { account } => {
+                (self.devices_of(&account, None, anyway)?, None, Some(account))
+            }
             Target::ContactSession { account, device, session, name } => {
                 let target = SessionTarget { sid: Some(session), name };
-                (self.devices_of(&account, Some(device))?, Some(target), Some(account))
+                (self.devices_of(&account, Some(device), anyway)?, Some(target), Some(account))
             }
             Target::ContactUnchecked { account, device, name, why } => {
                 if why == Unchecked::NoList {
                     remarks.push("name not checked: no list of their sessions has come yet".to_owned());
                 }
                 let target = SessionTarget { sid: None, name };
-                (self.devices_of(&account, device)?, Some(target), Some(account))
+                (self.devices_of(&account, device, anyway)?, Some(target), Some(account))
             }
             Target::OwnDevice { device, name } => {
                 let account = self.contacts.account().map(|me| me.account);
@@ -335,7 +339,7 @@ impl Engine {
                 }
                 let target = (!name.is_reserved())
                     .then(|| SessionTarget { sid: row.map(|row| row.session), name: name.clone() });
-                (self.devices_of(&account, Some(device))?, target, Some(account))
+                (self.devices_of(&account, Some(device), anyway)?, target, Some(account))
             }
             Target::Room { .. } => {
                 return Err(ApiError::new(ErrorCode::UnknownAddress, format!("{to} cannot be reached")));
@@ -352,49 +356,12 @@ impl Engine {
         })
     }
 
-    fn devices_of(
-        &self,
-        account: &Fingerprint,
-        device: Option<DeviceId>,
-    ) -> Result<Vec<Destination>, ApiError> {
-        let view = self.contacts.view(account);
-        let view =
-            view.ok_or_else(|| ApiError::new(ErrorCode::UnknownContact, "there is no such contact"))?;
-        let name = &view.name;
-        match view.state {
-            State::Active | State::Gone => {}
-            State::Blocked if view.changed.is_some() => {
-                let message = format!("the key of {name} changed, so nothing goes there");
-                return Err(ApiError::new(ErrorCode::ContactBlocked, message)
-                    .hint(format!("compare on a call: penpal contact verify {name}")));
-            }
-            State::Blocked => {
-                return Err(ApiError::new(ErrorCode::ContactBlocked, format!("{name} is blocked"))
-                    .hint(format!("penpal contact unblock {name}")));
-            }
-            State::PendingIn | State::PendingOut | State::Declined => {
-                return Err(ApiError::new(ErrorCode::ContactState, format!("{name} is not a contact yet")));
-            }
-        }
-        let devices =
-            view.devices.iter().map(|one| one.id).filter(|id| device.is_none_or(|wanted| wanted == *id));
-        let destinations: Vec<_> = devices.map(|id| Destination::Device(Peer::new(*account, id))).collect();
-        if destinations.is_empty() {
-            return Err(ApiError::new(
-                ErrorCode::ContactState,
-                format!("{name} has no such device any more"),
-            ));
-        }
-        Ok(destinations)
-    }
-
     /// Whether a message that was not said in a room is shown as from that address.
     fn is_shown_from(&self, key: MailKey, address: &str) -> Result<bool, ApiError> {
         let view = self.view_of(key)?;
         Ok(view.room.is_none() && self.message(&view)?.from == address)
     }
 
-    /// Back to whoever sent a message.
     /// Refuses to answer what was sent from here to somebody elsewhere: the answer would go to its own writer. What lies in a mailbox of
     /// this machine is answered in its name, by whoever may.
     fn refuse_own(&self, key: MailKey) -> Result<(), ApiError> {
@@ -409,7 +376,8 @@ impl Engine {
         Ok(())
     }
 
-    fn route_back(&self, key: MailKey) -> Result<Route, ApiError> {
+    /// Back to whoever sent a message.
+    fn route_back(&self, key: MailKey, anyway: bool) -> Result<Route, ApiError> {
         let view = self.view_of(key)?;
         if let Some(room) = view.room {
             return self.route_back_into_room(&view, &room);
@@ -424,7 +392,7 @@ impl Engine {
                     target.as_ref().map_or_else(|| name.clone(), |target| format!("{name}/{}", target.name));
                 // A desk is on every device of its person, a session on one.
                 let device = (target.is_some() || self.contacts.is_me(&peer.account)).then_some(peer.device);
-                let destinations = self.devices_of(&peer.account, device)?;
+                let destinations = self.devices_of(&peer.account, device, anyway)?;
                 Ok(Route {
                     destinations,
                     target,
@@ -480,6 +448,11 @@ impl Engine {
             _ => ErrorCode::UnknownAddress,
         };
         let mut shown = ApiError::new(code, error.to_string()).candidates(candidates);
+        if let E::Malformed(_) = error {
+            shown = shown.hint(
+                "write SESSION, CONTACT, CONTACT/SESSION, CONTACT/DEVICE/SESSION, me/DEVICE/SESSION or '#ROOM'",
+            );
+        }
         if let E::UnknownSession { .. } = error {
             shown = shown.hint("use one of the candidates, or --anyway to send to that name");
         }

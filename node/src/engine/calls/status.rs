@@ -1,5 +1,6 @@
 //! `status`, `doctor`, `daemon/stop`.
 
+use penpal_contact::State;
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::daemon::{StopRequest, Stopping};
 use penpal_local_api::error::{ApiError, ErrorCode};
@@ -7,11 +8,13 @@ use penpal_local_api::status::{
     AccountLine, Check, CheckState, Doctor, Node, RecoveryLine, Relay, RelayState, Status,
 };
 use penpal_protocol::sealed::SessionState;
+use penpal_protocol::wire::RefusalCode;
 
 use super::{Outcome, now};
 use crate::engine::LinkId;
 use crate::engine::links::LinkState;
 use crate::engine::machines::Engine;
+use crate::engine::relay::refusal_words;
 use crate::engine::views::{count, unreadable};
 
 impl Engine {
@@ -41,6 +44,7 @@ impl Engine {
             relay: self.relay_line(),
             unread: count(unread),
             requests: count(self.contacts.request_count()),
+            asked: count(self.contacts.list().iter().filter(|row| row.state == State::PendingOut).count()),
             invitations: self.room_invitations(),
             held: count(self.delivery.hidden_count()),
             dead: count(self.delivery.dead_count()),
@@ -53,13 +57,25 @@ impl Engine {
     pub(in crate::engine) fn relay_line(&self) -> Option<Relay> {
         let address = self.contacts.home_relay()?.to_string();
         let link = self.links.get(LinkId::HOME).map(|link| &link.state);
+        if let Some(code) = self.home_refusal() {
+            let remedy = match code {
+                RefusalCode::NotRegistered => ErrorCode::DeviceRevoked.remedy(),
+                _ => "ask whoever runs the relay",
+            };
+            return Some(Relay {
+                address,
+                state: RelayState::Offline,
+                trouble: Some(refusal_words(code)),
+                remedy: Some(remedy.to_owned()),
+            });
+        }
         let (state, trouble) = match link {
             Some(LinkState::Up) if self.greeting.greeted => (RelayState::Connected, None),
             Some(LinkState::Up | LinkState::Dialing) => (RelayState::Connecting, None),
             Some(LinkState::Down(None)) | None => (RelayState::Connecting, None),
             Some(LinkState::Down(Some(trouble))) => (RelayState::Offline, Some(trouble.text().to_owned())),
         };
-        Some(Relay { address, state, trouble })
+        Some(Relay { address, state, trouble, remedy: None })
     }
 
     pub(super) fn doctor(&mut self) -> Outcome {
@@ -85,10 +101,10 @@ impl Engine {
             Some(Relay { address, state: RelayState::Connected, .. }) => {
                 check("relay", CheckState::Ok, format!("connected to {address}"), None)
             }
-            Some(Relay { address, trouble, .. }) => {
+            Some(Relay { address, trouble, remedy, .. }) => {
                 let fact = trouble.unwrap_or_else(|| format!("connecting to {address}"));
                 let repair = "check the network and the firewall for UDP, or ask whoever runs the relay";
-                check("relay", CheckState::Failed, fact, Some(repair))
+                check("relay", CheckState::Failed, fact, Some(remedy.as_deref().unwrap_or(repair)))
             }
         });
         if self.foreign_envelopes > 0 {

@@ -45,7 +45,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let wait_ms = args.wait.map(parse::millis).unwrap_or_default();
     let request = AddRequest { caller, code, handle, device: args.device.clone(), wait_ms };
     let limit = Duration::from_millis(wait_ms).saturating_add(Duration::from_secs(60));
-    let added = node.call_within::<ContactAdd>(&request, limit)?;
+    let word = if args.wait.is_some() { "waiting" } else { "asking the relay" };
+    let added = out.patiently(word, || node.call_within::<ContactAdd>(&request, limit))?;
     out.show(&added, |added| print(out, added, args.wait.is_some()))?;
     if added.account.is_some() {
         recover::offer_code(context)?;
@@ -53,7 +54,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     match added.contact.state {
         ContactState::Declined => Err(Failure::Status(1)),
         ContactState::PendingOut if args.wait.is_some() => {
-            out.remark("the other side did not decide in time");
+            let late = ApiError::new(ErrorCode::NotInTime, "the other side did not decide in time");
+            out.explain(&late.hint("nothing more to do here: penpal contact list shows when they have"));
             Err(Failure::Status(ErrorCode::NotInTime.exit_status()))
         }
         ContactState::PendingOut

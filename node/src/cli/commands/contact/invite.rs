@@ -32,7 +32,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         count: Some(args.count),
         auto_accept: args.auto_accept,
     };
-    let made = context.node().call::<ContactInvite>(&request)?;
+    let made =
+        context.out.patiently("asking the relay", || context.node().call::<ContactInvite>(&request))?;
     context.out.show(&made, |made| print(context.out, args, made))?;
     Ok(())
 }
