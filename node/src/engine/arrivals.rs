@@ -184,6 +184,7 @@ impl Engine {
             self.contacts.handle_message(opener, mine, theirs, &mut contact_step!(self));
         }
         let mut placement = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
+        let mut declined = None;
         match &content {
             Content::Control(control) => {
                 let heard = self.contacts.handle_control(
@@ -224,15 +225,16 @@ impl Engine {
                     Ok((place, entry)) => (placement, *waits) = (place, entry),
                     // Unmarked: the other devices of this account tell a new one of their rooms, and the sender leaves it again.
                     Err("no-such-room") if self.is_new_device() => return Verdict::Foreign,
-                    Err(reason) => {
-                        let from = Some(Peer::new(body.from, body.from_device));
-                        return refused(from, Some(&body), reason, self.now.wall_ms);
-                    }
+                    Err(reason) => declined = Some(reason.to_owned()),
                 },
             },
             Content::Receipts | Content::Presence(_) | Content::NeedReseal(_) | Content::Sync(_) => {}
         }
-        Verdict::Opened(Box::new(Opened { key, body, content, placement }))
+        let opened = Box::new(Opened { key, body, content, placement });
+        match declined {
+            Some(reason) => Verdict::Declined { opened, reason },
+            None => Verdict::Opened(opened),
+        }
     }
 
     pub(super) fn place(&self, letter: &Letter) -> Placement {

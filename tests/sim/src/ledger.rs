@@ -212,10 +212,16 @@ impl Ledger {
     ) -> Option<&'c C> {
         let named = copies.iter().find(|copy| self.is_named(machine, device(copy)));
         let nameless = |copy: &&C| !(0..self.people.len()).any(|one| self.is_named(one, device(copy)));
-        let other_is_cut_off = self.revoked.keys().any(|one| self.person(*one) == machine);
-        let excused =
-            self.revoked.contains_key(&machine) || (self.are_parted(from, machine) && !other_is_cut_off);
+        let parted = self.are_parted(from, machine);
+        let excused = (self.revoked.contains_key(&machine) || parted) && !self.are_alike(from, machine);
         named.or_else(|| copies.iter().find(nameless).filter(|_| excused))
+    }
+
+    /// Whether nobody can tell copies for the machines of a person apart: the person was removed, and one of the machines was cut off.
+    #[must_use]
+    pub fn are_alike(&self, from: usize, machine: usize) -> bool {
+        let person = self.person(machine);
+        self.are_parted(from, machine) && self.revoked.keys().any(|one| self.person(*one) == person)
     }
 
     /// Whose a machine is.

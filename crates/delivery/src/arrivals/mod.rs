@@ -49,6 +49,14 @@ pub enum Verdict {
     },
     /// No contact's hint fits.
     Foreign,
+    /// It opened and verifies like [`Verdict::Opened`], and its letter does not count here: only its mark stays, so that it ends so
+    /// however often it comes, and its sender is told.
+    Declined {
+        /// The envelope.
+        opened: Box<Opened>,
+        /// Why, in one word such as `not-a-member`.
+        reason: String,
+    },
     /// It opened, and nothing is to be made of it or answered.
     Ignored,
     /// It opened and is not taken, for a reason that is told to its sender when `from` is given.
@@ -192,11 +200,12 @@ impl Delivery {
         };
         let outcome = match arrival.verdict {
             Verdict::Opened(opened) => {
-                let body = &opened.body;
-                seen.until_ms = body.expires_ms.saturating_add(DUPLICATE_MARK_GRACE_MS);
-                seen.from = Some(Peer::new(body.from, body.from_device));
-                seen.msg_id = Some(body.msg_id);
-                self.opened(*opened, step)
+                note(&mut seen, &opened.body);
+                self.opened(*opened, None, step)
+            }
+            Verdict::Declined { opened, reason } => {
+                note(&mut seen, &opened.body);
+                self.opened(*opened, Some(reason), step)
             }
             Verdict::Unreadable { account } => {
                 if self.contacts.get(&account).is_some() {
@@ -272,4 +281,11 @@ impl Delivery {
             self.touch_all();
         }
     }
+}
+
+/// Notes in the mark of an envelope what it was.
+fn note(seen: &mut SeenRecord, body: &Body) {
+    seen.until_ms = body.expires_ms.saturating_add(DUPLICATE_MARK_GRACE_MS);
+    seen.from = Some(Peer::new(body.from, body.from_device));
+    seen.msg_id = Some(body.msg_id);
 }

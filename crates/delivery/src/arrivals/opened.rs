@@ -16,7 +16,13 @@ use crate::stage::{Stage, TrailEvent, Witness};
 use crate::step::Step;
 
 impl Delivery {
-    pub(super) fn opened(&mut self, opened: Opened, step: &mut Step<'_>) -> Outcome {
+    /// `declined`: why its letter does not count here.
+    pub(super) fn opened(
+        &mut self,
+        opened: Opened,
+        declined: Option<String>,
+        step: &mut Step<'_>,
+    ) -> Outcome {
         let Opened { key, body, content, placement } = opened;
         let peer = Peer::new(body.from, body.from_device);
         let Some(standing) = self.contacts.standing(&peer.account) else {
@@ -44,11 +50,11 @@ impl Delivery {
         }
         match content {
             Content::Letter(letter) => {
-                self.message(peer, present, &body, Some(&letter), placement, standing, step)
+                self.message(peer, present, &body, Some(&letter), placement, standing, declined, step)
             }
             Content::Control(_) => {
                 let nowhere = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
-                self.message(peer, present, &body, None, nowhere, Standing::Active, step)
+                self.message(peer, present, &body, None, nowhere, Standing::Active, None, step)
             }
             Content::NeedReseal(need) => {
                 self.reseal(peer, &need, step);
@@ -105,6 +111,7 @@ impl Delivery {
         letter: Option<&Letter>,
         placement: Placement,
         standing: Standing,
+        declined: Option<String>,
         step: &mut Step<'_>,
     ) -> Outcome {
         let now_ms = step.now.wall_ms;
@@ -145,6 +152,14 @@ impl Delivery {
             self.owe_present_stage(peer, &mail);
             self.skip_turn(peer, &turn, step);
             return Outcome::Refused { reason: "expired".to_owned() };
+        }
+        if let Some(reason) = declined {
+            (received.state, received.reason) = (MailState::Refused, Some(reason.clone()));
+            mail.received = Some(received);
+            self.ledger.put(Table::Mail, &key.to_key(), &mail);
+            self.owe_present_stage(peer, &mail);
+            self.skip_turn(peer, &turn, step);
+            return Outcome::Refused { reason };
         }
         if letter.is_none() {
             received.state = MailState::Control;

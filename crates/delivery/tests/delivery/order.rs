@@ -1,6 +1,6 @@
 //! Order per pair of devices: gaps are waited for, then shown with a mark.
 
-use penpal_delivery::{Event, Mailbox, Selection, Stage, Table};
+use penpal_delivery::{Event, Mailbox, Outcome, Selection, Stage, Table};
 use penpal_protocol::ids::{Incarnation, ShortHash};
 use penpal_protocol::sealed::{Body, Order};
 
@@ -152,7 +152,7 @@ fn the_same_message_under_another_conversation_is_another_message() {
     let mut other = bodies[0].clone();
     other.conversation = penpal_protocol::ids::ConversationId::from_bytes([3; 16]);
     let outcome = world.deliver_forged(1, other).unwrap();
-    assert_eq!(outcome, penpal_delivery::Outcome::Refused { reason: "id-reused".to_owned() });
+    assert_eq!(outcome, Outcome::Refused { reason: "id-reused".to_owned() });
 }
 
 #[test]
@@ -180,4 +180,28 @@ fn what_still_waits_when_a_hole_is_filled_stays_behind_it() {
     assert_eq!(shown(&world), ["1", "2", "3", "4", "5"]);
     world.run_seconds(3);
     assert_eq!(shown(&world), ["1", "2", "3", "4", "5", "7"]);
+}
+
+#[test]
+fn what_was_declined_stays_declined_when_it_comes_again() {
+    let mut world = World::new(520, 2);
+    let bodies = letters(&mut world, 2);
+    let declined = |outcome| matches!(outcome, Some(Outcome::Refused { reason }) if reason == "not-a-member");
+    assert!(declined(world.deliver_declined(1, bodies[0].clone(), "not-a-member")));
+    // It had its place in the order, and nothing waits for it.
+    give(&mut world, &bodies, 2);
+    assert_eq!(shown(&world), ["2"]);
+    // Left again because its sender did not hear of it; it would count by now, after a restart, too.
+    for restart in [false, true] {
+        if restart {
+            world.restart(1);
+        }
+        assert_eq!(world.deliver_forged(1, bodies[0].clone()), Some(Outcome::Duplicate));
+        assert_eq!(shown(&world), ["2"]);
+    }
+    // Its sender tries it anew.
+    let mut again = bodies[0].clone();
+    again.expires_ms += 1;
+    assert!(matches!(world.deliver_forged(1, again), Some(Outcome::Stored { .. })));
+    assert_eq!(shown(&world), ["2", "1"]);
 }

@@ -50,6 +50,7 @@ impl World {
                 let mut wrong = |what: &str| {
                     found.push(format!("{mark} of p{} in room {room}, p{who}: {what}", written.from));
                 };
+                facts.listed().into_iter().for_each(&mut wrong);
                 facts.may_read(self.plan.rooms[room].owner).into_iter().for_each(&mut wrong);
                 facts.fate(self.plan.rooms[room].owner, end.is_some()).into_iter().for_each(&mut wrong);
                 facts.addressed().into_iter().for_each(&mut wrong);
@@ -71,6 +72,20 @@ struct Facts<'f> {
 }
 
 impl Facts<'_> {
+    /// Whether the speaker's node said the same of the room before and after, and did not count them a member.
+    fn is_stranger(&self) -> bool {
+        let Said { before, after, .. } = self.said;
+        let steady = after.as_ref().is_some_and(|after| after.epoch == before.epoch);
+        let person = self.ledger.person(self.who);
+        steady && !std::iter::once(before).chain(after).any(|seen| seen.others.contains_key(&person))
+    }
+
+    /// Nothing is sent to whom the speaker's node does not list, whatever becomes of it there.
+    fn listed(&self) -> Option<&'static str> {
+        (self.copy.is_some() && self.is_stranger())
+            .then_some("its speaker did not count them a member, and sent it to them")
+    }
+
     /// Whoever reads it had joined, and was not out, as far as the speaker knew.
     fn may_read(&self, owner: usize) -> Option<&'static str> {
         self.there?;
@@ -78,9 +93,7 @@ impl Facts<'_> {
         if written.told == Told::Denied {
             return Some("its writer was told that it was not sent, and it is there");
         }
-        let members = || std::iter::once(&said.before).chain(&said.after);
-        let steady_epoch = said.after.as_ref().is_some_and(|after| after.epoch == said.before.epoch);
-        if steady_epoch && !members().any(|seen| seen.others.contains_key(&ledger.person(who))) {
+        if self.is_stranger() {
             return Some("its speaker did not count them a member, and it is there");
         }
         let joins = || ledger.deeds(room, Deed::Joined, who);

@@ -480,14 +480,36 @@ impl World {
         row: Option<SpoolRow>,
         body: penpal_protocol::sealed::Body,
     ) -> Option<penpal_delivery::Outcome> {
-        use penpal_delivery::{Arrival, Mailbox, Opened, Placement, Verdict};
+        use penpal_delivery::Verdict;
+        self.deliver_as(to, row, body, Verdict::Opened)
+    }
+
+    /// Hands a body to a node that finds that it does not count there.
+    pub(crate) fn deliver_declined(
+        &mut self,
+        to: Id,
+        body: penpal_protocol::sealed::Body,
+        reason: &str,
+    ) -> Option<penpal_delivery::Outcome> {
+        use penpal_delivery::Verdict;
+        self.deliver_as(to, None, body, |opened| Verdict::Declined { opened, reason: reason.to_owned() })
+    }
+
+    fn deliver_as(
+        &mut self,
+        to: Id,
+        row: Option<SpoolRow>,
+        body: penpal_protocol::sealed::Body,
+        verdict: impl FnOnce(Box<penpal_delivery::Opened>) -> penpal_delivery::Verdict,
+    ) -> Option<penpal_delivery::Outcome> {
+        use penpal_delivery::{Arrival, Mailbox, Opened, Placement};
         let mut id = [0; 16];
         self.rng.fill_bytes(&mut id);
         let mark = penpal_protocol::ids::ShortHash::from_bytes(id);
         let content = body.parse_content().expect("good content");
         let placement = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
         let opened = Opened { key: KeyId::from_bytes([0; 8]), body, content, placement };
-        let verdict = Verdict::Opened(Box::new(opened));
+        let verdict = verdict(Box::new(opened));
         let arrival = Arrival { row, enc: mark, envelope: mark, verdict };
         self.step(to, |machine, step| machine.handle_arrival(arrival, step))
     }
