@@ -300,6 +300,8 @@ pub enum RecoveryFailure {
     TooManyDevices,
     /// The root key is not on this machine any more.
     Lost,
+    /// Since people decided it here, another machine became the one that signs.
+    Overtaken,
 }
 
 /// Why a code could not be used.

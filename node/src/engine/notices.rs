@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use penpal_contact::{AddFailure, ContactView, KeyChange, Notice, RegistrationFailure, State};
+use penpal_contact::{
+    AddFailure, ContactView, KeyChange, Notice, RecoveryFailure, RegistrationFailure, State,
+};
 use penpal_protocol::ids::Fingerprint;
 use penpal_protocol::text::Label;
 use penpal_room::Standing;
@@ -117,6 +119,7 @@ impl Engine {
 /// For how long a notice of the contact machine is true.
 pub(super) fn holds(notice: &Notice) -> Holds {
     match notice {
+        Notice::RecoveryFailed(RecoveryFailure::Overtaken) => Holds::Always,
         Notice::RegistrationFailed(_) | Notice::RecoveryFailed(_) => Holds::UntilRegistered,
         Notice::Requested { contact, accepted: false, .. } => Holds::Asks(*contact),
         Notice::Requested { contact, accepted: true, .. } => Holds::Held(*contact),
@@ -220,6 +223,10 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
              penpal contact verify {name}"
         ),
         Notice::Recovered { handle } => format!("the account {handle} is on this machine now"),
+        Notice::RecoveryFailed(RecoveryFailure::Overtaken) => {
+            "another machine recovered the account meanwhile, so this one does not: penpal recover, if it is to have it all the same"
+                .to_owned()
+        }
         Notice::RecoveryFailed(_) => "the account of a recovery code could not be brought here".to_owned(),
         Notice::AccountRefused { code: penpal_protocol::wire::RefusalCode::NotRegistered } => {
             super::calls::DISOWNED.to_owned()
@@ -246,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_recovery_that_failed_is_no_news_once_there_is_an_account() {
-        let failed = Notice::RecoveryFailed(penpal_contact::RecoveryFailure::NotFound);
+        let failed = Notice::RecoveryFailed(RecoveryFailure::NotFound);
         assert_eq!(holds(&failed), Holds::UntilRegistered);
     }
 }

@@ -202,6 +202,9 @@ impl Contacts {
                 else {
                     return self.fail_recovery(RecoveryFailure::Forged, step);
                 };
+                if self.is_overtaken(&manifest) {
+                    return self.fail_recovery(RecoveryFailure::Overtaken, step);
+                }
                 self.look_on(Opened { head, state, manifest });
                 self.decide(step);
             }
@@ -265,6 +268,13 @@ impl Contacts {
         self.notify(Notice::RecoveryFailed(why));
     }
 
+    /// Whether another machine became the one that signs since people decided that this one is to be it.
+    pub(super) fn is_overtaken(&self, list: &VerifiedManifest) -> bool {
+        let Some(recovering) = &self.recovering else { return false };
+        let now = signs(list).filter(|device| *device != recovering.device);
+        recovering.instead_of.is_some() && now.is_some() && now != recovering.instead_of
+    }
+
     /// Goes on with what was found, as far as people have said what is to become of the devices.
     fn decide(&mut self, step: &mut Step<'_>) {
         if self.recovering.is_some() {
@@ -317,7 +327,11 @@ impl Contacts {
                 devices.filter(|device| revoke.contains(&device.id)).map(|device| device.slot)
             })
             .collect();
+        let list = self.own.as_ref().map(|own| &own.manifest.0);
+        let list = list.or_else(|| looking.opened.as_deref().map(|opened| &opened.manifest));
+        let instead_of = list.and_then(signs);
         self.recovering = Some(Recovering {
+            instead_of,
             account: looking.root.fingerprint(),
             relay: StoredRelay(looking.relay.clone()),
             device,
@@ -334,4 +348,12 @@ impl Contacts {
             }
         }
     }
+}
+
+/// The device that signs an account's list.
+fn signs(list: &VerifiedManifest) -> Option<DeviceId> {
+    let devices = &list.manifest().devices;
+    let primary = devices.iter().find(|device| device.primary == Some(true));
+    // A list of before there were several names none.
+    primary.or_else(|| devices.first().filter(|_| devices.len() == 1)).map(|device| device.id)
 }

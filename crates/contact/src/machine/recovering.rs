@@ -79,7 +79,7 @@ impl Contacts {
         self.keep_identity(IdentityKeys { root: None, ..IdentityKeys::clone(&self.keys) });
     }
 
-    /// Takes up what a restart interrupted.
+    /// Takes up what a restart interrupted. No device leaves the relay before it is known that nobody else recovered the account meanwhile.
     pub(super) fn resume_recovery(&mut self, step: &mut Step<'_>) {
         let Some(recovering) = &self.recovering else { return };
         let held = self.keys.root.as_ref().map(RootKey::fingerprint);
@@ -99,6 +99,10 @@ impl Contacts {
                 let opened = self.looking.as_ref().is_some_and(|looking| looking.opened.is_some());
                 if opened && self.retired_devices.is_empty() {
                     self.jobs.want(Job::AddSelf);
+                } else if opened {
+                    for slot in &self.retired_devices {
+                        self.jobs.want(Job::RemoveDevice(*slot));
+                    }
                 }
             }
             RecoverStep::Taking => self.take_over(step),
@@ -211,6 +215,10 @@ impl Contacts {
         if revision > held && !fetched {
             self.look_fetched();
             return self.jobs.want(Job::FetchProfile(me));
+        }
+        if self.own.as_ref().is_some_and(|own| self.is_overtaken(&own.manifest.0)) {
+            self.fail_recovery(RecoveryFailure::Overtaken, step);
+            return self.give_up_root();
         }
         let Some(recovering) = self.recovering.clone() else { return };
         let slots: Vec<_> = {

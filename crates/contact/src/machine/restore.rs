@@ -237,8 +237,11 @@ impl Contacts {
         for id in self.links.keys().copied().collect::<Vec<_>>() {
             self.check_link(id, step.now.wall_ms);
         }
-        for slot in &self.retired_devices {
-            self.jobs.want(Job::RemoveDevice(*slot));
+        // While the account is being recovered here its present state is read first.
+        if self.own.is_some() || self.recovering.is_none() {
+            for slot in &self.retired_devices {
+                self.jobs.want(Job::RemoveDevice(*slot));
+            }
         }
         self.want_machines();
     }

@@ -129,6 +129,9 @@ pub(crate) struct Recovering {
     pub(crate) revoke: List<DeviceId, MAX_DEVICES>,
     #[n(5)]
     pub(crate) step: RecoverStep,
+    /// The device that signed for the account when people decided; `None` in rows from before this was kept.
+    #[n(6)]
+    pub(crate) instead_of: Option<DeviceId>,
 }
 
 /// What comes next.

@@ -489,3 +489,64 @@ fn nothing_else_begins_while_an_account_comes_back() {
     world.quiet();
     world.check_mail("all the same");
 }
+
+#[test]
+fn a_recovery_that_was_left_alone_ends_when_another_machine_has_the_account_meanwhile() {
+    let (mut world, code) = World::kept_among(18, 4);
+    let link = world.on(ALICE, |node, step| node.link_device(step)).unwrap().unwrap().code;
+    world.run(Duration::from_secs(10));
+    world.on(DAVE, |node, step| node.join_account(&link, label("tower"), step).unwrap());
+    world.quiet();
+    world.off.push(ALICE);
+    // It was decided that all go, and the machine was put aside at once.
+    world.recover(NEW, &code, Some(Revoke::All));
+    while !world.people[NEW].node.is_recovering() && world.happen() {}
+    world.unplug(NEW);
+    world.recover(DAVE, &code, Some(Revoke::All));
+    world.quiet();
+    assert_eq!(world.noticed(DAVE, |n| matches!(n, Notice::Recovered { .. })), 1);
+    world.off.retain(|who| *who != NEW);
+    world.start(NEW);
+    world.quiet();
+    assert_eq!(world.failures(), [&RecoveryFailure::Overtaken]);
+    assert!(world.people[NEW].node.account().is_none() && world.people[NEW].node.recovery_code().is_none());
+    assert_eq!(world.devices_of_alice(), ["tower"]);
+    // Nor is the tower cut off by it, which was to go.
+    world.send(DAVE, "bob", "still one of them");
+    world.quiet();
+    assert_eq!(world.has_mail(BOB, "still one of them"), 1);
+    // Whoever wants it all the same says so again.
+    world.recover(NEW, &code, Some(Revoke::All));
+    world.quiet();
+    assert_eq!(world.noticed(NEW, |n| matches!(n, Notice::Recovered { .. })), 1);
+    world.check_mail("in the end");
+}
+
+#[test]
+fn a_device_that_was_to_take_over_leaves_it_to_the_one_that_did() {
+    let (mut world, code) = World::kept_among(19, 4);
+    let link = world.on(ALICE, |node, step| node.link_device(step)).unwrap().unwrap().code;
+    world.run(Duration::from_secs(10));
+    world.on(DAVE, |node, step| node.join_account(&link, label("tower"), step).unwrap());
+    world.quiet();
+    // It does not know what the relay has when it is decided there.
+    world.off.extend([ALICE, DAVE]);
+    world.start(DAVE);
+    world.recover(DAVE, &code, Some(Revoke::All));
+    assert!(world.people[DAVE].node.is_recovering());
+    world.recover(NEW, &code, Some(Revoke::AllBut(vec![label("tower")])));
+    world.quiet();
+    world.off.retain(|who| *who != DAVE);
+    world.start(DAVE);
+    world.quiet();
+    assert_eq!(
+        world.noticed(DAVE, |n| matches!(n, Notice::RecoveryFailed(RecoveryFailure::Overtaken))),
+        1,
+        "{:?}",
+        world.people[DAVE].notices
+    );
+    assert!(world.people[DAVE].node.recovery_code().is_none(), "the root key is nothing for it");
+    assert_eq!(world.people[NEW].node.recovery_code(), Some(code));
+    assert_eq!(world.devices_of_alice(), ["new", "tower"]);
+    world.check_mail("all the same");
+}

@@ -164,6 +164,11 @@ fn recovery_failed(why: &RecoveryFailure) -> ApiError {
             ApiError::new(ErrorCode::Usage, "the account has as many devices as it may have")
                 .hint("penpal recover --revoke NAME")
         }
+        RecoveryFailure::Overtaken => ApiError::new(
+            ErrorCode::NothingToRecover,
+            "another machine recovered the account meanwhile; nothing more is changed from here",
+        )
+        .hint("is this one to have it all the same? penpal recover, with the code again"),
         RecoveryFailure::Lost => {
             ApiError::new(ErrorCode::HomeUnusable, "the root key is not on this machine any more")
                 .hint("penpal recover, with the code again")

@@ -239,6 +239,13 @@ impl World {
         self.start(who);
     }
 
+    /// Takes a machine off the network: what it asked and was not answered yet is lost.
+    pub(crate) fn unplug(&mut self, who: Who) {
+        self.off.push(who);
+        self.calls.retain(|call| call.who != who);
+        self.replies.retain(|reply| reply.who != who);
+    }
+
     /// Starts a person's node again from its disk.
     pub(crate) fn start(&mut self, who: Who) {
         let mut step = Step { now: self.now, rng: &mut self.rng };
