@@ -111,6 +111,10 @@ fn two_people_connect_write_answer_and_part() {
     });
     assert_eq!(waiting["stage"], "answered");
     assert_eq!(waiting["reply"]["body"], "4433");
+    assert!(
+        waiting.get("lease").is_none() && waiting.get("reply_quote").is_none(),
+        "not for scripts: {waiting}"
+    );
 
     // Verifying, renaming, parting.
     let said = alice.try_json(&["contact", "verify", "bob", "--number", "11111 22222"]);

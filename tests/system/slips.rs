@@ -71,6 +71,9 @@ fn what_is_no_command_fails_like_everything_else() {
         let said = person.run(&words);
         assert!(said.err.contains("hint: write SESSION, CONTACT, CONTACT/SESSION"), "{words:?}: {said:?}");
     }
+    let said = person.try_json(&["device", "link", "garbage"]);
+    assert_eq!(said.code(), "bad-code");
+    assert!(!said.out.contains("pp1-"), "{said:?}");
     person.ok(&["status"]);
     let log = person.ok(&["daemon", "logs", "--json"]).out;
     for line in log.lines() {
@@ -110,6 +113,8 @@ fn who_is_gone_gets_nothing_and_a_new_invite_mends_it_at_once() {
     pair.bob.kill_node();
     let waits = pair.bob.json(&["send", "alice", "when you are back", "--anyway"]);
     assert_eq!((&waits["stage"], &waits["reason"]), (&"queued".into(), &"gone".into()), "{waits}");
+    let listed = pair.bob.json(&["outbox"])["messages"].as_array().map(Vec::len);
+    assert_eq!(pair.bob.json(&["status"])["queued"].as_u64(), listed.map(|count| count as u64));
     let trace = pair.bob.run(&["send", "alice", "and this", "--anyway"]);
     assert!(trace.out.contains("gone (you were removed there, or the account ended)"), "{trace:?}");
     // Nothing of the refusals before is waited for.
@@ -174,6 +179,10 @@ fn an_interrupted_export_leaves_nothing_behind_and_the_node_goes_on() {
     me.ok(&["register", relay.address(), "--token", &relay.token(), "--handle", "alice"]);
     let (file, secret) = (folder.path().join("me.penpal"), folder.path().join("secret"));
     std::fs::write(&secret, "four random words here").expect("a file");
+    let nowhere = folder.path().join("nowhere").join("me.penpal");
+    let words = ["account", "export", nowhere.to_str().expect("a path"), "--passphrase-file"];
+    let said = me.try_json(&[&words[..], &[secret.to_str().expect("a path")]].concat());
+    assert_eq!(said.code(), "bad-file", "{said:?}");
     let words = [
         "account",
         "export",

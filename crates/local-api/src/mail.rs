@@ -64,7 +64,7 @@ pub struct SendRequest {
     /// Session that sends, instead of the caller's own.
     #[serde(default)]
     pub from_session: Option<String>,
-    /// Send although the contact announced no such session.
+    /// Send although the contact announced no such session, or is gone: then it waits here.
     #[serde(default)]
     pub anyway: bool,
     /// Artifacts that go with it, at most 16; their contents are here.

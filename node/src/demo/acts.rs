@@ -8,6 +8,7 @@ use penpal_local_api::account::RegisterRequest;
 use penpal_local_api::caller::Caller;
 use penpal_local_api::contacts::{AddRequest, ContactState, InviteRequest, ListRequest, NameRequest};
 use penpal_local_api::daemon::StopRequest;
+use penpal_local_api::error::ErrorCode;
 use penpal_local_api::mail::{IdRequest, InboxRequest, Message, SendRequest, Sent, Stage};
 use penpal_local_api::methods::{
     ContactAccept, ContactAdd, ContactInvite, ContactList, ContactRemove, DaemonStop, Inbox, Register, Send,
@@ -295,6 +296,10 @@ fn revoke(world: &mut World) -> Result<Line, Broken> {
     })?;
     if !matches!(stage_of(act, &world.bob, &sent.id)?, Stage::Queued | Stage::Refused) {
         return Err(broken(act, "the message got through"));
+    }
+    match world.bob.node.call::<Send>(&request) {
+        Err(error) if error.code == ErrorCode::ContactGone => {}
+        Ok(_) | Err(_) => return Err(broken(act, "bob could go on writing")),
     }
     let leaked = mail(act, &world.alice)?.iter().any(|message| message.body == "still there?");
     if leaked {

@@ -59,9 +59,16 @@ fn target(got: &Got, to: &Save<'_>) -> Result<PathBuf, ApiError> {
     let target = match to.output {
         None => PathBuf::from(name),
         Some(path) if path.is_dir() => path.join(name),
+        Some(path) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+            return Err(no_folder(path.components().as_path()));
+        }
         Some(path) => path.to_owned(),
     };
     std::path::absolute(&target).map_err(|error| failed(&target, &error))
+}
+
+fn no_folder(path: &Path) -> ApiError {
+    super::bad_file(path, "there is no such folder")
 }
 
 fn exists_already(target: &Path) -> ApiError {
@@ -76,6 +83,9 @@ struct Temporary {
 impl Temporary {
     fn beside(target: &Path) -> Result<Self, ApiError> {
         let folder = target.parent().unwrap_or(Path::new("/"));
+        if !folder.is_dir() {
+            return Err(no_folder(folder));
+        }
         let number = getrandom::u64().map_err(|error| super::bad_file(target, &error.to_string()))?;
         let path = folder.join(format!(".penpal-{number:016x}.part"));
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -197,6 +207,18 @@ mod tests {
         save(&content, &Save { output: Some(&out), force: true, marked: false }, &mut |_| {}).unwrap();
         assert_eq!((fs::read(&victim).unwrap(), fs::read(&out).unwrap()), (b"mine".into(), b"text".into()));
         assert!(!fs::symlink_metadata(&out).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = got(folder.path(), "x", "text");
+        let missing = folder.path().join("missing");
+        for out in [missing.join("x"), missing.join("")] {
+            let to = Save { output: Some(&out), force: false, marked: false };
+            let error = save(&content, &to, &mut |_| {}).unwrap_err();
+            assert_eq!(error.message, format!("{}: there is no such folder", missing.display()));
+        }
     }
 
     #[test]

@@ -38,6 +38,11 @@ pub(crate) fn export(
     if to.symlink_metadata().is_ok() {
         return Err(exists(to));
     }
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let message = format!("{}: there is no such folder", folder.display());
+        return Err(ApiError::new(ErrorCode::BadFile, message));
+    }
     let still = Still::begin(home)?;
     let partial = partial(to);
     let written = write(home, &partial, passphrase, progress)

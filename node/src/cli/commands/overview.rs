@@ -38,3 +38,45 @@ fn next_step(status: &Status) -> &str {
         "penpal contact invite, or penpal send NAME TEXT"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use penpal_local_api::status::{AccountLine, Node, Relay};
+
+    use super::*;
+
+    #[test]
+    fn the_next_step_is_one_that_can_be_taken() {
+        let account = AccountLine {
+            handle: String::new(),
+            fingerprint: String::new(),
+            device: String::new(),
+            recovery: None,
+        };
+        let relay =
+            Relay { address: String::new(), state: RelayState::Connected, trouble: None, remedy: None };
+        let node = Node { pid: 1, version: String::new(), started_ms: 0, home: String::new() };
+        let quiet = Status {
+            v: 1,
+            node,
+            account: Some(account),
+            relay: Some(relay.clone()),
+            unread: 0,
+            requests: 0,
+            asked: 0,
+            invitations: Vec::new(),
+            held: 0,
+            dead: 0,
+            queued: 0,
+            sessions: 0,
+            notices: Vec::new(),
+        };
+        let next = |status: Status| next_step(&status).to_owned();
+        assert_eq!(next(quiet.clone()), "penpal contact invite, or penpal send NAME TEXT");
+        assert!(next(Status { asked: 1, ..quiet.clone() }).starts_with("your request waits"));
+        assert!(next(Status { asked: 1, dead: 1, ..quiet.clone() }).contains("penpal outbox"));
+        let revoked = Relay { remedy: Some("another home".to_owned()), state: RelayState::Offline, ..relay };
+        assert_eq!(next(Status { relay: Some(revoked), unread: 3, ..quiet.clone() }), "another home");
+        assert!(next(Status { account: None, relay: None, ..quiet }).contains("penpal register"));
+    }
+}

@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// Session that sends, instead of the one this command runs in
     #[arg(long = "as", value_name = "SESSION")]
     from_session: Option<String>,
-    /// Send although the contact announced no such session
+    /// Send although the contact announced no such session, or is gone: it waits here then
     #[arg(long)]
     anyway: bool,
     /// A file that goes with it; may be given up to 16 times

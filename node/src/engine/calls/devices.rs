@@ -36,7 +36,11 @@ impl Engine {
     pub(super) fn device_join(&mut self, request: &JoinRequest) -> Outcome {
         self.person_only(&request.caller)?;
         let code: InviteCode = request.code.parse().map_err(|error: InviteCodeError| {
-            ApiError::new(ErrorCode::BadCode, format!("no usable code: {error}"))
+            let message = match error {
+                InviteCodeError::NotFound => "no code found; a code for a device begins with pp2-".to_owned(),
+                other => format!("no usable code: {other}"),
+            };
+            ApiError::new(ErrorCode::BadCode, message)
                 .hint("copy the whole code again, from `pp2-` to its end")
         })?;
         let name = device_name(request.name.as_deref())?;

@@ -23,7 +23,7 @@ impl Engine {
             State::Gone if !anyway && !self.contacts.is_me(account) => {
                 let message = format!("{name} is gone: you were removed there, or the account ended");
                 return Err(ApiError::new(ErrorCode::ContactGone, message).hint(format!(
-                    "ask {name} on another way and exchange a new invite; with --anyway it waits here for {name}"
+                    "ask {name} on another way and exchange a new invite; penpal send {name} TEXT --anyway keeps it here"
                 )));
             }
             State::Active | State::Gone => {}

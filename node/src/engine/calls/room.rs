@@ -213,9 +213,8 @@ pub(super) fn room_error(error: &RoomError) -> ApiError {
     match error {
         E::Owner { name } => shown.hint(format!("penpal room close '#{name}'")),
         E::Worn { .. } => shown.hint("make a new room and invite its members there"),
-        E::NotIn { name } => {
-            shown.hint(format!("penpal room list shows where you stand; penpal room join '#{name}'"))
-        }
+        E::NotIn { .. } => shown.hint("penpal room list shows where you stand, and what you can do"),
+        E::NotOwner { name } => shown.hint(format!("penpal room members '#{name}' shows whose it is")),
         _ => shown,
     }
 }

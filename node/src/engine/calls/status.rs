@@ -1,6 +1,7 @@
 //! `status`, `doctor`, `daemon/stop`.
 
 use penpal_contact::State;
+use penpal_delivery::OutboxEntry;
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::daemon::{StopRequest, Stopping};
 use penpal_local_api::error::{ApiError, ErrorCode};
@@ -21,7 +22,10 @@ impl Engine {
     pub(super) fn status(&mut self) -> Outcome {
         let unread: usize =
             self.delivery.mailboxes().map(|mailbox| self.delivery.unread(mailbox).unread).sum();
-        let queued = self.delivery.outbox(&self.storage).map_err(|error| unreadable(&error))?.len();
+        // As the outbox lists them: neither what nodes say to each other nor what is through.
+        let owed = self.delivery.outbox(&self.storage).map_err(|error| unreadable(&error))?;
+        let through = |entry: &OutboxEntry| entry.report.copies.iter().all(|copy| copy.stage.is_receipted());
+        let queued = owed.iter().filter(|entry| entry.kind.is_mail() && !through(entry)).count();
         let sessions = self.sessions.local().iter().filter(|row| row.state != SessionState::Ended).count();
         let account = self.contacts.account().map(|me| AccountLine {
             handle: me.handle.to_string(),
