@@ -17,6 +17,7 @@ mod peers;
 mod process;
 mod relay;
 mod report;
+mod room;
 mod seal;
 mod search;
 mod sizing;
@@ -90,6 +91,7 @@ fn measure(name: Name, options: &Options, folder: &Path) -> anyhow::Result<Repor
         Name::Node => nodes::between(&place),
         Name::Local => nodes::local(&place),
         Name::Files => files::run(&place, options.file_mib),
+        Name::Room => room::run(&place),
         Name::Process => commands::run(&place),
         Name::Hook => hooks::run(&place),
         Name::Idle => idle::run(&place, options.connections, options.keep_alives),

@@ -89,6 +89,8 @@ pub(crate) enum Name {
     Hook,
     /// Memory and wake-ups with nothing to do
     Idle,
+    /// A note to everybody in rooms of 10 and 50, each member with a node; runs only when it is named
+    Room,
     /// What a relay needs for so many people: memory, disk, time to start; runs only when it is named
     Sizing,
     /// A relay under people who come and go, for `--minutes`; runs only when it is named
@@ -98,7 +100,7 @@ pub(crate) enum Name {
 impl Name {
     /// Whether it takes so long that it runs only when it is named.
     fn is_long(self) -> bool {
-        matches!(self, Self::Sizing | Self::Soak)
+        matches!(self, Self::Room | Self::Sizing | Self::Soak)
     }
 
     /// Programs of the workspace that it runs.
@@ -107,7 +109,7 @@ impl Name {
             Self::Floor | Self::Seal | Self::Store | Self::Search => &[],
             Self::Relay | Self::Sizing | Self::Soak => &["penpal-relay"],
             Self::Local | Self::Process | Self::Hook => &["penpal"],
-            Self::Node | Self::Files | Self::Idle => &["penpal-relay", "penpal"],
+            Self::Node | Self::Files | Self::Idle | Self::Room => &["penpal-relay", "penpal"],
         }
     }
 }

@@ -254,6 +254,15 @@ impl Ledger {
         counts
     }
 
+    /// Whether somebody's invitation was taken back after it was answered, and another one came.
+    #[must_use]
+    pub fn was_asked_again(&self, room: usize, whom: usize) -> bool {
+        let begun = |deed| self.deeds(room, deed, whom).map(|done| done.at_ms.0);
+        let Some(joined) = begun(Deed::Joined).min() else { return false };
+        let Some(removed) = begun(Deed::Removed).filter(|at| *at >= joined).min() else { return false };
+        begun(Deed::Invited).any(|at| at >= removed)
+    }
+
     /// Deeds of this kind to somebody in a room, at any machine.
     pub fn deeds(&self, room: usize, deed: Deed, whom: usize) -> impl Iterator<Item = &Done> {
         let all = self.rooms.get(&room).into_iter().flatten();
