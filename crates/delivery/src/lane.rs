@@ -36,6 +36,8 @@ pub(crate) struct Lane {
     pub flights: BTreeMap<DepositId, Flight>,
     /// The relay asked to wait.
     pub backoff_until: Option<Duration>,
+    /// It waits because the relay refused its device, whatever was to go there.
+    pub refused: bool,
     pub backoffs: u32,
     /// An envelope without content is due: it tells of a new incarnation or repeats a key.
     pub announce: bool,

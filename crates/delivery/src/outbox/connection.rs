@@ -44,8 +44,10 @@ impl Delivery {
             let copies = self.outbox.live.iter().filter(|((to, _), _)| *to == peer);
             let copies = copies.filter(|(_, copy)| copy.record.reason.as_deref() == Some(GONE));
             let copies: Vec<_> = copies.map(|((_, msg_id), _)| *msg_id).collect();
-            if was_gone || !copies.is_empty() {
-                self.lane(peer).backoff_until = None;
+            // Receipts alone may have been refused: then no message says so.
+            let lane = self.lane(peer);
+            if std::mem::take(&mut lane.refused) || was_gone || !copies.is_empty() {
+                lane.backoff_until = None;
             }
             for msg_id in copies {
                 self.clear_reason(peer, msg_id, GONE);

@@ -154,7 +154,8 @@ impl Delivery {
     /// `completes`, its own refusal.
     fn refused_lane(&mut self, peer: Peer, completes: bool, step: &Step<'_>) {
         if completes || self.first_boot(peer).is_none() {
-            self.lane(peer).backoff_until = Some(step.now.mono.saturating_add(GONE_RETRY));
+            let lane = self.lane(peer);
+            (lane.backoff_until, lane.refused) = (Some(step.now.mono.saturating_add(GONE_RETRY)), true);
         }
     }
 

@@ -272,6 +272,25 @@ fn a_device_with_another_place_gets_at_once_what_was_refused_at_the_one_before()
 }
 
 #[test]
+fn a_refused_receipt_keeps_no_message_from_the_next_place() {
+    let mut world = World::new(315, 2);
+    let other = DeviceId::from_bytes([77; 16]);
+    let both =
+        |list| ContactInfo { devices: vec![peer(1).device, other], list, ..info(peer(1), Standing::Active) };
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, both(1), step));
+    world.relay.refuses.insert((peer(0), peer(1)));
+    world.send(1, Send::note(0, "hello")).unwrap();
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].texts(Selection::Unread(Mailbox::Desk)), ["hello"]);
+    world.relay.refuses.clear();
+    world.relay.register(Peer::new(peer(1).account, other));
+    world.step(0, |machine, step| machine.set_contact(peer(1).account, both(2), step));
+    let id = world.send(0, Send::note(1, "a")).unwrap().msg_id;
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
 fn a_device_that_is_refused_says_nothing_of_the_others_of_its_account() {
     let mut world = World::new(313, 2);
     let other = DeviceId::from_bytes([77; 16]);
