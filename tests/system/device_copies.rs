@@ -93,6 +93,10 @@ fn a_relay_from_before_a_link_serves_the_machine_again() {
     let other = other_machine(&pair);
     link(&pair.alice, &other, "tower");
     wait::until("its contacts", || other.contact_state("bob").as_deref() == Some("active"));
+    // What is written before that goes to the machines that there were.
+    wait::until("bob to hear of it", || {
+        pair.bob.ok(&["status"]).out.contains("alice has a new device: tower")
+    });
     check_both(&pair, [&pair.alice, &other], "one");
     pair.relay.stop();
     let copy = text(&backup);
