@@ -42,6 +42,16 @@ impl World {
         let (first, second) = (self.node(self.plan.person(machine)), self.node(machine));
         let mut why = String::new();
         for number in 1..=TRIES {
+            // Whether an earlier try came about whose answer nobody saw, the machine says itself, when it is up again.
+            if !second.is_up() {
+                "the machine is off".clone_into(&mut why);
+                sleep(PAUSE).await;
+                continue;
+            }
+            if let Some(name) = self.own_name(machine).await {
+                self.linked_as(machine, name).await;
+                return Ok(());
+            }
             self.end_earlier_tries(machine).await;
             let code = match first.call::<DeviceLink>(Call::DeviceLink(LinkRequest::default())).await {
                 Ok(made) => made.code,
@@ -65,18 +75,21 @@ impl World {
                     Err(_) => None,
                 };
                 if let Some(name) = there {
-                    self.ledger.borrow_mut().linked.insert(machine, name);
-                    let name = self.session_of(machine);
-                    let request = OpenRequest { caller: Caller::default(), name, agent: None };
-                    drop(second.call::<SessionOpen>(Call::SessionOpen(request)).await);
+                    self.linked_as(machine, name).await;
                     return Ok(());
                 }
                 why = joined.err().map(|error| error.to_string()).unwrap_or_default();
                 sleep(PAUSE).await;
             }
         }
-        self.end_earlier_tries(machine).await;
         Err(why)
+    }
+
+    async fn linked_as(&self, machine: usize, name: String) {
+        self.ledger.borrow_mut().linked.insert(machine, name);
+        let name = self.session_of(machine);
+        let request = OpenRequest { caller: Caller::default(), name, agent: None };
+        drop(self.node(machine).call::<SessionOpen>(Call::SessionOpen(request)).await);
     }
 
     /// A machine that came into the list and never came itself is cut off, as the notice about it says.
@@ -114,8 +127,9 @@ impl World {
                 continue;
             }
             self.wait_until_up(machine).await;
-            if let Some(name) = self.own_name(machine).await {
-                self.ledger.borrow_mut().linked.insert(machine, name);
+            match self.own_name(machine).await {
+                Some(name) => drop(self.ledger.borrow_mut().linked.insert(machine, name)),
+                None => self.end_earlier_tries(machine).await,
             }
         }
     }

@@ -134,6 +134,7 @@ impl Facts<'_> {
         };
         let wrong_clock = ledger.wrong_clock.contains(&written.from) || ledger.wrong_clock.contains(&who);
         let cut_off = |machine: usize| ledger.revoked.contains_key(&machine);
+        let withdrawn = copy.reason.as_deref() == Some("out-of-room");
         match copy.stage {
             Stage::Delivered | Stage::Surfaced | Stage::Answered => {
                 let cut_off = cut_off(who) || cut_off(written.from);
@@ -150,6 +151,8 @@ impl Facts<'_> {
                 // To its sender it stays held until somebody reads it; here it must not be hidden any more.
                 (waits && !there && !excused).then_some("still waits for an entry of the room")
             }
+            // A speaker that was put back does not know that it left before its reader went out, and sends it no more.
+            Stage::Refused if there && withdrawn && unsteady(written.from) => None,
             Stage::Refused if there => {
                 (!parted && !unsteady(who) && !cut_off(who)).then_some("said to be refused, and is there")
             }
