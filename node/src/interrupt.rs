@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use penpal_local_api::error::{ApiError, ErrorCode};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal does.
 enum Duty {
@@ -78,15 +78,18 @@ pub(crate) fn check(left: &str) -> Result<(), ApiError> {
 fn watch() -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let guard = runtime.enter();
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let (mut hung_up, mut terminated) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+    let [mut interrupted, mut hung_up, mut terminated] = [
+        unless_ignored(SignalKind::interrupt())?,
+        unless_ignored(SignalKind::hangup())?,
+        unless_ignored(SignalKind::terminate())?,
+    ];
     drop(guard);
     let serve = async move {
         loop {
             tokio::select! {
-                _ = interrupted.recv() => {}
-                _ = hung_up.recv() => {}
-                _ = terminated.recv() => {}
+                () = came(&mut interrupted) => {}
+                () = came(&mut hung_up) => {}
+                () = came(&mut terminated) => {}
             }
             match set(Duty::End) {
                 Duty::Ask => ASKED.store(true, Ordering::Relaxed),
@@ -103,6 +106,26 @@ fn watch() -> std::io::Result<()> {
         .stack_size(128 * 1024)
         .spawn(move || runtime.block_on(serve))?;
     Ok(())
+}
+
+/// A signal, but for one that whoever started this process had it ignore, as `nohup` does.
+fn unless_ignored(kind: SignalKind) -> std::io::Result<Option<Signal>> {
+    let bit = u32::try_from(kind.as_raw_value()).unwrap_or_default().saturating_sub(1);
+    (ignored() >> bit & 1 == 0).then(|| signal(kind)).transpose()
+}
+
+/// Signals that this process ignores, one bit each; none where the system does not say.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+async fn came(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 #[expect(clippy::exit, reason = "what the signal does without a guard")]

@@ -102,9 +102,12 @@ impl Rooms {
         self.look_at = Some(step.now.mono);
         let Some(me) = step.me else { return };
         self.handle_list_changed(&me.account, step);
-        if !step.is_primary() {
-            return;
-        }
+        self.take_over_all(step);
+    }
+
+    /// Goes on with every room of ours that none of the devices which are left keeps, where the primary is.
+    pub(crate) fn take_over_all(&mut self, step: &mut Step<'_>) {
+        let Some(me) = step.me.filter(|_| step.is_primary()) else { return };
         for id in self.rooms.keys().copied().collect::<Vec<_>>() {
             self.take_over(&id, me.account, step);
         }

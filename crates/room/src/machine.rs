@@ -14,6 +14,7 @@ use rand_core::CryptoRng;
 
 use crate::asking::{Answered, Asked, Replied};
 use crate::command::{Command, Notice};
+use crate::devices::kept_elsewhere;
 use crate::error::RoomError;
 use crate::log::{Log, MAX_ENTRIES_TO_ADD, Membership, Taken};
 use crate::record::{self, Change, HeldRecord, RoomRecord, Standing, Table};
@@ -139,6 +140,12 @@ impl Rooms {
         self.handle_timeout(step);
     }
 
+    /// The relay is there, perhaps after a long sleep: owners of whom nothing was heard for long are asked.
+    pub fn handle_connected(&mut self, step: &mut Step<'_>) {
+        self.begin(step);
+        self.ask_after_silence(step);
+    }
+
     /// Time has passed: messages that waited too long are refused.
     pub fn handle_timeout(&mut self, step: &mut Step<'_>) {
         self.begin(step);
@@ -149,6 +156,7 @@ impl Rooms {
         }
         if self.look_at.is_some_and(|at| at <= step.now.mono) {
             self.look_at = None;
+            self.take_over_all(step);
             for id in &ids {
                 self.introduce_newcomers(id, step);
             }
@@ -334,13 +342,15 @@ impl Rooms {
         if now == Standing::Member {
             room.record.told = List::default();
         }
-        // What this device appended and what another device's entry put aside is appended anew.
+        // What this device appended and what another one's entry put aside is appended anew; not behind what a device appended that is not to: when
+        // that one is revoked its entries count no more, and this would make them count.
+        let appends = kept_elsewhere(&room.log, step).is_none();
         let counts: BTreeSet<ShortHash> = room.log.chain().iter().map(|signed| signed.name()).collect();
         let lost: Vec<RoomChange> = before
             .chain
             .iter()
             .filter(|(name, device)| {
-                *device == me.device && after.owner == me.account && !counts.contains(name)
+                appends && *device == me.device && after.owner == me.account && !counts.contains(name)
             })
             .filter_map(|(name, _)| room.log.get(name))
             .map(|signed| signed.entry().change.clone())

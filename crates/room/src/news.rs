@@ -1,6 +1,7 @@
 //! What contacts tell of rooms.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use penpal_protocol::cbor::Blob;
 use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
@@ -19,6 +20,9 @@ use crate::record::{self, Standing};
 
 /// Most invitations of one contact that wait for an answer.
 const MAX_INVITATIONS: usize = 8;
+
+/// How long after news of a room of ours it is looked whether it is to be taken over.
+const TAKE_OVER_AFTER: Duration = Duration::from_secs(60);
 
 impl Rooms {
     /// Takes what a contact's device said of a room, in a message that verified.
@@ -125,7 +129,7 @@ impl Rooms {
         if from != owner && owner != me.account && from != me.account {
             return Err(NewsError::NotOwner);
         }
-        self.vouched(id, owner, &entries, step)?;
+        self.vouched(id, (from, owner), &entries, step)?;
         if !self.rooms.contains_key(id) {
             // The owner says that this account is in a room that nobody here joined: it is an invitation like any other.
             if from != owner {
@@ -222,26 +226,33 @@ impl Rooms {
         if orphan {
             self.ask(id, from, step);
         }
+        if owner == me.account && step.is_primary() {
+            // Perhaps nobody who is left keeps it. More of it may be on its way: that is waited for.
+            let at = step.now.mono.saturating_add(TAKE_OVER_AFTER);
+            self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
+        }
         outcome
     }
 
-    /// Whether every entry is signed by a device of the owner, or named by a later one that is.
+    /// Whether every entry is signed by a device of the owner, or named by a later one that is; or told by a device of ours, of a room of ours.
     fn vouched(
         &self,
         id: &RoomId,
-        owner: Fingerprint,
+        (from, owner): (Fingerprint, Fingerprint),
         entries: &[SignedRoomEntry],
         step: &Step<'_>,
     ) -> Result<(), NewsError> {
         let manifest = step.manifests.manifest(&owner).ok_or(NewsError::NoOwner)?;
         let held = self.rooms.get(id).map(|room| &room.log);
+        // Of a room of ours another device of ours may tell what one appended that is revoked: it counts only until this account goes on with it.
+        let ours = from == owner && step.me.is_some_and(|me| me.account == owner);
         let mut named: BTreeSet<ShortHash> = BTreeSet::new();
         for signed in entries.iter().rev() {
             let known = held.is_some_and(|log| log.get(&signed.name()).is_some());
             if signed.entry().owner != owner {
                 return Err(NewsError::NotOwner);
             }
-            if !known && !named.contains(&signed.name()) {
+            if !known && !named.contains(&signed.name()) && !ours {
                 signed.verify(manifest, step.now.wall_ms)?;
             }
             named.insert(signed.entry().prev);

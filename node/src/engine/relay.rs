@@ -241,6 +241,7 @@ impl Engine {
                     self.look_after_uploads();
                 }
                 self.delivery.handle_connected(answer.epoch, answer.newest, &mut delivery_step!(self));
+                self.rooms.handle_connected(&mut room_step!(self));
                 self.transfers_online();
                 self.ask_discards();
                 self.greeting.early_bytes = 0;

@@ -244,12 +244,20 @@ impl Engine {
             let account = view.key.from?;
             short(penpal_delivery::MailKey::from_contact(answered, account))
         };
-        // An own answer, or one in a room, answers what somebody else said.
+        // In a room any member may have said it.
+        let members = || {
+            let members = self.rooms.view(&view.room?)?.members;
+            let of = |member| short(penpal_delivery::MailKey::from_contact(answered, member));
+            members.into_iter().find_map(|(member, _)| of(member))
+        };
+        // An own answer answers what somebody else said. Only then is the conversation looked through: how long one is, and how many answers it
+        // has that answer nothing, a contact decides.
         let others = || {
+            view.key.from.is_none().then_some(())?;
             let said = self.delivery.said_in(view.conversation, answered, &self.storage);
             said.ok().flatten().map(|one| one.short)
         };
-        own.or_else(theirs).or_else(others)
+        own.or_else(theirs).or_else(members).or_else(others)
     }
 
     /// To whom something was said in a room: the room, and the session that it is for.

@@ -372,7 +372,7 @@ impl Contacts {
 
     fn profile_refused(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
         if self.me() == Some(contact) {
-            self.looked = self.relay_revision;
+            self.note_looked(step);
         }
         self.queue.push_back(Command::Fetched { contact, fresh: false });
         let Some(row) = self.contacts.get(&contact) else { return };

@@ -210,8 +210,12 @@ impl Contacts {
                 match self.take_part(part) {
                     None => self.jobs.want(Job::GetState),
                     Some(read) if self.recovery_root().is_some() => self.recovery_read(read, step),
+                    Some(Read::Changed) => {
+                        self.want_kept();
+                        self.jobs.pause(Job::GetState, step.now.mono, Why::Busy);
+                    }
                     Some(read) => {
-                        self.looked = self.relay_revision;
+                        self.note_looked(step);
                         self.merge_kept(read, step);
                     }
                 }
@@ -223,7 +227,7 @@ impl Contacts {
             (Job::PutState | Job::GetState, Reply::No) => {
                 // The relay does not know our proof, as one that was put back to an older copy.
                 self.jobs.done(job);
-                self.looked = self.relay_revision;
+                self.note_looked(step);
                 self.kept.putting = None;
                 self.plan_kept(step, Why::Refused);
             }
@@ -258,13 +262,12 @@ impl Contacts {
         }
     }
 
-    /// Reads what the relay keeps before another list of devices is signed. `false`: the relay does not know by what we may ask for it.
-    pub(super) fn read_kept(&mut self) -> bool {
-        let known = self.own.as_ref().is_some_and(|own| own.proof_put == Some(true));
-        if known && !self.jobs.is_wanted(Job::GetState) {
+    /// Reads what the relay keeps before another list of devices is signed. Whether the relay knows by what we may ask for it shows then: an older
+    /// copy of a database may not have noted it.
+    pub(super) fn read_kept(&mut self) {
+        if !self.jobs.is_wanted(Job::GetState) {
             self.want_kept();
         }
-        known
     }
 
     fn want_kept(&mut self) {

@@ -287,7 +287,7 @@ impl Contacts {
             }
         }
         if mine {
-            self.looked = self.relay_revision;
+            self.note_looked(step);
         }
         self.queue.push_back(Command::Fetched { contact, fresh: fresh && !refused });
     }

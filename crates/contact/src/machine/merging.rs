@@ -27,8 +27,8 @@ impl Contacts {
                 tracing::warn!(%error, "the state that the relay keeps is replaced");
                 self.set_kept(Some(KeptMark { state, hash: None }));
             }
-            // The next writing is refused, and it is read again.
-            Read::Changed => {}
+            // It is read again.
+            Read::Changed => return,
             Read::All(all) => {
                 let (head, state) = *all;
                 if !self.follow_kept(&head, &state, step) {

@@ -168,7 +168,7 @@ pub struct Contacts {
     /// Revision of our manifest that our relay named in this run. Nothing is signed before it is known: this database may be an
     /// old copy.
     relay_revision: Option<u64>,
-    /// The one for which our own profile was fetched: another device with the root key may have signed it.
+    /// The one, as the relay or a message named it, for which our own profile was fetched: another device with the root key may have signed it.
     looked: Option<u64>,
     /// How often in a row the relay held another manifest than expected, and until when nothing is signed for that.
     conflicts: u32,

@@ -31,6 +31,8 @@ const PREVIOUS_PROFILE_MS: u64 = 30 * DAY_MS;
 /// Shortest such time, in milliseconds, even when every contact has the new key: a contact may be put back to a backup that has not. As long
 /// as senders keep what a restored recipient may have lost.
 const RESTORED_PROFILE_MS: u64 = 2 * DAY_MS;
+/// How long a list of devices that was named may take until it comes.
+const ON_ITS_WAY: Duration = Duration::from_secs(20);
 /// Pause before a manifest is signed again because the relay held another one.
 const FIRST_CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 /// Longest such pause.
@@ -358,15 +360,14 @@ impl Contacts {
         let newest = newest_named(version, revision, own.echoed);
         let overtaken = if published { newest > version } else { newest >= version };
         let me = own.manifest.0.fingerprint();
-        if revision > version && self.looked != Some(revision) {
+        let named = newest.max(revision);
+        if named > version && self.looked != Some(named) {
             // Another device may sign by now, made so with a recovery code.
             if self.is_among_linked(&me) {
                 return self.jobs.want(Job::FetchProfile(me));
             }
             // Or a device was linked since this database was copied, which then knows no way to it.
-            if self.read_kept() {
-                return;
-            }
+            return self.read_kept();
         }
         let Some(own) = &self.own else { return };
         if own.manifest_put.is_none() && (renew_ms <= now_ms || overtaken) {
@@ -387,6 +388,18 @@ impl Contacts {
             self.own.as_ref().map(|own| own.manifest.0.manifest().issued_ms.saturating_add(RENEW_AFTER_MS));
         if let Some(renew_ms) = renew_ms {
             self.plan_own(renew_ms.max(now_ms.saturating_add(1)));
+        }
+    }
+
+    /// Our own list was looked for at the relay. A newer one that somebody names and that is not there may be on its way from another device
+    /// that signs now: above that one nothing is signed before it had time to come.
+    pub(super) fn note_looked(&mut self, step: &Step<'_>) {
+        let Some((own, revision)) = self.own.as_ref().zip(self.relay_revision) else { return };
+        let (me, held) = (own.manifest.0.fingerprint(), own.manifest.0.version());
+        let named = newest_named(held, revision, own.echoed).max(revision);
+        self.looked = Some(named);
+        if named > held && self.is_among_linked(&me) {
+            self.sign_after = self.sign_after.max(step.now.mono.saturating_add(ON_ITS_WAY));
         }
     }
 

@@ -655,3 +655,18 @@ fn a_block_and_a_rename_made_apart_both_stay() {
         }
     }
 }
+
+/// Another device signs by now, and somebody names its list before that list is here: nothing is signed above it at once.
+#[test]
+fn a_list_that_is_only_named_has_time_to_come() {
+    let mut world = World::of_two_devices(31);
+    let me = world.people[ALICE].fp();
+    let version = |world: &World| world.people[ALICE].node.manifest(&me).unwrap().version();
+    let held = version(&world);
+    let named = ManifestRef { version: held + 1000, hash: ShortHash::from_bytes([9; 16]) };
+    world.bob_names(ALICE, None, Some(named));
+    world.run(Duration::from_secs(15));
+    assert_eq!(version(&world), held, "it is looked for, and waited for");
+    world.run(Duration::from_secs(15));
+    assert_eq!(version(&world), held + 1001, "then what it names is overtaken");
+}

@@ -295,3 +295,61 @@ proptest! {
         prop_assert_eq!(Some(counts.epoch), last);
     }
 }
+
+/// What the owner's machine had appended gives way to a longer chain of the stolen one. It is not appended again behind that chain: when the
+/// chain counts no more, it is there by itself.
+#[test]
+fn the_owners_machine_does_not_vouch_for_what_a_stolen_device_appended() {
+    let mut world = world();
+    let id = world.room("team", &[BOB, CAROL]);
+    let (alice, bob, carol, mallory) =
+        (world.account(ALICE), world.account(BOB), world.account(CAROL), world.account(MALLORY));
+    let before = head_of(&world, &id, ALICE);
+    world.with(ALICE, |rooms, step| rooms.remove(&id, carol, step)).unwrap();
+    world.settle();
+    let tail = chain(&world, &id, before, &[added(mallory), removed(bob)]);
+    for who in [ALICE, BOB] {
+        tell(&mut world, who, &id, &tail).unwrap();
+    }
+    world.settle();
+    assert_eq!(world.members(&id, ALICE), [alice, carol, mallory]);
+    revoke(&mut world);
+    for who in [ALICE, BOB] {
+        assert_eq!(world.members(&id, who), [alice, bob], "{who}");
+    }
+}
+
+/// The machine that signs never had the room of one that is revoked: another one that is left tells it, and it goes on with the room.
+#[test]
+fn a_machine_that_came_later_takes_over_what_a_revoked_one_kept() {
+    const KEPT: usize = 2;
+    const FRIEND: usize = 3;
+    let mut world = World::new(&[3, 1], 12);
+    let (alice, friend) = (world.account(ALICE), world.account(FRIEND));
+    let id = world.with(KEPT, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+    world.with(KEPT, |rooms, step| rooms.invite(&id, friend, &label("bob"), step)).unwrap();
+    let without = |world: &mut World| {
+        while !world.mail.is_empty() {
+            world.mail.retain(|letter| letter.to != ALICE);
+            world.deliver(0);
+        }
+    };
+    without(&mut world);
+    world.with(FRIEND, |rooms, step| rooms.join(&id, step)).unwrap();
+    without(&mut world);
+    assert_eq!((world.members(&id, 1), standing(&world, &id, ALICE)), (vec![alice, friend], None));
+    world.revoke(KEPT);
+    world.with(FRIEND, |rooms, step| rooms.handle_list_changed(&alice, step));
+    world.with(ALICE, |rooms, step| rooms.handle_devices_changed(step));
+    world.with(1, |rooms, step| rooms.tell_devices(step));
+    world.settle();
+    assert_eq!(world.members(&id, ALICE), [alice, friend]);
+    world.now.mono += std::time::Duration::from_secs(61);
+    world.with(ALICE, |rooms, step| rooms.handle_timeout(step));
+    world.settle();
+    let took = Notice::TookOver { name: label("team") };
+    assert_eq!(world.machines[ALICE].notices.iter().filter(|notice| **notice == took).count(), 1);
+    world.with(ALICE, |rooms, step| rooms.close(&id, step)).unwrap();
+    world.settle();
+    assert_eq!(standing(&world, &id, FRIEND), Some(Standing::Closed));
+}

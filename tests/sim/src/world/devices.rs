@@ -156,6 +156,19 @@ impl World {
         }
     }
 
+    /// A machine that was put back to before it was linked has no account any more: its person cuts it off.
+    pub(super) async fn cut_off_what_forgot(self: Rc<Self>, machine: usize) {
+        let is_linked = self.ledger.borrow().linked.contains_key(&machine);
+        if !is_linked || self.ledger.borrow().revoked.contains_key(&machine) {
+            return;
+        }
+        self.wait_until_up(machine).await;
+        let listed = self.node(machine).call::<DeviceList>(Call::DeviceList(ListRequest::default())).await;
+        if matches!(listed, Err(CallError::Api(error)) if error.code == ErrorCode::NoAccount) {
+            self.revoke(machine).await;
+        }
+    }
+
     /// A person with two machines who reads at one of them now and then.
     pub(super) async fn read_desk(self: Rc<Self>, machine: usize) {
         let mut dice = self.dice(&format!("desk {machine}"));

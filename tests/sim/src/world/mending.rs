@@ -65,7 +65,8 @@ impl World {
     }
 
     pub(super) async fn wait_until_up(&self, who: usize) {
-        for _ in 0..600 {
+        // Longer than any machine is off.
+        for _ in 0..1_200 {
             if self.node(who).is_up() {
                 return;
             }

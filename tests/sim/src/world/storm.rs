@@ -173,8 +173,14 @@ impl World {
                 wait(ms).await;
                 node.set_asleep(false);
             }
-            Fault::Restore { node, ms, running } => self.restore(node, ms, running).await,
-            Fault::Clone { node, ms, copy_stays } => self.copy(node, ms, copy_stays).await,
+            Fault::Restore { node, ms, running } => {
+                self.restore(node, ms, running).await;
+                self.cut_off_what_forgot(node).await;
+            }
+            Fault::Clone { node, ms, copy_stays } => {
+                self.copy(node, ms, copy_stays).await;
+                self.cut_off_what_forgot(node).await;
+            }
             Fault::LoseReceiveKeys { node } => {
                 let node = self.node(node);
                 self.hold(&node);
