@@ -217,11 +217,13 @@ impl Ledger {
         named.or_else(|| copies.iter().find(nameless).filter(|_| excused))
     }
 
-    /// Whether nobody can tell copies for the machines of a person apart: the person was removed, and one of the machines was cut off.
+    /// Whether nobody can tell copies for the machines of a person apart: the person was removed, and one of the machines was cut off, or there
+    /// was none for one that came late.
     #[must_use]
     pub fn are_alike(&self, from: usize, machine: usize) -> bool {
         let person = self.person(machine);
-        self.are_parted(from, machine) && self.revoked.keys().any(|one| self.person(*one) == person)
+        let mut others = self.revoked.keys().chain(&self.linked_late);
+        self.are_parted(from, machine) && others.any(|one| self.person(*one) == person)
     }
 
     /// Whose a machine is.

@@ -231,6 +231,32 @@ fn what_did_not_leave_is_not_sent_to_whoever_is_out_meanwhile() {
     assert!(matches!(again, Err(RetryError::Done { .. })));
 }
 
+/// The relay took it, and its answer was lost: whether it went is not known, and *refused* could not be taken back.
+#[test]
+fn what_may_have_left_is_not_called_refused_when_its_reader_is_out() {
+    let mut world = World::new(53, 3);
+    world.run_seconds(1);
+    let id = world.send(0, said(&[1, 2], "to both")).unwrap().msg_id;
+    let before = world.deposits;
+    while world.deposits < before + 2 {
+        world.run_for(std::time::Duration::from_millis(1));
+    }
+    world.offline.insert(0);
+    world.crash(0);
+    world.start(0);
+    let bob = peer(1).account;
+    world.step(0, |machine, step| machine.withdraw(ROOM, bob, step)).unwrap();
+    let stage_of_bob = |world: &World| {
+        let copies = world.nodes[0].report(id).copies;
+        copies.into_iter().find(|copy| copy.peer == peer(1)).unwrap().stage
+    };
+    assert_eq!(stage_of_bob(&world), Stage::Expired);
+    world.offline.clear();
+    world.run_seconds(60);
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["to both"]);
+    assert_eq!(stage_of_bob(&world), Stage::Delivered);
+}
+
 #[test]
 fn that_one_of_several_got_nothing_can_be_dismissed() {
     let (mut world, id) = lost_for_one(48);

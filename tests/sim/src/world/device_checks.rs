@@ -70,7 +70,9 @@ impl World {
             return;
         }
         let came_late = |message: &&Message| {
-            revoked.at_relay_ms.is_some_and(|at_ms| message.received_ms > at_ms)
+            // What one of two running copies decided the other does not know, and takes the machine for forgotten by the relay.
+            !ledger.unsteady.contains(&first)
+                && revoked.at_relay_ms.is_some_and(|at_ms| message.received_ms > at_ms)
                 && mark_of(&message.body).is_some_and(|mark| ledger.written.contains_key(mark))
         };
         for message in end.received.iter().filter(came_late) {

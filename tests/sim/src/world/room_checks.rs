@@ -162,6 +162,10 @@ impl Facts<'_> {
             Stage::Expired if there => {
                 (!unsteady(written.from) && !parted).then_some("said to be expired, and is there")
             }
+            // Whether it left before its reader went out was not known.
+            Stage::Expired if withdrawn => {
+                (!parted && !self.may_be_refused(owner)).then_some("expired without a reason")
+            }
             Stage::Expired => {
                 (!written.may_expire && !wrong_clock && !parted).then_some("expired within its life")
             }
