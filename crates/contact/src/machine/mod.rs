@@ -170,6 +170,8 @@ pub struct Contacts {
     relay_revision: Option<u64>,
     /// The one, as the relay or a message named it, for which our own profile was fetched: another device with the root key may have signed it.
     looked: Option<u64>,
+    /// The list that is held while a newer one was only named, and until when that one may still come.
+    grace: Option<(u64, Duration)>,
     /// How often in a row the relay held another manifest than expected, and until when nothing is signed for that.
     conflicts: u32,
     sign_after: Duration,
@@ -211,6 +213,7 @@ impl Contacts {
             secrets: BTreeMap::new(),
             relay_revision: None,
             looked: None,
+            grace: None,
             conflicts: 0,
             sign_after: Duration::ZERO,
             refused: None,
@@ -246,7 +249,9 @@ impl Contacts {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let signing = (self.sign_after > self.now.mono).then_some(self.sign_after);
-        [self.jobs.next(), self.checks.next(self.now), signing, self.kept_due()].into_iter().flatten().min()
+        let grace = self.grace.map(|(_, until)| until).filter(|until| *until > self.now.mono);
+        let due = [self.jobs.next(), self.checks.next(self.now), signing, grace, self.kept_due()];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due.

@@ -358,7 +358,8 @@ impl Contacts {
         let version = own.manifest.0.version();
         let published = own.manifest_published == Some(own.manifest_mark());
         let newest = newest_named(version, revision, own.echoed);
-        let overtaken = if published { newest > version } else { newest >= version };
+        let waits = self.grace.is_some_and(|(held, until)| held == version && step.now.mono < until);
+        let overtaken = !waits && if published { newest > version } else { newest >= version };
         let me = own.manifest.0.fingerprint();
         let named = newest.max(revision);
         if named > version && self.looked != Some(named) {
@@ -392,14 +393,15 @@ impl Contacts {
     }
 
     /// Our own list was looked for at the relay. A newer one that somebody names and that is not there may be on its way from another device
-    /// that signs now: above that one nothing is signed before it had time to come.
+    /// that signs now: nothing is signed above that one before it had time to come. What a person asks for is signed at once.
     pub(super) fn note_looked(&mut self, step: &Step<'_>) {
         let Some((own, revision)) = self.own.as_ref().zip(self.relay_revision) else { return };
         let (me, held) = (own.manifest.0.fingerprint(), own.manifest.0.version());
         let named = newest_named(held, revision, own.echoed).max(revision);
         self.looked = Some(named);
-        if named > held && self.is_among_linked(&me) {
-            self.sign_after = self.sign_after.max(step.now.mono.saturating_add(ON_ITS_WAY));
+        // Once for the list that is held: whoever names others again and again delays nothing further.
+        if named > held && self.is_among_linked(&me) && self.grace.is_none_or(|(of, _)| of != held) {
+            self.grace = Some((held, step.now.mono.saturating_add(ON_ITS_WAY)));
         }
     }
 

@@ -670,3 +670,27 @@ fn a_list_that_is_only_named_has_time_to_come() {
     world.run(Duration::from_secs(15));
     assert_eq!(version(&world), held + 1001, "then what it names is overtaken");
 }
+
+/// A contact names ever newer lists of ours: that delays neither what a person asks for nor, for long, that they are overtaken.
+#[test]
+fn lists_that_a_contact_makes_up_hold_nothing_back() {
+    let mut world = World::of_two_devices(32);
+    let me = world.people[ALICE].fp();
+    let version = |world: &World| world.people[ALICE].node.manifest(&me).unwrap().version();
+    let held = version(&world);
+    let name_one = |world: &mut World, ahead: u64| {
+        let named = ManifestRef { version: version(world) + ahead, hash: ShortHash::from_bytes([9; 16]) };
+        world.bob_names(ALICE, None, Some(named));
+        world.run(Duration::from_secs(4));
+    };
+    name_one(&mut world, 1);
+    let renamed =
+        world.on(ALICE, |node, step| node.rename_device(&label("desktop"), &label("attic"), step).is_ok());
+    assert_eq!(renamed, Some(true));
+    let renamed = version(&world);
+    assert!(renamed > held);
+    for ahead in 1..=6 {
+        name_one(&mut world, ahead);
+    }
+    assert!(version(&world) > renamed, "after twenty seconds, whatever was named since");
+}
