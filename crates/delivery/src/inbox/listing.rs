@@ -176,9 +176,7 @@ impl Delivery {
             for (row, value) in &rows {
                 let key = MailKey::from_bytes(value)
                     .map_err(|source| crate::ledger::damaged(table, row, source))?;
-                let waiting = self.inbox.entry(&key).is_some_and(|entry| entry.waiting);
-                let view = self.view(key, records)?;
-                views.extend(view.filter(|view| !view.hidden && !waiting && views.len() < limit));
+                views.extend(self.seen(key, records)?.filter(|_| views.len() < limit));
             }
             if rows.len() < PAGE {
                 break;
@@ -204,8 +202,7 @@ impl Delivery {
             if views.len() >= limit {
                 break;
             }
-            let waiting = self.inbox.entry(&key).is_some_and(|entry| entry.waiting);
-            views.extend(self.view(key, records)?.filter(|view| !view.hidden && !waiting));
+            views.extend(self.seen(key, records)?);
         }
         views.reverse();
         Ok(views)
@@ -223,12 +220,17 @@ impl Delivery {
     ) -> Result<Option<MailView>, QueryError> {
         let keys = self.keys(Selection::Conversation(conversation), None, records)?;
         for key in keys.into_iter().filter(|key| key.msg_id == msg_id) {
-            let waiting = self.inbox.entry(&key).is_some_and(|entry| entry.waiting);
-            if let Some(view) = self.view(key, records)?.filter(|view| !view.hidden && !waiting) {
+            if let Some(view) = self.seen(key, records)? {
                 return Ok(Some(view));
             }
         }
         Ok(None)
+    }
+
+    /// One message, unless nobody may see it, or not yet.
+    fn seen(&self, key: MailKey, records: &dyn Records) -> Result<Option<MailView>, QueryError> {
+        let waiting = self.inbox.entry(&key).is_some_and(|entry| entry.waiting);
+        Ok(self.view(key, records)?.filter(|view| !view.hidden && !waiting))
     }
 
     /// What is kept of a selection, without a look at the messages.

@@ -13,16 +13,27 @@ use super::{ALICE, BOB, CAROL, DAVE, news, world};
 
 /// An entry of Alice's device at this place, whatever her node would do.
 pub(crate) fn entry(world: &World, id: &RoomId, before: &RoomHead, change: RoomChange) -> SignedRoomEntry {
+    signed_entry(world, id, (ALICE, ALICE), before, change)
+}
+
+/// An entry at this place that says to be of one device of Alice's and is signed by another one.
+pub(crate) fn signed_entry(
+    world: &World,
+    id: &RoomId,
+    (says, signs): (usize, usize),
+    before: &RoomHead,
+    change: RoomChange,
+) -> SignedRoomEntry {
     let entry = RoomEntry {
         room: *id,
         epoch: before.epoch + 1,
         prev: before.entry,
         issued_ms: NOW_MS,
         owner: world.account(ALICE),
-        device: world.machines[ALICE].me.device,
+        device: world.machines[says].me.device,
         change,
     };
-    SignedRoomEntry::sign(&world.machines[ALICE].signing, entry)
+    SignedRoomEntry::sign(&world.machines[signs].signing, entry)
 }
 
 pub(crate) fn head(signed: &SignedRoomEntry) -> RoomHead {

@@ -1,12 +1,12 @@
 //! A linked device of the owner that was stolen: what it appended counts no more once it is revoked.
 
 use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
-use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomHead, RoomMember};
+use penpal_protocol::sealed::{RoomChange, RoomHead, RoomMember};
 use penpal_room::{NewsError, Notice, Said, Standing};
 use penpal_seal::SignedRoomEntry;
 use proptest::prelude::*;
 
-use super::hostile::{head, head_of, stored, telling};
+use super::hostile::{head, head_of, signed_entry as entry, stored, telling};
 use super::people::{NOW_MS, World, label};
 
 /// Alice's machine that signs, and the one that is stolen.
@@ -18,26 +18,6 @@ const MALLORY: usize = 4;
 
 fn world() -> World {
     World::new(&[2, 1, 1, 1], 11)
-}
-
-/// An entry at this place that says to be of one device of Alice's and is signed by another one.
-fn entry(
-    world: &World,
-    id: &RoomId,
-    (says, signs): (usize, usize),
-    before: &RoomHead,
-    change: RoomChange,
-) -> SignedRoomEntry {
-    let entry = RoomEntry {
-        room: *id,
-        epoch: before.epoch + 1,
-        prev: before.entry,
-        issued_ms: NOW_MS,
-        owner: world.account(ALICE),
-        device: world.machines[says].me.device,
-        change,
-    };
-    SignedRoomEntry::sign(&world.machines[signs].signing, entry)
 }
 
 fn added(account: Fingerprint) -> RoomChange {
