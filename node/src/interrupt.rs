@@ -110,15 +110,16 @@ fn watch() -> std::io::Result<()> {
 
 /// A signal, but for one that whoever started this process had it ignore, as `nohup` does.
 fn unless_ignored(kind: SignalKind) -> std::io::Result<Option<Signal>> {
-    let bit = u32::try_from(kind.as_raw_value()).unwrap_or_default().saturating_sub(1);
-    (ignored() >> bit & 1 == 0).then(|| signal(kind)).transpose()
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    (!is_ignored(kind.as_raw_value(), &status)).then(|| signal(kind)).transpose()
 }
 
-/// Signals that this process ignores, one bit each; none where the system does not say.
-fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+/// Whether a process ignores a signal, as its status says; not where the system says nothing. See proc(5), `SigIgn`.
+fn is_ignored(signal: i32, status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let bit = u32::try_from(signal).ok().and_then(|number| number.checked_sub(1));
+    bit.and_then(|bit| mask.checked_shr(bit)).is_some_and(|from| from & 1 == 1)
 }
 
 async fn came(signal: &mut Option<Signal>) {
@@ -131,4 +132,18 @@ async fn came(signal: &mut Option<Signal>) {
 #[expect(clippy::exit, reason = "what the signal does without a guard")]
 fn end() {
     std::process::exit(i32::from(ErrorCode::Interrupted.exit_status()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nohup_had_ignored_stays_so() {
+        let status = "Name:\tpenpal\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        let hung_up = SignalKind::hangup().as_raw_value();
+        assert!(is_ignored(hung_up, status) && is_ignored(13, status));
+        assert!(!is_ignored(SignalKind::interrupt().as_raw_value(), status));
+        assert!(!is_ignored(hung_up, "") && !is_ignored(hung_up, "SigIgn:\tx") && !is_ignored(0, status));
+    }
 }
