@@ -50,7 +50,7 @@ pub(crate) fn run(place: &Place, mib: u64) -> anyhow::Result<Report> {
     let settings =
         ["--artifact-bytes", &most, "--artifact-bytes-per-account", &total, "--artifact-bytes-total", &total];
     let pair = Pair::connected_with(&settings);
-    wait_for_presence(&pair.alice)?;
+    wait_for_presence(&pair.alice, 1);
     let runtime = runtime()?;
     let bulk = runtime.block_on(Bulk::start(&place.folder))?;
     let (mut rounds, mut last) = (Rounds::default(), None);

@@ -8,7 +8,7 @@ use penpal_local_api::client::Client;
 use penpal_local_api::home::Home;
 use penpal_local_api::mail::{InboxRequest, SendRequest, Sent, Stage};
 use penpal_local_api::methods::{Inbox, Send};
-use penpal_tests::{Pair, Person};
+use penpal_tests::{Pair, Person, wait};
 
 use crate::Place;
 use crate::figures::{Figure, Samples, Target, Unit, latency};
@@ -21,10 +21,10 @@ const BETWEEN_NODES: usize = 200;
 const LOCAL: usize = 500;
 
 /// Length of the text, in bytes.
-const TEXT_BYTES: usize = 1024;
+pub(crate) const TEXT_BYTES: usize = 1024;
 
 /// How long contacts may take to learn of each other's sessions.
-const PRESENCE: Duration = Duration::from_secs(20);
+pub(crate) const PRESENCE: Duration = Duration::from_secs(60);
 
 /// From a `send` on one node to the other node's signed receipt.
 pub(crate) fn between(place: &Place) -> anyhow::Result<Report> {
@@ -34,7 +34,7 @@ pub(crate) fn between(place: &Place) -> anyhow::Result<Report> {
     ));
     let pair = Pair::connected();
     let alice = client(&pair.alice);
-    wait_for_presence(&pair.alice)?;
+    wait_for_presence(&pair.alice, 1);
     let mut rounds = Vec::new();
     for _ in 0..place.rounds {
         let mut round = Samples::with_capacity(BETWEEN_NODES);
@@ -93,7 +93,8 @@ pub(crate) fn client(person: &Person) -> Client {
     Client::new(&Home::at(person.home()))
 }
 
-fn send(client: &Client, to: &str) -> anyhow::Result<Sent> {
+/// Sends a note of [`TEXT_BYTES`] from the session `api`.
+pub(crate) fn send(client: &Client, to: &str) -> anyhow::Result<Sent> {
     let request = SendRequest {
         caller: Caller::default(),
         to: Some(to.to_owned()),
@@ -118,16 +119,11 @@ fn unread(client: &Client, session: &str, at_most: usize) -> anyhow::Result<usiz
     Ok(client.call::<Inbox>(&request)?.messages.len())
 }
 
-/// Waits until the other side's session is announced and online: then a plain `send` waits for the receipt.
-pub(crate) fn wait_for_presence(person: &Person) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    while begun.elapsed() < PRESENCE {
+/// Waits until so many sessions of others are announced and online: then a plain `send` waits for the receipt.
+pub(crate) fn wait_for_presence(person: &Person, sessions: usize) {
+    wait::until_within(PRESENCE, "sessions of contacts online", || {
         let seen = person.json(&["contact", "sessions"]);
-        let rows = seen["sessions"].as_array().context("a list of sessions")?;
-        if rows.iter().any(|row| row["online"] == true) {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    anyhow::bail!("no session of the contact is online")
+        let online = |rows: &Vec<serde_json::Value>| rows.iter().filter(|row| row["online"] == true).count();
+        seen["sessions"].as_array().map_or(0, online) >= sessions
+    });
 }

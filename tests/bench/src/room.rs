@@ -4,15 +4,13 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use penpal_local_api::caller::Caller;
 use penpal_local_api::client::Client;
-use penpal_local_api::mail::{SendRequest, Stage};
-use penpal_local_api::methods::Send;
+use penpal_local_api::mail::Stage;
 use penpal_tests::{Person, Relay, connect, wait};
 
 use crate::Place;
 use crate::figures::{Figure, Samples, Unit, latency};
-use crate::nodes::client;
+use crate::nodes::{self, PRESENCE, TEXT_BYTES, client};
 use crate::process::{cpu_seconds, rss_kib};
 use crate::report::Report;
 
@@ -21,12 +19,6 @@ const SIZES: [usize; 2] = [10, 50];
 
 /// Messages into each room in one round.
 const MESSAGES: usize = 10;
-
-/// Length of the text, in bytes.
-const TEXT_BYTES: usize = 1024;
-
-/// How long everybody may take to be online for the speaker.
-const PRESENCE: Duration = Duration::from_secs(60);
 
 /// How long nothing may come to the relay before all is said.
 const QUIET: Duration = Duration::from_millis(300);
@@ -147,7 +139,7 @@ impl Hall {
         for size in SIZES {
             hall.gather(size);
         }
-        hall.wait_for_presence();
+        nodes::wait_for_presence(&hall.speaker, others);
         for size in SIZES {
             // The first note of a pair goes to a signed prekey; each later one to a key that came with a receipt.
             say(&client(&hall.speaker), &room(size))?;
@@ -166,15 +158,6 @@ impl Hall {
         wait::until("everybody in the room", || {
             let shown = self.speaker.json(&["room", "members", &room]);
             shown["members"].as_array().is_some_and(|members| members.len() == size)
-        });
-    }
-
-    fn wait_for_presence(&self) {
-        wait::until_within(PRESENCE, "everybody online", || {
-            let seen = self.speaker.json(&["contact", "sessions"]);
-            let online =
-                |rows: &Vec<serde_json::Value>| rows.iter().filter(|row| row["online"] == true).count();
-            seen["sessions"].as_array().map_or(0, online) >= self.members.len()
         });
     }
 
@@ -212,22 +195,8 @@ fn room(size: usize) -> String {
 
 /// Says something, and gives the time until everybody has it.
 fn say(client: &Client, room: &str) -> anyhow::Result<Duration> {
-    let request = SendRequest {
-        caller: Caller::default(),
-        to: Some(room.to_owned()),
-        text: "x".repeat(TEXT_BYTES),
-        subject: None,
-        ask: false,
-        reply_to: None,
-        from_session: Some("api".to_owned()),
-        anyway: false,
-        artifacts: Vec::new(),
-        life_ms: None,
-        wait_ms: None,
-        mechanism: None,
-    };
     let begun = Instant::now();
-    let sent = client.call::<Send>(&request).with_context(|| format!("sending to {room}"))?;
+    let sent = nodes::send(client, room)?;
     let took = begun.elapsed();
     ensure!(sent.stage >= Stage::Delivered, "a note into {room} is only {:?}: {:?}", sent.stage, sent.reason);
     Ok(took)

@@ -92,6 +92,11 @@ impl Device {
         Ok(())
     }
 
+    /// Waits until the connection has ended.
+    pub(crate) async fn ended(&self) {
+        self.connection.closed().await;
+    }
+
     /// Whether the connection has ended.
     pub(crate) fn is_lost(&self) -> bool {
         self.connection.lost().is_some()
