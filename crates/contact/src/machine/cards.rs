@@ -137,12 +137,12 @@ impl Contacts {
                 }
             }
         }
-        self.take_way(contact, card, false);
+        self.take_way(contact, card, false, step);
     }
 
     /// Takes from a card where a contact takes mail. It tells every device of ours by itself; but one that was put back to a backup may have
     /// missed it, and what it leaves on the edge before comes nowhere. `again`: also what was told under the number that is held.
-    fn take_way(&mut self, contact: Fingerprint, card: &ContactCard, again: bool) {
+    fn take_way(&mut self, contact: Fingerprint, card: &ContactCard, again: bool, step: &mut Step<'_>) {
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         let newer = row.rekey_seen < card.edge_number || (again && row.rekey_seen == card.edge_number);
         let possible = card.edge_number <= Some(row.manifest.0.version());
@@ -153,7 +153,7 @@ impl Contacts {
         row.rekey_seen = card.edge_number;
         tracing::info!("an edge of a contact was missed here, and is taken now");
         let pair = StoredPairKey(PairKey::from_bytes(*card.pair_out.expose()));
-        self.write_on(contact, card.edge_out, card.cap_out.clone(), pair);
+        self.write_on(contact, card.edge_out, card.cap_out.clone(), pair, step);
     }
 
     /// Takes a card that this account itself left at its relay.
@@ -169,7 +169,7 @@ impl Contacts {
         let later = held.is_some_and(|(link, _)| link < Some(card.link_stamp));
         let told = held.is_some_and(|(_, number)| number < card.edge_number);
         if later {
-            self.take_way(contact, card, true);
+            self.take_way(contact, card, true, step);
         }
         if (later || told)
             && let Some(row) = self.contacts.get_mut(&contact)

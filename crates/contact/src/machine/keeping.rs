@@ -235,6 +235,7 @@ impl Contacts {
             self.end_invite(id, InviteEnd::Declined, step);
         }
         self.end_acceptance(contact, InviteEnd::Withdrawn, step);
+        self.unkept.forget(&contact);
         if let Some(row) = self.contacts.remove(&contact) {
             for edge in row.earlier().iter().filter_map(|known| known.edge).collect::<Vec<_>>() {
                 self.retire_edge(edge, contact, Some(row.name.clone()));
@@ -305,7 +306,7 @@ impl Contacts {
         let name = row.name.clone();
         let unlinked = row.link.as_ref().filter(|link| !link.linked).map(|link| link.edge_in);
         self.touch(RowKey::Contact(contact));
-        if let Some(edge) = unlinked {
+        if let Some(edge) = unlinked.filter(|_| !self.unkept.has(&contact)) {
             self.jobs.want(Job::LinkEdge(contact, edge));
         }
         if self.me() != Some(contact) {

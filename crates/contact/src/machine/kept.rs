@@ -84,6 +84,11 @@ impl Kept {
         self.dirty |= matches!(row, RowKey::Own | RowKey::Contact(_) | RowKey::Removed(_));
     }
 
+    /// Something of it may have changed.
+    pub(super) fn changed(&mut self) {
+        self.dirty = true;
+    }
+
     /// Whether it is being read.
     pub(super) fn read_anew(&mut self) {
         self.reading = Reading::default();
@@ -127,8 +132,9 @@ impl Contacts {
         let id = StateId::from_bytes(step.random());
         let Some((hash, parts)) = self.sealed_state(root, &id) else { return };
         let mark = KeptMark { state: id, hash: Some(hash) };
+        self.unkept.sealed();
         if self.own.as_ref().and_then(|own| own.kept).is_some_and(|held| held.hash == mark.hash) {
-            return;
+            return self.edges_kept(step);
         }
         let pause = BETWEEN.saturating_mul(u32::try_from(parts.len()).unwrap_or(u32::MAX));
         self.kept.after = step.now.mono.saturating_add(pause);
@@ -198,7 +204,7 @@ impl Contacts {
         match (job, reply) {
             (Job::PutState, Reply::Yes(Answer::Done)) => {
                 self.jobs.done(job);
-                self.part_put();
+                self.part_put(step);
             }
             (Job::PutState, Reply::Refused(RefusalCode::Conflict)) => {
                 // Somebody else with the root key wrote it, or we did and this database is an older copy: nothing of it is to be lost.
@@ -236,7 +242,7 @@ impl Contacts {
         true
     }
 
-    fn part_put(&mut self) {
+    fn part_put(&mut self, step: &mut Step<'_>) {
         let Some(putting) = &mut self.kept.putting else { return };
         putting.next = putting.next.saturating_add(1);
         if usize::from(putting.next) < putting.parts.len() {
@@ -245,6 +251,7 @@ impl Contacts {
         let mark = putting.mark;
         self.kept.putting = None;
         self.set_kept(Some(mark));
+        self.edges_kept(step);
     }
 
     pub(super) fn set_kept(&mut self, mark: Option<KeptMark>) {

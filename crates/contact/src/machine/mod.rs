@@ -21,6 +21,7 @@ mod restore;
 mod revoking;
 mod state;
 mod timing;
+mod unkept;
 mod view;
 
 use std::{
@@ -160,6 +161,8 @@ pub struct Contacts {
     looking: Option<looking::Looking>,
     /// The state that our relay keeps.
     kept: kept::Kept,
+    /// New edges that it does not have yet.
+    unkept: unkept::Unkept,
     /// Contacts of whose change in this step our other devices are to be told.
     unsaid: BTreeSet<Fingerprint>,
     /// When devices of ours that fell back were told everything again, in this run.
@@ -208,6 +211,7 @@ impl Contacts {
             recovering: None,
             looking: None,
             kept: kept::Kept::default(),
+            unkept: unkept::Unkept::default(),
             unsaid: BTreeSet::new(),
             told_again: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -250,7 +254,8 @@ impl Contacts {
     pub fn poll_timeout(&self) -> Option<Duration> {
         let signing = (self.sign_after > self.now.mono).then_some(self.sign_after);
         let grace = self.grace.map(|(_, until)| until).filter(|until| *until > self.now.mono);
-        let due = [self.jobs.next(), self.checks.next(self.now), signing, grace, self.kept_due()];
+        let (kept, unkept) = (self.kept_due(), self.unkept.next());
+        let due = [self.jobs.next(), self.checks.next(self.now), signing, grace, kept, unkept];
         due.into_iter().flatten().min()
     }
 
@@ -273,6 +278,7 @@ impl Contacts {
         self.continue_links(step);
         self.list_machines(step);
         self.maintain_profile(step);
+        self.use_overdue(step);
         self.say_state(step);
         self.maintain_kept(step);
         for job in self.jobs.due(step.now.mono) {

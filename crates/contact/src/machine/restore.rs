@@ -10,7 +10,7 @@ use crate::{
     command::Command,
     jobs::Job,
     notice::{AddFailure, Notice},
-    record::{self, AddStep, InviteEnd, InviteState, LinkState, RowError, RowKey, Table},
+    record::{self, AddStep, Contact, InviteEnd, InviteState, LinkState, RowError, RowKey, Table},
 };
 use penpal_protocol::time::Now;
 
@@ -60,7 +60,7 @@ impl Restoring {
                 matches
             }
             RowKey::Contact(contact) => {
-                let row: record::Contact = record::decode(table, value)?;
+                let row: Contact = record::decode(table, value)?;
                 let matches = row.manifest.0.fingerprint() == contact;
                 if matches {
                     machine.contacts.insert(contact, row);
@@ -252,7 +252,7 @@ impl Contacts {
                 if !link.made {
                     self.jobs.want(Job::CreateEdge(link.edge_in));
                 }
-                if !link.linked {
+                if !link.linked && link.rekeyed != Some(true) {
                     self.jobs.want(Job::LinkEdge(*contact, link.edge_in));
                 }
             }
@@ -267,6 +267,9 @@ impl Contacts {
         for contact in self.contacts.keys().copied().collect::<Vec<_>>() {
             self.queue.push_back(Command::RouteChanged(contact));
             self.plan_contact(contact, step.now.wall_ms);
+            if self.contacts.get(&contact).is_some_and(Contact::has_unused) {
+                self.use_once_kept(contact, step);
+            }
             self.continue_acceptance(contact, step);
             self.tell_profile(contact, step);
         }

@@ -69,7 +69,7 @@ impl Contacts {
     /// Begins new edges and keys with all contacts, in both directions.
     pub(super) fn rekey_all(&mut self, step: &mut Step<'_>) {
         for contact in self.contacts.keys().copied().collect::<Vec<_>>() {
-            self.rekey(contact, true, step);
+            self.rekey(contact, true, true, step);
         }
     }
 
@@ -86,8 +86,9 @@ impl Contacts {
         !self.retired_devices.is_empty()
     }
 
-    /// Begins a new edge and pair key for what a contact sends us; `both` asks it to do the same.
-    fn rekey(&mut self, contact: Fingerprint, both: bool, step: &mut Step<'_>) {
+    /// Begins a new edge and pair key for what a contact sends us; `both` asks it to do the same. One that was begun before goes on, unless
+    /// they are wanted `anew`: because of a device that may know it.
+    fn rekey(&mut self, contact: Fingerprint, both: bool, anew: bool, step: &mut Step<'_>) {
         if self.me() == Some(contact) || self.root().is_none() {
             return;
         }
@@ -101,8 +102,7 @@ impl Contacts {
             message: None,
         };
         let Some(row) = self.contacts.get_mut(&contact) else { return };
-        // One that was begun before knows nothing that the revoked device does not.
-        if row.link.is_none() || (row.rekeying.is_some() && !both) {
+        if row.link.is_none() || (row.rekeying.is_some() && !anew) {
             return;
         }
         let edge = fresh.edge;
@@ -126,7 +126,7 @@ impl Contacts {
         self.jobs.want(Job::CreateEdge(edge));
     }
 
-    /// Our new edge exists: our other devices are told of it, then the contact.
+    /// Our new edge exists: our other devices are told of it, then the relay that keeps our state, then the contact.
     pub(super) fn rekey_made(&mut self, edge: EdgeId, step: &mut Step<'_>) {
         let found = self.contacts.iter_mut().find_map(|(contact, row)| {
             let rekeying =
@@ -137,12 +137,11 @@ impl Contacts {
         let Some(contact) = found else { return };
         self.link_changed(contact);
         self.say_state(step);
-        self.tell_rekey(contact, step);
-        self.plan_contact(contact, step.now.wall_ms);
+        self.use_once_kept(contact, step);
     }
 
     /// Asks a contact to use our new edge. What asked before and is still on its way is taken back.
-    fn tell_rekey(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
+    pub(super) fn tell_rekey(&mut self, contact: Fingerprint, step: &mut Step<'_>) {
         let message = Self::new_message(step);
         let Some(own) = &self.own else { return };
         let number = own.manifest.0.version();
@@ -168,6 +167,9 @@ impl Contacts {
 
     /// Asks once more when nothing came under the new key for so long: a message ends after 30 days, or is lost with a restored backup.
     pub(super) fn rekey_unanswered(&mut self, contact: Fingerprint, after_ms: u64, step: &mut Step<'_>) {
+        if self.unkept.has(&contact) {
+            return;
+        }
         let Some(row) = self.contacts.get(&contact).filter(|row| !row.is_shut()) else { return };
         let Some(rekeying) = row.rekeying.as_ref().filter(|rekeying| rekeying.made) else { return };
         if rekeying.told_ms.unwrap_or_default().saturating_add(after_ms) <= step.now.wall_ms {
@@ -190,7 +192,8 @@ impl Contacts {
         let number = self.own.as_ref().map(|own| own.manifest.0.version());
         let Some(row) = self.contacts.get(&contact) else { return };
         let key = |key: &StoredPairKey| SharedKey::from_bytes(*key.0.expose());
-        let told = row.rekeying.as_deref().filter(|rekeying| rekeying.made);
+        // One that nobody was told of yet is told to all devices.
+        let told = row.rekeying.as_deref().filter(|rekeying| rekeying.made && !row.is_untold());
         let replaced = row.old.as_ref().is_some_and(|old| old.pair_in.is_some());
         let (edge, cap, pair) = match (told, row.link.as_ref().filter(|_| replaced)) {
             (Some(fresh), _) => (fresh.edge, fresh.cap.clone(), key(&fresh.pair_in)),
@@ -219,7 +222,7 @@ impl Contacts {
         let (name, linked) = (row.name.clone(), row.link.as_ref().is_some_and(|link| link.linked));
         self.touch(RowKey::Contact(contact));
         self.jobs.drop_unless_asked(Job::LinkEdge(contact, old));
-        if !linked {
+        if !linked && !self.unkept.has(&contact) {
             self.jobs.want(Job::LinkEdge(contact, edge));
         }
         for edge in over.into_iter().chain([old]) {
@@ -240,20 +243,22 @@ impl Contacts {
             tracing::debug!("a contact's older word on its edge is not taken");
             return;
         }
+        let newer = rekey.number > row.rekey_seen;
         row.rekey_seen = rekey.number;
         // Said again, because nothing came there yet.
         if link.edge_out == rekey.edge {
             let (edge, linked) = (link.edge_in, link.linked);
             self.touch(RowKey::Contact(contact));
-            if !linked {
+            if !linked && !self.unkept.has(&contact) {
                 self.jobs.want(Job::LinkEdge(contact, edge));
             }
             return;
         }
         let pair = StoredPairKey(PairKey::from_bytes(*rekey.pair.expose()));
-        self.write_on(contact, rekey.edge, rekey.cap.clone(), pair);
+        self.write_on(contact, rekey.edge, rekey.cap.clone(), pair, step);
         if rekey.both {
-            self.rekey(contact, false, step);
+            // The one that was begun for an earlier list was told to devices that are not on this one.
+            self.rekey(contact, false, newer, step);
         }
     }
 
@@ -264,6 +269,7 @@ impl Contacts {
         edge_out: EdgeId,
         cap_out: Capability,
         pair_out: StoredPairKey,
+        step: &mut Step<'_>,
     ) {
         let link = self.contacts.get_mut(&contact).and_then(|row| row.link.as_mut());
         let Some(link) = link else { return };
@@ -273,7 +279,7 @@ impl Contacts {
         self.touch(RowKey::Contact(contact));
         // Whatever is on its way about the edge before says nothing of this one.
         self.jobs.done(Job::LinkEdge(contact, edge));
-        self.jobs.want(Job::LinkEdge(contact, edge));
+        self.use_once_kept(contact, step);
         self.queue.push_back(Command::RouteChanged(contact));
     }
 }

@@ -373,7 +373,7 @@ impl Contacts {
             handle: row.handle.clone(),
             relay: row.relay.0.clone(),
             held: row.held,
-            confirmed: row.link.as_ref().is_some_and(|link| link.linked),
+            confirmed: row.link.as_ref().is_some_and(|link| link.linked || link.rekeyed == Some(true)),
             asks,
             stale: row.manifest.0.is_stale(self.now.wall_ms),
             devices: self.devices_seen(contact, row),

@@ -264,6 +264,17 @@ impl Contact {
         !self.is_shut() && self.gone_since_ms.is_none() && self.link.as_ref().is_some_and(|link| link.linked)
     }
 
+    /// Whether there is a new edge of ours that nobody was told of.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.rekeying.as_ref().is_some_and(|rekeying| rekeying.made && rekeying.told_ms.is_none())
+    }
+
+    /// Whether there is a new edge, of either side, that was not used yet.
+    pub(crate) fn has_unused(&self) -> bool {
+        let other = |link: &Link| link.rekeyed == Some(true) && !link.linked;
+        self.is_untold() || self.link.as_ref().is_some_and(other)
+    }
+
     /// Whether a device of it is the one that signs its list. A list that names none is of an account with one device.
     pub(crate) fn is_signed_by(&self, device: &DeviceId) -> bool {
         let devices = &self.manifest.0.manifest().devices;

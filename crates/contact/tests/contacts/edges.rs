@@ -32,6 +32,21 @@ impl World {
         self.people[ALICE].disk.outbox.clear();
     }
 
+    /// Alice and Bob are contacts, and Alice has a tower and an attic.
+    fn of_three_devices(seed: u64) -> Self {
+        let mut world = Self::new(seed, &[0, 0, 0, 0]);
+        assert!(world.pursue(20));
+        world.settle();
+        for (who, name) in [(TOWER, "tower"), (ATTIC, "attic")] {
+            let code = world.link().unwrap();
+            world.run(Duration::from_secs(10));
+            world.on(who, |node, step| drop(node.join_account(&code, label(name), step)));
+            world.calm();
+        }
+        assert_eq!(world.people[ALICE].node.devices().len(), 3);
+        world
+    }
+
     /// Alice cut her tower off, and Bob heard nothing of it.
     fn revoked_unheard(seed: u64) -> (Self, EdgeId) {
         let mut world = Self::of_two_devices(seed);
@@ -88,16 +103,7 @@ fn a_contact_that_writes_on_the_old_edge_is_told_of_the_new_one_at_once() {
 
 #[test]
 fn what_was_left_on_a_new_edge_is_found_after_the_next_revocation() {
-    let mut world = World::new(42, &[0, 0, 0, 0]);
-    assert!(world.pursue(20));
-    world.settle();
-    for (who, name) in [(TOWER, "tower"), (ATTIC, "attic")] {
-        let code = world.link().unwrap();
-        world.run(Duration::from_secs(10));
-        world.on(who, |node, step| drop(node.join_account(&code, label(name), step)));
-        world.calm();
-    }
-    assert_eq!(world.people[ALICE].node.devices().len(), 3);
+    let mut world = World::of_three_devices(42);
     let old = world.edge(BOB, ALICE).unwrap();
     // Bob goes over to the first new edge and writes there; Alice does not hear it yet.
     world.deaf = vec![ALICE, ATTIC];
@@ -124,6 +130,34 @@ fn what_was_left_on_a_new_edge_is_found_after_the_next_revocation() {
         assert!(!world.relays[0].edges.contains_key(&over), "both edges before it end");
     }
     world.check_new_edge(&old);
+}
+
+#[test]
+fn an_edge_that_a_device_heard_of_before_it_was_revoked_is_replaced() {
+    let mut world = World::of_three_devices(48);
+    let old = world.edge(BOB, ALICE).unwrap();
+    // The attic hears which edge Bob made after the first revocation; Alice does not, and Bob hears nothing over it.
+    let before = world.edge(ATTIC, BOB);
+    world.deaf = vec![ALICE];
+    world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+    while world.edge(BOB, ALICE) == Some(old) {
+        world.run(Duration::from_millis(100));
+    }
+    world.deaf = vec![ALICE, BOB];
+    world.run(Duration::from_secs(60));
+    assert_ne!(world.edge(ATTIC, BOB), before);
+    world.people[ATTIC].disk.outbox.clear();
+    world.forget_what_bob_is_asked();
+    world.deaf = vec![ALICE];
+    let known = world.edge(ATTIC, BOB);
+    assert_ne!(known, world.edge(ALICE, BOB));
+    world.on(ALICE, |node, step| node.revoke_device(&label("attic"), step).unwrap());
+    world.run(Duration::from_secs(600));
+    world.deaf.clear();
+    world.calm();
+    assert_ne!(world.edge(ALICE, BOB), known);
+    world.check_new_edge(&old);
+    assert!(!world.relays[0].edges.contains_key(&known.unwrap()), "the edge that the attic knows is gone");
 }
 
 /// A word on an edge of its own.
@@ -205,4 +239,34 @@ fn a_device_that_missed_a_contacts_new_edge_is_told_by_another_one() {
     world.run(Duration::from_secs(30));
     assert_eq!(world.name_of_bob(TOWER), Some(label("bert")));
     assert_eq!(world.edge(TOWER, BOB), Some(EdgeId::from_bytes([6; 16])));
+}
+
+/// Alice cuts her tower off; after `heard_ms` the machine of `who` is put back to a copy of before.
+fn put_back_soon(seed: u64, who: usize, heard_ms: u64) {
+    let mut world = World::of_two_devices(seed);
+    let old = world.edge(BOB, ALICE).unwrap();
+    let backup = (world.people[who].disk.clone(), world.people[who].keys.clone());
+    world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+    world.run(Duration::from_millis(heard_ms));
+    (world.people[who].disk, world.people[who].keys) = backup;
+    world.start(who);
+    fell_back(&mut world, who);
+    world.calm();
+    world.days(2);
+    let bob = world.name_of_bob(ALICE).unwrap();
+    world.send(BOB, "alice", "still there");
+    world.send(ALICE, bob.as_str(), "still there");
+    world.calm();
+    let came = (world.has_mail(ALICE, "still there"), world.has_mail(BOB, "still there"));
+    assert_eq!(came, (1, 1), "put back after {heard_ms} ms");
+    assert!(world.connected(ALICE, BOB), "put back after {heard_ms} ms");
+    let _ = old;
+}
+
+#[test]
+fn nobody_put_back_to_before_new_edges_is_without_one_however_soon() {
+    for heard_ms in (0..12_000).step_by(600) {
+        put_back_soon(46, BOB, heard_ms);
+        put_back_soon(47, ALICE, heard_ms);
+    }
 }
