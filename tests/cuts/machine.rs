@@ -117,26 +117,39 @@ impl Drop for Machine {
     }
 }
 
-/// Sends `kill -9` to every process that was started for this folder; answers how many there were.
+/// Sends `kill -9` to every process that was started for this folder; answers how many there were, or may have been.
 fn kill_all(folder: &Path) -> usize {
     let marker = text(folder).as_bytes();
-    let mentions = |path: PathBuf| {
-        std::fs::read(path).is_ok_and(|bytes| bytes.windows(marker.len()).any(|part| part == marker))
-    };
     let mut killed = 0;
     for entry in std::fs::read_dir("/proc").expect("a list of processes").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         if pid == i32::try_from(std::process::id()).unwrap_or(0) {
             continue;
         }
-        if mentions(entry.path().join("cmdline")) || mentions(entry.path().join("environ")) {
+        let said =
+            ["cmdline", "environ"].map(|file| std::fs::read(entry.path().join(file)).unwrap_or_default());
+        if said.iter().any(|bytes| bytes.windows(marker.len()).any(|part| part == marker)) {
             let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
             // It may have ended meanwhile.
             let _sent = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             killed += 1;
+        } else if said.iter().all(Vec::is_empty) && is_alive(&entry.path()) {
+            // Between two programs it says neither, and a spawn returns before that is over; the same while it ends, with
+            // files that are still open. It is asked again.
+            killed += 1;
         }
     }
     killed
+}
+
+/// Whether anything of a process still runs: its first thread may have ended before others.
+fn is_alive(process: &Path) -> bool {
+    let threads = std::fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok()).any(|stat| {
+        // The name before it is in brackets, and may hold some itself.
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        state.is_some_and(|state| !"ZX".contains(state))
+    })
 }
 
 fn text(path: &Path) -> &str {

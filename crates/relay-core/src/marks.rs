@@ -15,7 +15,7 @@ use penpal_protocol::limits::DEPOSIT_ID_LIFE_MS;
 use penpal_protocol::time::Now;
 
 use crate::error::Fault;
-use crate::rows::records::{MarkBucket, Record};
+use crate::rows::records::{MarkBucket, Record, RecordError};
 use crate::rows::{Change, Queue, Rows, Table};
 use crate::{MINUTE_MS, minute};
 
@@ -120,22 +120,23 @@ impl Marks {
     /// Reads all marks back.
     pub(crate) fn load(max: usize, rows: &dyn Rows) -> Result<Self, Fault> {
         let mut buckets = VecDeque::new();
+        let mut next_number = 1;
         for key in rows.keys(Table::MarkBucket, &[], None, MAX_BUCKETS)? {
             let (Ok(number), Some(value)) = (key.as_slice().try_into(), rows.get(Table::MarkBucket, &key)?)
             else {
                 continue;
             };
             let number = u64::from_be_bytes(number);
-            let record = MarkBucket::from_bytes(&value).map_err(|source| Fault::Record {
-                table: Table::MarkBucket,
-                key,
-                source,
-            })?;
+            let fault = |source| Fault::Record { table: Table::MarkBucket, key, source };
+            let (Some(next), record) = (number.checked_add(1), MarkBucket::from_bytes(&value)) else {
+                return Err(fault(RecordError::Number));
+            };
+            let record = record.map_err(fault)?;
+            next_number = next_number.max(next);
             let last_seq = rows.usage(queue(number))?.last_seq;
             let marks = read_all(number, rows)?;
             buckets.push_back(Bucket { number, begun_minute: record.begun_minute, marks, last_seq });
         }
-        let next_number = buckets.iter().map(|bucket: &Bucket| bucket.number + 1).max().unwrap_or(1);
         Ok(Self {
             buckets,
             next_number,
@@ -311,6 +312,18 @@ mod tests {
             assert!(again.contains(mark(number)), "{number}");
         }
         assert!(!again.contains(mark(6_000)));
+    }
+
+    #[test]
+    fn a_bucket_after_which_no_other_can_come_is_damage() {
+        let mut rows = MemRows::new();
+        rows.commit(vec![Change::Put {
+            table: Table::MarkBucket,
+            key: MarkBucket::key_bytes(&u64::MAX),
+            value: Bytes::from(MarkBucket { begun_minute: 1 }.to_bytes()),
+        }]);
+        let fault = Marks::load(1_000_000, &rows).unwrap_err();
+        assert!(matches!(fault, Fault::Record { source: RecordError::Number, .. }), "{fault}");
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub enum RecordError {
     /// Not the structure that belongs there.
     #[error("malformed record: {0}")]
     Malformed(#[from] CborError),
+    /// A number that this version never reaches.
+    #[error("a number that no relay counts up to")]
+    Number,
 }
 
 /// A kind of row: where it is, how its key looks, how its value is stored.
