@@ -369,10 +369,6 @@ impl Rooms {
                 who.is_none_or(|who| !gone.any(|one| one == who))
             })
             .collect();
-        // That it came about is the last word: a device to which all this came in another order is told.
-        if was == Standing::Joining && now == Standing::Member && me.shared {
-            self.decide(id, RoomWish::Join, step);
-        }
         self.save(id);
         if again {
             self.send(after.owner, RoomNews { wish: Some(RoomWish::Leave), ..no_news(id) });

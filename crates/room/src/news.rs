@@ -73,9 +73,13 @@ impl Rooms {
             Some(room) if room.record.owner != from => return Err(NewsError::NotOwner),
             Some(room) => match room.record.standing {
                 Standing::Member | Standing::Closed => return Ok(()),
-                // Another device of the owner may keep the room by now, and know of no wish.
+                // Another device of the owner may keep the room by now, and know of no wish. The device on which the person said yes says it again;
+                // another one may have heard of that yes when what came of it was over.
                 Standing::Joining => {
-                    self.send(from, RoomNews { wish: Some(RoomWish::Join), ..no_news(id) });
+                    let here = room.record.decided.map(|stamp| stamp.device) == step.me.map(|me| me.device);
+                    if here {
+                        self.send(from, RoomNews { wish: Some(RoomWish::Join), ..no_news(id) });
+                    }
                     return Ok(());
                 }
                 Standing::Invited => {}

@@ -175,14 +175,14 @@ impl Ledger {
     }
 
     /// Whether the way between the people of two machines may be lost: the relay was put back to a time before they became contacts, or before
-    /// one of them made it anew because a device was cut off; or one of the two forgot that, and cannot know.
+    /// one of them made it anew because a device was cut off; or one of the two forgot either, and cannot know.
     #[must_use]
     pub fn is_way_lost(&self, a: usize, b: usize) -> bool {
         let renewed = self.is_way_renewed(a, b);
         let forgotten = [a, b].into_iter().any(|machine| self.unaware.contains(&machine));
         let (a, b) = (self.person(a), self.person(b));
-        (renewed && forgotten)
-            || self.relay_restored && (renewed || !self.acquainted.contains(&(a.min(b), a.max(b))))
+        let made = renewed || !self.acquainted.contains(&(a.min(b), a.max(b)));
+        made && (forgotten || self.relay_restored)
     }
 
     /// Whether one of the people of two machines linked a device in the storm or cut one off: the way between them is made anew, and what was on the old one may be lost.
@@ -217,12 +217,11 @@ impl Ledger {
         named.or_else(|| copies.iter().find(nameless).filter(|_| excused))
     }
 
-    /// Whether nobody can tell copies for the machines of a person apart: the person was removed, and one of the machines was cut off, or there
-    /// was none for one that came late.
+    /// Whether nobody can tell copies for the machines of a person apart: the person was removed, and has or had more machines than one.
     #[must_use]
     pub fn are_alike(&self, from: usize, machine: usize) -> bool {
         let person = self.person(machine);
-        let mut others = self.revoked.keys().chain(&self.linked_late);
+        let mut others = self.linked.keys().chain(self.revoked.keys()).chain(&self.linked_late);
         self.are_parted(from, machine) && others.any(|one| self.person(*one) == person)
     }
 

@@ -77,6 +77,10 @@ impl Delivery {
         if pair.earlier.contains(&body.incarnation) {
             return false;
         }
+        // Places begin anew: what waits was sent before all that comes now, and is shown before it.
+        self.give_up_gap(peer, step);
+        let lane = self.lanes.entry(peer).or_default();
+        let pair = &mut lane.pair;
         if let Some(earlier) = known {
             pair.earlier.push(earlier);
             if pair.earlier.len() > MAX_EARLIER {

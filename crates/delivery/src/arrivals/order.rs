@@ -120,10 +120,18 @@ impl Delivery {
         }
     }
 
-    /// The wait for missing messages is over: what waits is shown, with its marks.
+    /// The wait for missing messages may be over: what waits is shown, with its marks.
     pub(crate) fn end_gap(&mut self, peer: Peer, step: &mut Step<'_>) {
+        let gap = self.lanes.get(&peer).and_then(|lane| lane.gap.as_ref());
+        if gap.is_some_and(|gap| gap.until <= step.now.mono) {
+            self.give_up_gap(peer, step);
+        }
+    }
+
+    /// Missing messages are waited for no longer: what waits is shown, with its marks.
+    pub(super) fn give_up_gap(&mut self, peer: Peer, step: &mut Step<'_>) {
         let Some(lane) = self.lanes.get_mut(&peer) else { return };
-        let Some(gap) = lane.gap.take_if(|gap| gap.until <= step.now.mono) else { return };
+        let Some(gap) = lane.gap.take() else { return };
         let holes = lane.pair.holes.clone();
         if !gap.waiting.is_empty() {
             self.events.push_back(Event::Gap { peer });

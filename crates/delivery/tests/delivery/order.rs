@@ -130,6 +130,21 @@ fn a_new_incarnation_starts_a_new_order_and_an_old_one_does_not_disturb_it() {
 }
 
 #[test]
+fn what_waits_for_an_earlier_one_is_shown_before_what_a_new_incarnation_sends() {
+    let mut world = World::new(515, 2);
+    let bodies = letters(&mut world, 3);
+    give(&mut world, &bodies, 1);
+    give(&mut world, &bodies, 3);
+    assert_eq!(shown(&world), ["1"]);
+    let order = Some(Order { seq: 1, prev_hash: ShortHash::from_bytes([0; 16]) });
+    let mut newer = world.forge_letter(0, 1, "new", order);
+    newer.incarnation = Incarnation::from_bytes([5; 8]);
+    give(&mut world, &[newer], 1);
+    assert_eq!(shown(&world), ["1", "3", "new"]);
+    assert_eq!(gaps(&world), [false, true, false]);
+}
+
+#[test]
 fn one_id_with_two_contents_is_refused() {
     let mut world = World::new(507, 2);
     let mut bodies = letters(&mut world, 2);

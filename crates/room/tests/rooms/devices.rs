@@ -1,11 +1,13 @@
 //! Accounts with several devices: what a person decides on one holds on all, and one device alone changes a room.
 
+use std::collections::VecDeque;
+
 use penpal_protocol::ids::{MsgId, ShortHash};
 use penpal_protocol::sealed::RoomRef;
 use penpal_room::{Notice, RoomError, Said, Standing};
 use proptest::prelude::*;
 
-use super::people::{NOW_MS, World, label};
+use super::people::{Letter, NOW_MS, World, label};
 
 /// Alice has the machines 0 and 1, Bob 2 and 3, Carol 4.
 fn world() -> World {
@@ -14,6 +16,20 @@ fn world() -> World {
 
 fn standing(world: &World, id: &penpal_protocol::ids::RoomId, who: usize) -> Option<Standing> {
     world.machines[who].rooms.view(id).map(|view| view.standing)
+}
+
+/// Takes out of the mail what is to come later.
+fn held(world: &mut World, which: impl Fn(&Letter) -> bool) -> VecDeque<Letter> {
+    let (late, mail) = std::mem::take(&mut world.mail).into_iter().partition(which);
+    world.mail = mail;
+    late
+}
+
+/// Delivers only such letters, until there are none.
+fn settle_where(world: &mut World, which: impl Fn(&Letter) -> bool) {
+    while let Some(at) = world.mail.iter().position(&which) {
+        world.deliver(at);
+    }
 }
 
 #[test]
@@ -180,6 +196,55 @@ fn a_device_that_is_new_is_told_of_every_room() {
     assert_eq!(world.machines[3].rooms.list(), before);
     world.restart(3);
     assert_eq!(world.machines[3].rooms.list(), before);
+}
+
+#[test]
+fn who_leaves_while_the_other_device_only_learns_that_they_are_in_is_out_and_asked_again() {
+    for (one, other) in [(2, 3), (3, 2)] {
+        let mut world = world();
+        let id = world.room("payments", &[2]);
+        world.machines[other].rows.clear();
+        world.restart(other);
+        world.with(one, |rooms, step| rooms.tell_devices(step));
+        let late = held(&mut world, |letter| letter.news.entries.is_some());
+        world.settle();
+        assert_eq!(standing(&world, &id, other), Some(Standing::Joining));
+        world.mail.extend(late);
+        settle_where(&mut world, |letter| letter.to == other);
+        assert_eq!(standing(&world, &id, other), Some(Standing::Member));
+        world.with(one, |rooms, step| rooms.leave(&id, step)).unwrap();
+        // What the owner makes of it is there first.
+        settle_where(&mut world, |letter| (letter.from, letter.to) != (one, other));
+        world.settle();
+        let bob = world.account(2);
+        world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+        world.settle();
+        for who in [2, 3] {
+            assert_eq!(standing(&world, &id, who), Some(Standing::Invited), "{who} of {one}, {other}");
+        }
+        assert_eq!(world.members(&id, 0).len(), 1, "nobody said yes");
+    }
+}
+
+#[test]
+fn a_yes_that_a_device_hears_of_when_it_is_over_answers_no_invitation() {
+    let mut world = world();
+    let (alice, bob) = (world.account(0), world.account(2));
+    let id = world.with(0, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+    world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    world.settle();
+    world.with(2, |rooms, step| rooms.join(&id, step)).unwrap();
+    let late = held(&mut world, |letter| letter.to == 3);
+    world.settle();
+    world.with(0, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
+    world.settle();
+    assert_eq!(standing(&world, &id, 2), Some(Standing::Removed));
+    world.mail.extend(late);
+    world.settle();
+    world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    world.settle();
+    assert_eq!(standing(&world, &id, 2), Some(Standing::Invited));
+    assert_eq!(world.members(&id, 0), [alice], "nobody said yes since");
 }
 
 #[test]

@@ -107,8 +107,7 @@ impl World {
                 match ledger.copy_for(written.from, machine, copies, |copy| &copy.device) {
                     Some(copy) => {
                         let fault = fate(&ledger, written, machine, copy.stage, there);
-                        let reason = copy.reason.as_deref().unwrap_or("no reason given");
-                        fault.into_iter().for_each(|fault| wrong(&format!("{fault} ({reason})"), machine));
+                        fault.into_iter().for_each(|fault| wrong(&format!("{fault} ({copies:?})"), machine));
                     }
                     None if ledger.are_alike(written.from, machine) => {}
                     None if there && sent.is_some() => wrong("it is there, and was not sent there", machine),
