@@ -127,6 +127,7 @@ impl World {
                 continue;
             }
             self.wait_until_up(machine).await;
+            self.wait_until_up(self.plan.person(machine)).await;
             match self.own_name(machine).await {
                 Some(name) => drop(self.ledger.borrow_mut().linked.insert(machine, name)),
                 None => self.end_earlier_tries(machine).await,

@@ -90,7 +90,8 @@ impl World {
             for message in outbox.messages {
                 if self.still_sends(who, &message) {
                     let mark = mark_of(&message.body).unwrap_or_default().to_owned();
-                    return Some(format!("p{who} still sends {mark} to {}: {:?}", message.to, message.stage));
+                    let copies = &message.copies;
+                    return Some(format!("p{who} still sends {mark} to {}: {copies:?}", message.to));
                 }
             }
         }
