@@ -50,12 +50,18 @@ impl Rooms {
     pub(crate) fn decide(&mut self, id: &RoomId, wish: RoomWish, step: &Step<'_>) {
         let Some((me, room)) = step.me.zip(self.rooms.get_mut(id)) else { return };
         let counter = room.record.decided.unwrap_or(NEVER).counter.saturating_add(1);
-        let stamp = Stamp { counter, device: me.device };
-        room.record.decided = Some(stamp);
+        room.record.decided = Some(Stamp { counter, device: me.device });
         if me.shared {
-            let shared = RoomShared { owner: room.record.owner, name: room.record.name.clone(), stamp };
-            self.send(me.account, RoomNews { wish: Some(wish), shared: Some(shared), ..no_news(id) });
+            self.say_decided(id, wish, step);
         }
+    }
+
+    /// Tells our other devices what the person decided last, with the stamp that it had then.
+    pub(crate) fn say_decided(&mut self, id: &RoomId, wish: RoomWish, step: &Step<'_>) {
+        let Some((me, room)) = step.me.zip(self.rooms.get(id)) else { return };
+        let Some(stamp) = room.record.decided else { return };
+        let shared = RoomShared { owner: room.record.owner, name: room.record.name.clone(), stamp };
+        self.send(me.account, RoomNews { wish: Some(wish), shared: Some(shared), ..no_news(id) });
     }
 
     /// Tells our other devices of all rooms: one of them is new, or an older copy of itself.
@@ -187,7 +193,12 @@ impl Rooms {
         }
         let Some(wish) = news.wish else { return Ok(()) };
         let held = room.record.decided.unwrap_or(NEVER);
-        if shared.stamp <= held || shared.stamp.counter.saturating_sub(held.counter) > MAX_JUMP {
+        // Of the same yes: the owner took it for an invitation that came later, and another device is in the room by it.
+        let came_about = shared.stamp == held
+            && (wish, room.record.standing) == (RoomWish::Join, Standing::Invited)
+            && room.log.membership().is_some_and(|now| now.contains(&me.account));
+        let is_newer = shared.stamp > held && shared.stamp.counter.saturating_sub(held.counter) <= MAX_JUMP;
+        if !is_newer && !came_about {
             return Ok(());
         }
         let before = Before::of(&room.log);

@@ -283,7 +283,9 @@ impl Rooms {
         let Some(after) = room.log.membership() else { return };
         let name = room.record.name.clone();
         let was = room.record.standing;
-        let in_it = after.contains(&me.account);
+        let list = step.manifests.manifest(&after.owner).filter(|_| me.account != after.owner);
+        let is_out = list.is_some_and(|list| room.log.is_out_beside(&me.account, list, step.now.wall_ms));
+        let in_it = after.contains(&me.account) && !is_out;
         // An entry that is new here took this account out: the invitation that was answered on another device is over, too.
         let newly_out = !in_it && before.took_out_since(&me.account, &room.log);
         let now = match was {
@@ -369,6 +371,10 @@ impl Rooms {
                 who.is_none_or(|who| !gone.any(|one| one == who))
             })
             .collect();
+        // The same decision, not a new one: whoever left meanwhile has left.
+        if was == Standing::Joining && now == Standing::Member && me.shared {
+            self.say_decided(id, RoomWish::Join, step);
+        }
         self.save(id);
         if again {
             self.send(after.owner, RoomNews { wish: Some(RoomWish::Leave), ..no_news(id) });

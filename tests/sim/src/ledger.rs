@@ -138,6 +138,8 @@ pub struct Ledger {
     pub unaware: BTreeSet<usize>,
     /// Who was put back to a time before they asked to come into a room, which they do not know any more then.
     pub unjoined: BTreeSet<(usize, usize)>,
+    /// Nodes that lost their receive keys at some time.
+    pub keys_lost: BTreeSet<usize>,
     /// Nodes whose clock was wrong at some time.
     pub wrong_clock: BTreeSet<usize>,
     /// What was said in rooms, by mark.
@@ -179,8 +181,8 @@ impl Ledger {
     #[must_use]
     pub fn is_way_lost(&self, a: usize, b: usize) -> bool {
         let renewed = self.is_way_renewed(a, b);
-        let forgotten = [a, b].into_iter().any(|machine| self.unaware.contains(&machine));
         let (a, b) = (self.person(a), self.person(b));
+        let forgotten = self.unaware.iter().any(|machine| [a, b].contains(&self.person(*machine)));
         let made = renewed || !self.acquainted.contains(&(a.min(b), a.max(b)));
         made && (forgotten || self.relay_restored)
     }

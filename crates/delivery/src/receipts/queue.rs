@@ -27,6 +27,9 @@ const FIRST_REPEAT: Duration = Duration::from_millis(HOUR_MS);
 /// Later repetitions.
 const REPEAT: Duration = Duration::from_millis(DAY_MS);
 
+/// How long a receipt is repeated after its message's end, in milliseconds: what is there is not to be called expired.
+const AFTER_END_MS: u64 = DAY_MS;
+
 #[derive(Debug, Default)]
 pub(crate) struct ReceiptQueue {
     items: VecDeque<(u64, QueuedReceipt)>,
@@ -130,15 +133,12 @@ impl ReceiptQueue {
         if self.repeat_at.is_none_or(|at| now < at) {
             return;
         }
-        while self.items.front().is_some_and(|(_, item)| item.expires_ms <= wall_ms) {
+        let is_over = |item: &QueuedReceipt| item.expires_ms.saturating_add(AFTER_END_MS) <= wall_ms;
+        while self.items.front().is_some_and(|(_, item)| is_over(item)) {
             self.drop_front(peer, floor, 1, ledger);
         }
-        let ended: Vec<u64> = self
-            .items
-            .iter()
-            .filter(|(_, item)| item.expires_ms <= wall_ms)
-            .map(|(index, _)| *index)
-            .collect();
+        let ended: Vec<u64> =
+            self.items.iter().filter(|(_, item)| is_over(item)).map(|(index, _)| *index).collect();
         for index in &ended {
             ledger.delete(Table::Receipt, &row_key(peer, *index));
         }
@@ -306,7 +306,7 @@ mod tests {
         queue.accepted(Duration::ZERO);
         let at = queue.repeat_at().unwrap();
         assert_eq!(at, FIRST_REPEAT);
-        queue.begin_repeat(PEER, &mut floor, at, 500, &mut ledger);
+        queue.begin_repeat(PEER, &mut floor, at, AFTER_END_MS + 500, &mut ledger);
         assert_eq!(ids(&queue.choose(floor, 1000).unwrap()), [1, 3]);
         queue.sending(floor, floor, 2);
         queue.accepted(at);

@@ -227,6 +227,28 @@ fn who_leaves_while_the_other_device_only_learns_that_they_are_in_is_out_and_ask
 }
 
 #[test]
+fn a_yes_that_the_owner_takes_for_a_later_invitation_is_one_on_all_devices() {
+    let mut world = world();
+    let bob = world.account(2);
+    let id = world.with(0, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+    world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    world.settle();
+    world.with(2, |rooms, step| rooms.join(&id, step)).unwrap();
+    let late = held(&mut world, |letter| letter.from == 2);
+    world.with(0, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
+    world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    world.settle();
+    for who in [2, 3] {
+        assert_eq!(standing(&world, &id, who), Some(Standing::Invited), "{who}");
+    }
+    world.mail.extend(late);
+    world.settle();
+    for who in [2, 3] {
+        assert_eq!(standing(&world, &id, who), Some(Standing::Member), "{who}");
+    }
+}
+
+#[test]
 fn a_yes_that_a_device_hears_of_when_it_is_over_answers_no_invitation() {
     let mut world = world();
     let (alice, bob) = (world.account(0), world.account(2));

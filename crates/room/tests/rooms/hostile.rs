@@ -154,6 +154,27 @@ fn a_removal_that_counts_no_more_was_none() {
 }
 
 #[test]
+fn who_is_taken_out_by_one_of_two_entries_of_one_place_is_out() {
+    // Whichever of the two has the lower name.
+    let mut names = std::collections::BTreeSet::new();
+    for seed in 0..8 {
+        let mut world = World::new(&[1, 1, 1], seed);
+        let id = world.room("team", &[BOB]);
+        let (alice, bob, carol) = (world.account(ALICE), world.account(BOB), world.account(CAROL));
+        let fork = head_of(&world, &id, ALICE);
+        let added = RoomMember { account: carol, name: label("carol") };
+        let one = entry(&world, &id, &fork, RoomChange { added: Some(added), ..RoomChange::default() });
+        let other = entry(&world, &id, &fork, RoomChange { removed: Some(bob), ..RoomChange::default() });
+        names.insert(one.name() < other.name());
+        for signed in [one, other] {
+            world.with(BOB, |rooms, step| rooms.handle_news(alice, &telling(&id, &[signed]), step)).unwrap();
+        }
+        assert_eq!(world.machines[BOB].rooms.view(&id).unwrap().standing, Standing::Removed, "{seed}");
+    }
+    assert_eq!(names.len(), 2, "both happened");
+}
+
+#[test]
 fn two_members_may_choose_one_message_id_and_both_messages_wait() {
     let mut world = world(3);
     let id = world.room("team", &[BOB, CAROL]);

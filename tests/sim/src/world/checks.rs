@@ -250,8 +250,9 @@ fn fate(ledger: &Ledger, written: &Written, to: usize, stage: Stage, there: bool
         Stage::Refused => (!parted && !cut_off(to)).then_some("refused without a reason"),
         // Of two that run, one may have got the receipt; and whoever removed a contact sends it none.
         Stage::Expired if there => {
-            // A receipt is repeated until the end of its message, no longer: one that was lost with an old way is not.
-            let unreceipted = written.may_expire && ledger.is_way_renewed(written.from, to);
+            // A receipt that was lost with an old way, or with the keys that it was for, comes again only after an hour.
+            let lost = ledger.is_way_renewed(written.from, to) || ledger.keys_lost.contains(&written.from);
+            let unreceipted = written.may_expire && lost;
             let excused = unreceipted || parted || ledger.unsteady.contains(&written.from);
             (!excused).then_some("said to be expired, and is there")
         }

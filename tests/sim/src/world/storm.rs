@@ -181,10 +181,11 @@ impl World {
                 self.copy(node, ms, copy_stays).await;
                 self.cut_off_what_forgot(node).await;
             }
-            Fault::LoseReceiveKeys { node } => {
-                let node = self.node(node);
+            Fault::LoseReceiveKeys { node: who } => {
+                let node = self.node(who);
                 self.hold(&node);
                 node.lose_keys(false, true);
+                self.ledger.borrow_mut().keys_lost.insert(who);
                 self.release(&node);
             }
             Fault::LoseIdentity { node, ms } => self.lose_identity(node, ms).await,
