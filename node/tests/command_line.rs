@@ -8,6 +8,13 @@ fn penpal(home: &tempfile::TempDir) -> Command {
     command
 }
 
+/// The same, with streams of the test's choice.
+fn std_penpal(home: &tempfile::TempDir) -> std::process::Command {
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("penpal"));
+    command.env_clear().env("PENPAL_HOME", home.path().join("home"));
+    command
+}
+
 fn home() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
@@ -32,6 +39,25 @@ fn a_usage_error_exits_2_and_says_so_on_standard_error() {
     assert!(said.get_output().stdout.is_empty());
     assert!(String::from_utf8_lossy(&said.get_output().stderr).contains("72h"));
     penpal(&home).arg("nonsense").assert().code(2);
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_and_a_reader_that_left_is_none() {
+    let home = home();
+    let lines =
+        ["version", "version --json", "--help", "--version", "man", "completions bash", "daemon status"];
+    for words in lines.map(|line| line.split(' ').collect::<Vec<_>>()) {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
+        let said = std_penpal(&home).args(&words).stdout(full).output().expect("penpal runs");
+        let err = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(1), "{words:?}: {err}");
+        assert!(err.starts_with("error: standard output cannot be written: "), "{words:?}: {err}");
+        assert!(err.lines().count() == 2 && err.contains("\nhint: "), "{words:?}: {err}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let said = std_penpal(&home).args(&words).stdout(writer).output().expect("penpal runs");
+        assert!(said.status.success() && said.stderr.is_empty(), "{words:?}: {said:?}");
+    }
 }
 
 #[test]

@@ -234,3 +234,26 @@ fn a_file_that_cannot_be_fetched_now_says_what_it_waits_for() {
     pair.bob.ok(&["artifact", "get", &hash[..10], "--output", out.to_str().expect("a path")]);
     assert_eq!(std::fs::read(&out).expect("the file").len(), 300_000);
 }
+
+#[test]
+fn a_message_whose_id_could_not_be_printed_is_named_on_standard_error() {
+    let folder = folder();
+    let me = Person::new(&folder, "me");
+    me.ok(&["session", "open", "web"]);
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
+    let unprinted =
+        |words: &[&str]| -> Said { me.command(words).stdout(full()).output().expect("penpal runs").into() };
+    for words in [&["send", "web", "hi"][..], &["--json", "send", "web", "hi"]] {
+        let said = unprinted(words);
+        assert_eq!(said.status, 1, "{said:?}");
+        let sent = me.json(&["inbox", "web"])["messages"].as_array().and_then(|all| all.last().cloned());
+        let id = sent.expect("the message")["short"].as_str().expect("an id").to_owned();
+        let hint = format!("hint: it was accepted, so do not send again: penpal trace {id}\n");
+        assert!(said.err.ends_with(&hint), "{said:?}");
+    }
+    for words in [&["inbox", "web"][..], &["--json", "inbox", "web"], &["inbox", "web", "--follow"]] {
+        let said = unprinted(words);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(said.err.starts_with("error: standard output cannot be written: "), "{said:?}");
+    }
+}

@@ -144,6 +144,7 @@ error_codes! {
     ArtifactDamaged, "artifact-damaged", 1, "The content is not what its hash says; nothing was written.", "ask whoever sent it to send it again";
     BadExport, "bad-export", 1, "The file is no export of an account, its passphrase is another, or it was cut or altered. Nothing was changed.", "check the passphrase and the file";
     DiskFull, "disk-full", 1, "The disk of the node's home is full. Nothing was lost.", "free some space and try again";
+    Output, "output", 1, "Standard output cannot be written, as to a file on a full disk. What the command was to do may be done all the same.", "give the output another place; whether it was done: penpal status; penpal outbox --all";
     Busy, "busy", 1, "The node has as much to do as it can take.", "try again in a moment";
     NoNode, "no-node", 3, "The node does not run and could not be started.", "penpal daemon start; penpal doctor";
     Sandboxed, "sandboxed", 3, "This shell may not reach the node.", "this shell is sandboxed; use the penpal MCP tools (they run outside it)";

@@ -18,7 +18,7 @@ use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::home::Home;
 
 use crate::launch::{Node, Start};
-use output::Output;
+use output::{Output, Unprinted};
 
 /// Let coding-agent sessions, and the people who run them, write to each other
 ///
@@ -99,8 +99,8 @@ pub(crate) enum Failure {
     Status(u8),
     /// Another program's part was played; this is its status.
     Exit(ExitCode),
-    /// Nobody reads our output any more: quiet success.
-    Closed,
+    /// What it says does not get out.
+    Unprinted(Unprinted),
 }
 
 impl From<ApiError> for Failure {
@@ -109,9 +109,9 @@ impl From<ApiError> for Failure {
     }
 }
 
-impl From<output::Closed> for Failure {
-    fn from(output::Closed: output::Closed) -> Self {
-        Self::Closed
+impl From<Unprinted> for Failure {
+    fn from(unprinted: Unprinted) -> Self {
+        Self::Unprinted(unprinted)
     }
 }
 
@@ -168,9 +168,11 @@ fn misused(error: &clap::Error) -> ExitCode {
     let is_help = matches!(error.kind(), K::DisplayHelpOnMissingArgumentOrSubcommand);
     let json = std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
     if !error.use_stderr() || (is_help && !json) {
-        let printed = error.print();
-        drop(printed);
-        return ExitCode::from(if error.use_stderr() { ErrorCode::Usage.exit_status() } else { 0 });
+        let printed = error.print().map_err(Unprinted::from);
+        if error.use_stderr() {
+            return ExitCode::from(ErrorCode::Usage.exit_status());
+        }
+        return ended(printed.map_err(Failure::from), Output::new(json));
     }
     let rendered = error.render().to_string();
     // Its first paragraph says what is wrong; usage and where help is follow.
@@ -206,8 +208,24 @@ fn finish(out: Output, home: Option<&Path>, command: Option<Command>) -> ExitCod
     let outcome = Home::resolve(home)
         .map_err(|error| Failure::Api(ApiError::new(ErrorCode::HomeUnusable, error.to_string())))
         .and_then(|home| run(command, &Context { home, out }));
+    ended(outcome, out)
+}
+
+/// Says why a command failed, if it did, and gives its status.
+fn ended(outcome: Done, out: Output) -> ExitCode {
     match outcome {
-        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        // Whoever closes a pipe has read enough.
+        Ok(()) | Err(Failure::Unprinted(Unprinted::Closed)) => ExitCode::SUCCESS,
+        Err(Failure::Unprinted(Unprinted::Failed { error, hint })) => {
+            let error =
+                ApiError::new(ErrorCode::Output, format!("standard output cannot be written: {error}"));
+            // Not as JSON: nothing gets out there, or half a shape did.
+            out.explain(&match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            });
+            ExitCode::from(ErrorCode::Output.exit_status())
+        }
         Err(Failure::Status(status)) => ExitCode::from(status),
         Err(Failure::Exit(status)) => status,
         Err(Failure::Api(error)) => {

@@ -1,7 +1,7 @@
 //! The only place that prints.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::error::ApiError;
@@ -10,9 +10,38 @@ use rustix::event::{PollFd, PollFlags, poll};
 /// For how long a command may be silent.
 const A_MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Nobody reads our output any more.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Closed;
+/// A line of data did not get out.
+#[derive(Debug)]
+pub(crate) enum Unprinted {
+    /// Nobody reads our output any more.
+    Closed,
+    /// It cannot be written, as to a file on a full disk.
+    Failed {
+        /// What the system says.
+        error: io::Error,
+        /// What is to be known of what was done already, where the usual remedy says too little.
+        hint: Option<String>,
+    },
+}
+
+impl Unprinted {
+    /// The same, with what is to be known of what was done already.
+    pub(crate) fn hint(self, done: String) -> Self {
+        match self {
+            Self::Closed => Self::Closed,
+            Self::Failed { error, .. } => Self::Failed { error, hint: Some(done) },
+        }
+    }
+}
+
+impl From<io::Error> for Unprinted {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Failed { error, hint: None },
+        }
+    }
+}
 
 /// How results are shown.
 #[derive(Debug, Clone, Copy)]
@@ -29,26 +58,26 @@ pub(crate) struct Output {
 impl Output {
     /// Looks at the streams, at `NO_COLOR` and at `TERM`.
     pub(crate) fn new(json: bool) -> Self {
-        let terminal = std::io::stdout().is_terminal();
+        let terminal = io::stdout().is_terminal();
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         let colour = terminal && !dumb && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let interactive = terminal && std::io::stdin().is_terminal();
+        let interactive = terminal && io::stdin().is_terminal();
         Self { json, colour, interactive, terminal }
     }
 
     /// One line of data.
-    pub(crate) fn line(self, text: impl fmt::Display) -> Result<(), Closed> {
-        write(std::io::stdout().lock(), format_args!("{text}\n"))
+    pub(crate) fn line(self, text: impl fmt::Display) -> Result<(), Unprinted> {
+        write(io::stdout().lock(), format_args!("{text}\n"))
     }
 
     /// Data without a line's end.
-    pub(crate) fn raw(self, bytes: &[u8]) -> Result<(), Closed> {
-        let mut out = std::io::stdout().lock();
-        out.write_all(bytes).and_then(|()| out.flush()).map_err(|_| Closed)
+    pub(crate) fn raw(self, bytes: &[u8]) -> Result<(), Unprinted> {
+        let mut out = io::stdout().lock();
+        Ok(out.write_all(bytes).and_then(|()| out.flush())?)
     }
 
     /// A shape as JSON, on one line.
-    pub(crate) fn json<T: serde::Serialize>(self, shape: &T) -> Result<(), Closed> {
+    pub(crate) fn json<T: serde::Serialize>(self, shape: &T) -> Result<(), Unprinted> {
         let text = serde_json::to_string(shape).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
         self.line(text)
     }
@@ -57,16 +86,16 @@ impl Output {
     pub(crate) fn show<T: serde::Serialize>(
         self,
         shape: &T,
-        human: impl FnOnce(&T) -> Result<(), Closed>,
-    ) -> Result<(), Closed> {
+        human: impl FnOnce(&T) -> Result<(), Unprinted>,
+    ) -> Result<(), Unprinted> {
         if self.json { self.json(shape) } else { human(shape) }
     }
 
     /// A remark beside the data.
     pub(crate) fn remark(self, text: impl fmt::Display) {
         // Nobody listening on standard error is no reason to stop.
-        let written = write(std::io::stderr().lock(), format_args!("{text}\n"));
-        let _ = written;
+        let written = write(io::stderr().lock(), format_args!("{text}\n"));
+        drop(written);
     }
 
     /// A failure: one line of fact, one of what to do, and the shape on standard output with `--json`.
@@ -74,7 +103,7 @@ impl Output {
         if self.json {
             let shape = serde_json::json!({ "v": SHAPE_VERSION, "error": error });
             let written = self.line(shape);
-            let _ = written;
+            drop(written);
         }
         self.explain(error);
     }
@@ -114,10 +143,10 @@ impl Output {
         if !self.interactive {
             return None;
         }
-        let asked = write(std::io::stderr().lock(), format_args!("{question} "));
-        let _ = asked;
+        let asked = write(io::stderr().lock(), format_args!("{question} "));
+        drop(asked);
         let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).ok()?;
+        io::stdin().read_line(&mut answer).ok()?;
         Some(answer.trim().to_owned())
     }
 
@@ -145,7 +174,7 @@ impl Output {
         self,
         heading: [&str; N],
         rows: Vec<[String; N]>,
-    ) -> Result<(), Closed> {
+    ) -> Result<(), Unprinted> {
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
         table.set_header(heading);
@@ -165,7 +194,7 @@ impl Output {
 /// Ends the process when nobody reads its output any more, also while it has nothing to say: `inbox --follow | head -1`.
 pub(crate) fn end_when_unread() {
     let watch = || {
-        let out = std::io::stdout();
+        let out = io::stdout();
         // Nothing is asked for: that the other end is closed is told all the same.
         let mut ends = [PollFd::new(&out, PollFlags::empty())];
         loop {
@@ -189,8 +218,8 @@ fn end() {
     std::process::exit(0);
 }
 
-fn write(mut to: impl Write, what: fmt::Arguments<'_>) -> Result<(), Closed> {
-    to.write_fmt(what).and_then(|()| to.flush()).map_err(|_| Closed)
+fn write(mut to: impl Write, what: fmt::Arguments<'_>) -> Result<(), Unprinted> {
+    Ok(to.write_fmt(what).and_then(|()| to.flush())?)
 }
 
 /// Text from anywhere, safe for one line of a terminal.

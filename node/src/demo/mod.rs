@@ -44,7 +44,7 @@ pub(crate) fn run(keep: bool, out: Output) -> Done {
             }
             Ok(())
         }
-        Err(world::Broken::Closed) => Err(Failure::Closed),
+        Err(world::Broken::Unprinted(unprinted)) => Err(unprinted.into()),
         Err(world::Broken::Promise { act, what }) => {
             out.remark(format_args!("  ✗ {act:<9} {what}"));
             out.remark("error: the demo does not hold; penpal demo --keep leaves its folders for a look");
@@ -67,17 +67,17 @@ impl Telling {
         if self.out.json {
             return Ok(());
         }
-        self.out.line(text).map_err(|_| world::Broken::Closed)
+        Ok(self.out.line(text)?)
     }
 
     fn line(&self, line: &acts::Line) -> Result<(), world::Broken> {
         if self.out.json {
             let shape =
                 serde_json::json!({ "v": 1, "act": line.act, "proved": line.proved, "detail": line.detail });
-            return self.out.json(&shape).map_err(|_| world::Broken::Closed);
+            return Ok(self.out.json(&shape)?);
         }
         let mark = if line.proved { format!("{} ", self.out.good("✓")) } else { String::new() };
         let text = format!("  {mark}{:<9} {}", line.act, line.detail);
-        self.out.line(text).map_err(|_| world::Broken::Closed)
+        Ok(self.out.line(text)?)
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use penpal_local_api::home::Home;
 use penpal_local_api::method::Method;
 
+use crate::cli::output::Unprinted;
 use crate::launch::{Node, Start};
 
 /// How long anything in the demo may take before it counts as broken.
@@ -27,8 +28,14 @@ pub(super) enum Broken {
         /// What was seen instead.
         what: String,
     },
-    /// Nobody reads our output any more.
-    Closed,
+    /// A line did not get out.
+    Unprinted(Unprinted),
+}
+
+impl From<Unprinted> for Broken {
+    fn from(unprinted: Unprinted) -> Self {
+        Self::Unprinted(unprinted)
+    }
 }
 
 /// A failure of an act.

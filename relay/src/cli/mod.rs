@@ -111,9 +111,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors, and go to stdout. A closed pipe is quiet success.
-            error.print().ok();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            // Help and version are no errors, and go to stdout.
+            return match output::written(error.print()) {
+                Err(problem) if !error.use_stderr() => problem.report(false),
+                Ok(()) | Err(_) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
+            };
         }
     };
     let (json, result) = match cli.command {

@@ -22,13 +22,7 @@ impl Output {
 
     /// Prints one line.
     pub(super) fn line(&mut self, text: &str) -> Result<(), Problem> {
-        let written = writeln!(self.0, "{text}").and_then(|()| self.0.flush());
-        match written {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Problem::new("output", error.to_string()))
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+        written(writeln!(self.0, "{text}").and_then(|()| self.0.flush()))
     }
 
     /// Prints a value as one line of JSON.
@@ -42,5 +36,15 @@ impl Output {
     pub(super) fn progress(&mut self, text: &str) {
         // Progress that cannot be shown is no reason to stop.
         write!(self.0, "\r{text}\x1b[K").and_then(|()| self.0.flush()).ok();
+    }
+}
+
+/// What became of text that was written: a reader that has gone away is no problem, a full disk is.
+pub(super) fn written(outcome: io::Result<()>) -> Result<(), Problem> {
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Problem::output(format!("the output cannot be written: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }

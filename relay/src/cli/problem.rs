@@ -11,6 +11,9 @@ use crate::engine::EngineError;
 use crate::folder::KeysError;
 use crate::relay::RelayError;
 
+/// Output that cannot be written.
+const OUTPUT: &str = "output";
+
 /// What went wrong.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -23,6 +26,11 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), hint: String::new(), status: 1 }
+    }
+
+    /// What was done could not be told.
+    pub(super) fn output(message: String) -> Self {
+        Self::new(OUTPUT, message).hint("give the output another place; what was to be done may be done")
     }
 
     /// The relay answered something else than was asked.
@@ -64,7 +72,8 @@ impl Problem {
         if self.code.is_empty() {
             return ExitCode::from(self.status);
         }
-        if json {
+        // Where nothing can be written, or half a shape was, no other comes out whole.
+        if json && self.code != OUTPUT {
             let reply = Reply::failed(&self.code, self.message.clone(), &self.hint);
             Output::stdout().json(&reply).ok();
         }

@@ -61,6 +61,18 @@ fn address_and_tokens_of_a_running_and_a_stopped_relay() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    for words in [&["version"][..], &["--help"], &["man"], &["completions", "bash"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let said = binary().args(words).stdout(full).output().unwrap();
+        let err = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(1), "{words:?}: {err}");
+        assert!(err.starts_with("error: ") && err.contains("cannot be written"), "{words:?}: {err}");
+        assert!(err.lines().nth(1).unwrap().starts_with("hint: "), "{words:?}: {err}");
+    }
+}
+
+#[test]
 fn a_second_relay_in_a_folder_is_refused_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     let data = data(&dir);

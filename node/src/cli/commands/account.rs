@@ -3,7 +3,7 @@
 use penpal_local_api::account::{Account, AccountRequest};
 use penpal_local_api::methods::AccountShow;
 
-use crate::cli::output::{Closed, Output};
+use crate::cli::output::{Output, Unprinted};
 use crate::cli::{Context, Done, caller, parse};
 
 /// Look after the account
@@ -56,7 +56,7 @@ fn show(context: &Context) -> Done {
 }
 
 /// What is said when an account was made, or came to this machine.
-pub(super) fn print_named(out: Output, account: &Account) -> Result<(), Closed> {
+pub(super) fn print_named(out: Output, account: &Account) -> Result<(), Unprinted> {
     let host = account
         .relay
         .strip_prefix("penpal://")

@@ -6,7 +6,7 @@ use penpal_local_api::devices::{
 use penpal_local_api::methods::{DeviceJoin, DeviceLink, DeviceList, DeviceRename, DeviceRevoke};
 
 use super::{account, qr};
-use crate::cli::output::{Closed, Output};
+use crate::cli::output::{Output, Unprinted};
 use crate::cli::{Context, Done, caller, parse};
 
 /// Use one account on several machines
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     Ok(())
 }
 
-fn print_code(out: Output, args: &LinkArgs, made: &LinkCode) -> Result<(), Closed> {
+fn print_code(out: Output, args: &LinkArgs, made: &LinkCode) -> Result<(), Unprinted> {
     let until = parse::day_and_time(made.expires_ms);
     out.line(format_args!(
         "  Run this on the other machine. It works once, until {until}; show it to nobody."

@@ -5,7 +5,7 @@ use std::time::Duration;
 use penpal_local_api::mail::{Inbox as Listed, InboxRequest, Message, ReadState};
 use penpal_local_api::methods::Inbox;
 
-use crate::cli::output::{self, Closed, Output, clean};
+use crate::cli::output::{self, Output, Unprinted, clean};
 use crate::cli::{Context, Done, caller, parse};
 
 /// How long one request of `--follow` waits; then it asks again.
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
 }
 
 /// A listing as a table.
-pub(super) fn show(out: Output, inbox: &Listed, nothing: &str) -> Result<(), Closed> {
+pub(super) fn show(out: Output, inbox: &Listed, nothing: &str) -> Result<(), Unprinted> {
     out.show(inbox, |inbox| {
         if inbox.messages.is_empty() {
             return out.line(format_args!("  {nothing}"));
@@ -72,7 +72,7 @@ pub(super) fn show(out: Output, inbox: &Listed, nothing: &str) -> Result<(), Clo
     })
 }
 
-fn follow(out: Output, messages: &[Message]) -> Result<(), Closed> {
+fn follow(out: Output, messages: &[Message]) -> Result<(), Unprinted> {
     for message in messages {
         if out.json {
             out.json(&serde_json::json!({ "v": penpal_local_api::SHAPE_VERSION, "message": message }))?;

@@ -1,6 +1,6 @@
 //! A code as a picture, where a terminal is wide enough.
 
-use crate::cli::output::{Closed, Output};
+use crate::cli::output::{Output, Unprinted};
 
 /// Whether a picture is printed.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -14,7 +14,7 @@ pub(crate) struct QrArgs {
 }
 
 /// Prints the link of a code as a picture, when that is wanted or `usual` on a terminal.
-pub(super) fn print(out: Output, args: &QrArgs, code: &str, usual: bool) -> Result<(), Closed> {
+pub(super) fn print(out: Output, args: &QrArgs, code: &str, usual: bool) -> Result<(), Unprinted> {
     let wanted = args.qr || (out.terminal && !args.no_qr && usual);
     if !wanted {
         return Ok(());

@@ -6,7 +6,7 @@ use penpal_local_api::contacts::Trust;
 use penpal_local_api::mail::{Kind, Message, ReadRequest};
 use penpal_local_api::methods::Read;
 
-use crate::cli::output::{Closed, Output, clean, clean_lines};
+use crate::cli::output::{Output, Unprinted, clean, clean_lines};
 use crate::cli::progress::size;
 use crate::cli::{Context, Done, caller, parse};
 
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
 }
 
 /// A thread: each message under the one that it answers is a step further in, and the one that was asked for is marked.
-fn print_thread(out: Output, thread: &[Message], wanted: &str) -> Result<(), Closed> {
+fn print_thread(out: Output, thread: &[Message], wanted: &str) -> Result<(), Unprinted> {
     let mut depths: BTreeMap<&str, usize> = BTreeMap::new();
     for message in thread {
         let before = message.reply_to.as_deref().and_then(|id| depths.get(id)).copied();
@@ -64,7 +64,7 @@ fn print_thread(out: Output, thread: &[Message], wanted: &str) -> Result<(), Clo
     Ok(())
 }
 
-fn print(out: Output, message: &Message) -> Result<(), Closed> {
+fn print(out: Output, message: &Message) -> Result<(), Unprinted> {
     let trust = match message.trust {
         Trust::Local => "this machine",
         Trust::Invited => "contact by invite, signature ✓",

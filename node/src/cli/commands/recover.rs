@@ -10,7 +10,7 @@ use penpal_protocol::text::{RecoveryCode, RecoveryCodeError};
 use zeroize::Zeroizing;
 
 use super::account;
-use crate::cli::output::{Closed, Output};
+use crate::cli::output::{Output, Unprinted};
 use crate::cli::{Context, Done, Failure, caller, parse};
 
 /// Bring an account back on this machine, with its recovery code
@@ -100,7 +100,7 @@ fn choose(out: Output, found: &Recovery) -> Result<Revoke, Failure> {
     }
 }
 
-fn print(out: Output, done: &Recovery, was_device: bool) -> Result<(), Closed> {
+fn print(out: Output, done: &Recovery, was_device: bool) -> Result<(), Unprinted> {
     if let Some(made) = &done.account {
         account::print_named(out, made)?;
     }
@@ -168,7 +168,7 @@ pub(super) fn show_code(context: &Context) -> Done {
     Ok(())
 }
 
-fn print_code(out: Output, code: &Code) -> Result<(), Closed> {
+fn print_code(out: Output, code: &Code) -> Result<(), Unprinted> {
     out.line("  Write this down and keep it where no machine of yours is. Whoever has it is you.")?;
     for line in &code.lines {
         out.line(format_args!("    {line}"))?;

@@ -6,7 +6,7 @@ use penpal_local_api::methods::{
 };
 use penpal_local_api::room::{ListRequest, MemberRequest, NameRequest, Room, RoomRow, Standing};
 
-use crate::cli::output::{Closed, Output, clean};
+use crate::cli::output::{Output, Unprinted, clean};
 use crate::cli::{Context, Done, caller, parse};
 
 /// Make rooms, invite contacts into them, join and leave
@@ -167,21 +167,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     Ok(())
 }
 
-fn show(out: Output, room: &Room, what: &str) -> Result<(), Closed> {
+fn show(out: Output, room: &Room, what: &str) -> Result<(), Unprinted> {
     out.show(room, |room| {
         out.line(format_args!("  {} {} {what}", out.good("✓"), clean(&room.row.room)))?;
         remarks(out, room)
     })
 }
 
-fn remarks(out: Output, room: &Room) -> Result<(), Closed> {
+fn remarks(out: Output, room: &Room) -> Result<(), Unprinted> {
     for remark in &room.remarks {
         out.line(format_args!("    {}", clean(remark)))?;
     }
     Ok(())
 }
 
-fn members(out: Output, room: &Room) -> Result<(), Closed> {
+fn members(out: Output, room: &Room) -> Result<(), Unprinted> {
     out.line(format_args!("  {}  {}", clean(&room.row.room), standing(&room.row)))?;
     for member in &room.row.members {
         let owner = if member.owner { ", owner" } else { "" };

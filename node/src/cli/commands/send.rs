@@ -127,6 +127,9 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
             }
         }
         Ok(())
+    })
+    .map_err(|unprinted| {
+        unprinted.hint(format!("it was accepted, so do not send again: penpal trace {}", sent.short))
     })?;
     if let Some(lease) = lease {
         node.call::<Commit>(&CommitRequest { lease })?;

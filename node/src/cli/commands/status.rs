@@ -3,7 +3,7 @@
 use penpal_local_api::methods::Status as StatusMethod;
 use penpal_local_api::status::{RelayState, Status, StatusRequest};
 
-use crate::cli::output::{Closed, Output, clean};
+use crate::cli::output::{Output, Unprinted, clean};
 use crate::cli::{Context, Done, caller};
 
 /// Show node, account, relay and what waits
@@ -23,7 +23,7 @@ pub(crate) fn run(Args {}: &Args, context: &Context) -> Done {
 }
 
 /// The lines that `status` and the overview share.
-pub(super) fn print(out: Output, status: &Status) -> Result<(), Closed> {
+pub(super) fn print(out: Output, status: &Status) -> Result<(), Unprinted> {
     out.line(format_args!(
         "  node      {} (pid {}) in {}",
         status.node.version, status.node.pid, status.node.home

@@ -8,7 +8,7 @@ use penpal_local_api::methods::{ContactAdd, Status};
 use penpal_local_api::status::StatusRequest;
 
 use crate::cli::commands::{account, recover};
-use crate::cli::output::{Closed, Output};
+use crate::cli::output::{Output, Unprinted};
 use crate::cli::{Context, Done, Failure, caller, parse};
 
 /// Use somebody's code; registers first when there is no account
@@ -80,7 +80,7 @@ fn ask_handle(out: Output) -> Result<String, ApiError> {
     if answer.is_empty() { login.ok_or_else(needs) } else { Ok(answer) }
 }
 
-fn print(out: Output, added: &Added, waited: bool) -> Result<(), Closed> {
+fn print(out: Output, added: &Added, waited: bool) -> Result<(), Unprinted> {
     if let Some(made) = &added.account {
         account::print_named(out, made)?;
     }

@@ -6,7 +6,7 @@ use penpal_local_api::contacts::{InviteRequest, Invites};
 use penpal_local_api::methods::ContactInvite;
 
 use crate::cli::commands::qr;
-use crate::cli::output::{Closed, Output};
+use crate::cli::output::{Output, Unprinted};
 use crate::cli::{Context, Done, caller, parse};
 
 /// Make a one-time code that turns into a contact
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     Ok(())
 }
 
-fn print(out: Output, args: &Args, made: &Invites) -> Result<(), Closed> {
+fn print(out: Output, args: &Args, made: &Invites) -> Result<(), Unprinted> {
     let until = parse::day_and_time(made.expires_ms);
     let many = made.invites.len() > 1;
     let each = if many {

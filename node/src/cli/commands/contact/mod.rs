@@ -16,7 +16,7 @@ use penpal_local_api::methods::{
 use penpal_local_api::room::{RoomRow, Standing};
 
 use super::sessions;
-use crate::cli::output::{Closed, Output, clean};
+use crate::cli::output::{Output, Unprinted, clean};
 use crate::cli::{Context, Done, caller, parse};
 use crate::launch::Node;
 
@@ -164,7 +164,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     Ok(())
 }
 
-fn print_accepted(out: Output, accepted: &Contact) -> Result<(), Closed> {
+fn print_accepted(out: Output, accepted: &Contact) -> Result<(), Unprinted> {
     let contact = &accepted.contact;
     let number = contact.safety_number.as_deref().unwrap_or("unknown yet");
     out.line(format_args!(
@@ -179,7 +179,7 @@ fn print_accepted(out: Output, accepted: &Contact) -> Result<(), Closed> {
     ))
 }
 
-fn print_list(out: Output, contacts: &[ContactRow]) -> Result<(), Closed> {
+fn print_list(out: Output, contacts: &[ContactRow]) -> Result<(), Unprinted> {
     if contacts.is_empty() {
         return out.line("  no contacts: penpal contact invite, or penpal contact add CODE");
     }
@@ -248,7 +248,7 @@ fn trust(trust: Trust) -> &'static str {
     }
 }
 
-fn print_sessions(out: Output, list: &[ContactSession]) -> Result<(), Closed> {
+fn print_sessions(out: Output, list: &[ContactSession]) -> Result<(), Unprinted> {
     if list.is_empty() {
         return out.line("  no sessions of contacts are known");
     }
