@@ -38,6 +38,13 @@ impl Guard {
         Self::with(Duty::Do(Box::new(what)))
     }
 
+    /// Signals end the process by themselves again. Where one came already, what it does ends the process, and this does not return.
+    pub(crate) fn release(self) {
+        while matches!(set(Duty::End), Duty::End) {
+            std::thread::park();
+        }
+    }
+
     fn with(duty: Duty) -> Self {
         set(duty);
         WATCH.call_once(|| {

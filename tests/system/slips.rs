@@ -141,6 +141,40 @@ fn a_file_over_the_limit_is_refused_in_words_that_people_know() {
 }
 
 #[test]
+fn whoever_stops_waiting_for_a_message_is_told_that_it_goes_on() {
+    let pair = Pair::connected();
+    pair.bob.ok(&["daemon", "stop"]);
+    for (words, wants_json) in [
+        (&["send", "bob/web", "one", "--ask", "--wait", "60s", "--as", "api"][..], false),
+        (&["--json", "send", "bob/web", "two", "--wait", "60s", "--as", "api"], true),
+    ] {
+        let sending = pair.alice.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let sending = sending.expect("penpal");
+        let mut id = String::new();
+        wait::until("the message", || {
+            let outbox = pair.alice.json(&["outbox"]);
+            let last = outbox["messages"].as_array().and_then(|all| all.last());
+            let last = last.filter(|message| message["body"] == words[if wants_json { 3 } else { 2 }]);
+            id = last.and_then(|message| message["short"].as_str()).unwrap_or_default().to_owned();
+            !id.is_empty()
+        });
+        interrupt(&sending);
+        let said = ended(sending);
+        assert_eq!(said.status, 130, "{said:?}");
+        if wants_json {
+            assert_eq!(said.json()["short"], id.as_str(), "{said:?}");
+        } else {
+            assert!(said.out.starts_with(&format!("  {id}  ")), "{said:?}");
+        }
+        let told =
+            "error: interrupted; the message was accepted and goes on\nhint: do not send again; penpal trace";
+        assert_eq!(said.err, format!("{told} {id}\n"), "{said:?}");
+    }
+    pair.bob.ok(&["status"]);
+    wait::until("both", || pair.bob.bodies("web") == ["one", "two"]);
+}
+
+#[test]
 fn an_interrupted_copy_leaves_nothing_behind() {
     let folder = folder();
     let me = Person::new(&folder, "me");

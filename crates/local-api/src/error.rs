@@ -158,7 +158,7 @@ error_codes! {
     UnconfirmedPin, "unconfirmed-pin", 4, "The pin of a relay came through DNS only, and nobody has confirmed it.", "compare it with what whoever runs the relay says, then give it: --accept-pin PIN";
     NoAccount, "no-account", 4, "There is no account; only sessions on this machine can be reached.", "penpal contact add CODE, or penpal register ADDRESS --handle NAME";
     NotInTime, "not-in-time", 5, "Accepted, but what was waited for did not come in time.", "do not send again; penpal trace ID";
-    Interrupted, "interrupted", 130, "The command was ended from outside, by Ctrl-C or another signal, and cleared away what it had begun.", "run the same command again";
+    Interrupted, "interrupted", 130, "The command was ended from outside, by Ctrl-C or another signal. What it had begun was cleared away, or goes on as it says.", "run the same command again";
     Internal, "internal", 70, "A defect of penpal.", "penpal daemon logs; please report it";
 }
 

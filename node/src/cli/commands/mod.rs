@@ -1,4 +1,4 @@
-//! One file a command.
+//! One file a command, and `follow` for what waits for a message.
 
 pub(crate) mod account;
 pub(crate) mod artifact;
@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod dismiss;
 pub(crate) mod doctor;
+mod follow;
 pub(crate) mod hook;
 pub(crate) mod inbox;
 pub(crate) mod init;

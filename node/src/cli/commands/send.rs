@@ -1,25 +1,20 @@
 //! `penpal send`, and what sending and replying print.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use penpal_local_api::artifact::SendingRequest;
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::{ApiError, ErrorCode};
-use penpal_local_api::mail::{Attached, CommitRequest, SendRequest, SendWaitRequest, Sent, Stage};
-use penpal_local_api::methods::{ArtifactSending, Commit, Send, SendWait};
+use penpal_local_api::mail::{Attached, CommitRequest, SendRequest, Sent, Stage};
+use penpal_local_api::methods::{Commit, Send};
 
-use crate::cli::output::{Output, clean, clean_lines};
-use crate::cli::progress::Progress;
+use super::follow::{self, Parting};
+use crate::cli::output::{Output, Unprinted, clean, clean_lines};
 use crate::cli::{Context, Done, Failure, caller, parse};
 use crate::interrupt::{self, Guard};
-use crate::launch::Node;
 
-/// Pause between two looks at files that are on their way.
-const LOOK_PAUSE: Duration = Duration::from_millis(150);
-
-/// How long news of a message are waited for once its files are there.
-const NEWS_WAIT_MS: u64 = 2_000;
+/// How long the node may take to accept a message, and to wait a moment for news of it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// Send a note, or an ask
 ///
@@ -104,33 +99,23 @@ pub(super) fn text_and_files(
 /// Sends, prints what became of it and turns that into the exit status.
 pub(super) fn send(request: SendRequest, context: &Context) -> Done {
     let (ask, wait_ms) = (request.ask, request.wait_ms);
-    let node = context.node();
-    let limit = Duration::from_millis(wait_ms.unwrap_or_default()).saturating_add(Duration::from_secs(15));
+    let (node, out) = (context.node(), context.out);
     let has_files = !request.artifacts.is_empty();
-    let mut sent = node.call_within::<Send>(&request, limit)?;
-    if has_files && sent.stage == Stage::Queued && wait_ms != Some(0) {
-        sent = follow_files(&node, sent, &request, context)?;
-    }
-    let out = context.out;
+    let parting = Parting::begin(&request, context);
+    // It is waited for what has an id: whoever ends the waiting is told which.
+    let accepted = node
+        .call_within::<Send>(&SendRequest { wait_ms: wait_ms.map(|_| 0), ..request.clone() }, ANSWER_LIMIT)?;
+    parting.accepted(&accepted);
+    let mut sent = match wait_ms {
+        Some(0) => accepted,
+        None if !has_files || accepted.stage != Stage::Queued => accepted,
+        Some(_) | None => follow::follow(&node, accepted, &request, context),
+    };
+    parting.over();
     // These are for programs that show a model what was answered, and then say so.
     let lease = sent.lease.take();
     sent.reply_quote = None;
-    out.show(&sent, |sent| {
-        out.line(format_args!("  {}  {}", sent.short, describe(sent, ask, wait_ms.is_some())))?;
-        for remark in &sent.remarks {
-            out.line(format_args!("        {}", clean(remark)))?;
-        }
-        if let Some(reply) = &sent.reply {
-            out.line(format_args!("  {}  {} answers:", reply.short, clean(&reply.from)))?;
-            for line in clean_lines(&reply.body).lines() {
-                out.line(format_args!("  | {line}"))?;
-            }
-        }
-        Ok(())
-    })
-    .map_err(|unprinted| {
-        unprinted.hint(format!("it was accepted, so do not send again: penpal trace {}", sent.short))
-    })?;
+    show(out, &sent, ask, wait_ms.is_some())?;
     if let Some(lease) = lease {
         node.call::<Commit>(&CommitRequest { lease })?;
     }
@@ -145,6 +130,26 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
     Ok(())
 }
 
+/// What became of a message so far.
+pub(super) fn show(out: Output, sent: &Sent, ask: bool, waited: bool) -> Result<(), Unprinted> {
+    let shown = out.show(sent, |sent| {
+        out.line(format_args!("  {}  {}", sent.short, describe(sent, ask, waited)))?;
+        for remark in &sent.remarks {
+            out.line(format_args!("        {}", clean(remark)))?;
+        }
+        if let Some(reply) = &sent.reply {
+            out.line(format_args!("  {}  {} answers:", reply.short, clean(&reply.from)))?;
+            for line in clean_lines(&reply.body).lines() {
+                out.line(format_args!("  | {line}"))?;
+            }
+        }
+        Ok(())
+    });
+    shown.map_err(|unprinted| {
+        unprinted.hint(format!("it was accepted, so do not send again: penpal trace {}", sent.short))
+    })
+}
+
 /// A message that ended without getting there is a failure, with a next step.
 pub(super) fn failed(sent: &Sent, has_files: bool, out: Output) -> Done {
     if !matches!(sent.stage, Stage::Refused | Stage::Expired) {
@@ -157,51 +162,6 @@ pub(super) fn failed(sent: &Sent, has_files: bool, out: Output) -> Done {
         false => error.hint(format!("penpal trace {0}; penpal retry {0} tries again; {forget}", sent.short)),
     });
     Err(Failure::Status(ErrorCode::Refused.exit_status()))
-}
-
-/// Shows how the files of a message get to the relay, and what then became of it. Whoever interrupts it only stops looking.
-fn follow_files(node: &Node, sent: Sent, request: &SendRequest, context: &Context) -> Result<Sent, Failure> {
-    let ask = SendingRequest { caller: request.caller.clone(), id: sent.id.clone() };
-    let mut bar: Option<Progress> = None;
-    let until = request.wait_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-    let mut told = false;
-    loop {
-        // It was accepted: what happens to the node meanwhile is no reason to send it again.
-        let Ok(sending) = node.call::<ArtifactSending>(&ask) else {
-            return Ok(Sent { timed_out: request.wait_ms.is_some(), ..sent });
-        };
-        if !sending.waits || until.is_some_and(|until| Instant::now() >= until) {
-            break;
-        }
-        // Without anybody to look, a relay that is away is no reason to stay: the node goes on by itself.
-        if let Some(why) = sending.waits_for.as_ref().filter(|_| !told) {
-            drop(bar.take());
-            context.out.remark(format_args!("  its files wait: {}", clean(why)));
-            told = true;
-            break;
-        }
-        let bar = bar.get_or_insert_with(|| Progress::new("files", sending.bytes));
-        bar.set(sending.sent_bytes);
-        std::thread::sleep(LOOK_PAUSE);
-    }
-    drop(bar);
-    if told && request.wait_ms.is_none() {
-        return Ok(sent);
-    }
-    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-    let wait_ms = left.map_or(NEWS_WAIT_MS, parse::millis);
-    let request = SendWaitRequest {
-        caller: request.caller.clone(),
-        id: sent.id.clone(),
-        wait_ms,
-        mechanism: request.mechanism.clone(),
-    };
-    let limit = Duration::from_millis(wait_ms).saturating_add(Duration::from_secs(15));
-    let Ok(answer) = node.call_within::<SendWait>(&request, limit) else {
-        return Ok(Sent { timed_out: left.is_some(), ..sent });
-    };
-    let timed_out = answer.timed_out && left.is_some();
-    Ok(Sent { remarks: Vec::new(), timed_out, ..answer })
 }
 
 /// One line: stage, where, how, and what comes next.
