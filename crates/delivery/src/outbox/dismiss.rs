@@ -3,9 +3,11 @@
 use penpal_protocol::ids::{Fingerprint, MsgId};
 
 use super::Attempt;
-use super::stages::{CANCELLED, failed_accounts};
+use super::expiry::unreached;
+use super::stages::{CANCELLED, GIVEN_UP, failed_accounts};
 use crate::ledger::{LedgerError, Table};
 use crate::machine::Delivery;
+use crate::record::CopyRecord;
 use crate::stage::{Stage, TrailEvent, note};
 use crate::step::Step;
 
@@ -34,8 +36,8 @@ pub enum DismissError {
     /// No own message has this id.
     #[error("no message of this node has that id")]
     Unknown,
-    /// It did not fail.
-    #[error("the message is {}, only refused and expired ones can be dismissed", .stage.as_str())]
+    /// It did not fail, and may still arrive.
+    #[error("the message is {}: only what was refused, expired or waits for a contact who is gone can be dismissed", .stage.as_str())]
     NotFailed {
         /// Where it stands.
         stage: Stage,
@@ -130,7 +132,8 @@ impl Delivery {
         }
     }
 
-    /// Takes a failed message off the list of those that need attention.
+    /// Takes a failed message off the list of those that need attention, and gives up what waits for a contact who is gone: that ends as it
+    /// would with its life, at once.
     ///
     /// # Errors
     /// [`DismissError`].
@@ -139,16 +142,32 @@ impl Delivery {
         let mut mail = self.own_mail(msg_id, step.records).ok_or(DismissError::Unknown)?;
         let copies = self.copies_of(&mail, step.records)?;
         let stage = super::stages::overall(&copies).map_or(Stage::Queued, |copy| copy.stage);
-        if failed_accounts(&copies).is_empty() {
+        let has_failed = !failed_accounts(&copies).is_empty();
+        let given_up: Vec<_> = copies.into_iter().filter(|copy| self.waits_for_gone(copy)).collect();
+        if !has_failed && given_up.is_empty() {
             return Err(DismissError::NotFailed { stage });
         }
         if let Some(sent) = &mut mail.sent {
             sent.dismissed = true;
         }
         self.ledger.put(Table::Mail, &mail.key().to_key(), &mail);
+        for copy in given_up {
+            let reason = Some(GIVEN_UP.to_owned());
+            let event = TrailEvent { reason, ..TrailEvent::here(unreached(&copy), step.now.wall_ms) };
+            self.state_copy(copy.peer, msg_id, event, step);
+        }
+        if !self.is_owed_to_anybody(msg_id) {
+            self.outbox.held.remove(&msg_id);
+        }
         if self.outbox.dead.remove(&msg_id) {
             self.ledger.delete(Table::Dead, msg_id.as_bytes());
         }
         Ok(())
+    }
+
+    /// Whether a copy is owed to a contact whose relay takes nothing. What completes an invite is not the person's to give up.
+    fn waits_for_gone(&self, copy: &CopyRecord) -> bool {
+        let live = self.outbox.live.get(&(copy.peer, copy.msg_id));
+        Self::is_owed(copy.stage) && live.is_some_and(|live| !live.boot) && self.is_gone(copy)
     }
 }

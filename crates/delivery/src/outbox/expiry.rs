@@ -2,6 +2,7 @@
 
 use super::GONE;
 use crate::machine::Delivery;
+use crate::record::CopyRecord;
 use crate::stage::{Stage, TrailEvent};
 use crate::step::Step;
 
@@ -22,11 +23,8 @@ impl Delivery {
                 self.write_back(record, step);
                 continue;
             }
-            let contact_gone = self.contacts.get(&peer.account).is_some_and(|contact| contact.gone);
-            let gone = contact_gone || record.reason.as_deref() == Some(GONE);
-            // What a relay took, or may have taken, can be there all the same: a refusal is final, an expiry gives way to a receipt.
-            let may_be_there = record.deposits > 0 || !record.sealed.is_empty();
-            let stage = if gone && !may_be_there { Stage::Refused } else { Stage::Expired };
+            let gone = self.is_gone(&record);
+            let stage = if gone { unreached(&record) } else { Stage::Expired };
             let reason = gone.then(|| GONE.to_owned());
             let event = TrailEvent { reason, ..TrailEvent::here(stage, now_ms) };
             if !self.state_copy(peer, msg_id, event, step) {
@@ -35,4 +33,16 @@ impl Delivery {
             }
         }
     }
+    /// Whether a copy waits for a contact, or a device of it, whose relay takes nothing.
+    pub(super) fn is_gone(&self, record: &CopyRecord) -> bool {
+        let contact_gone = self.contacts.get(&record.peer.account).is_some_and(|contact| contact.gone);
+        contact_gone || record.reason.as_deref() == Some(GONE)
+    }
+}
+
+/// How a copy ends that nobody takes. What a relay took, or may have taken, can be there all the same: a refusal is final, an expiry gives way
+/// to a receipt.
+pub(super) fn unreached(record: &CopyRecord) -> Stage {
+    let may_be_there = record.deposits > 0 || !record.sealed.is_empty();
+    if may_be_there { Stage::Expired } else { Stage::Refused }
 }

@@ -27,6 +27,9 @@ pub(super) const WITHDRAWN: &str = "out-of-room";
 /// Why a copy ended that the program took back by itself.
 pub(super) const CANCELLED: &str = "cancelled";
 
+/// Why a copy ended that a person gave up.
+pub(super) const GIVEN_UP: &str = "given-up";
+
 impl Delivery {
     /// Writes a copy where it belongs: among the owed and recently receipted ones, or into history.
     pub(super) fn save_copy(&mut self, record: &CopyRecord) {
@@ -117,7 +120,7 @@ impl Delivery {
         };
         let stage = event.stage;
         let reason = event.reason.clone();
-        let meant = matches!(reason.as_deref(), Some(CANCELLED | WITHDRAWN));
+        let meant = matches!(reason.as_deref(), Some(CANCELLED | WITHDRAWN | GIVEN_UP));
         let signed = event.signed;
         let noted = note(&mut record.trail, event);
         let moved = record.stage.may_become(stage);

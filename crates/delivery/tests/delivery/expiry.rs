@@ -1,5 +1,7 @@
 //! The end of messages, clocks that disagree, and what people do about failures.
 
+use std::time::Duration;
+
 use penpal_delivery::{ContactInfo, DismissError, Mailbox, Outcome, RetryError, Selection, Stage, Standing};
 use penpal_protocol::limits::{DAY_MS, HOUR_MS};
 
@@ -81,6 +83,65 @@ fn a_dismissed_failure_is_not_listed() {
     world.step(0, |machine, step| machine.dismiss(id, step)).unwrap().unwrap();
     assert_eq!(world.nodes[0].machine().dead_count(), 0);
     assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+}
+
+#[test]
+fn what_waits_for_a_contact_that_is_gone_can_be_given_up_and_tried_again() {
+    let mut world = World::new(612, 2);
+    world.relay.refuses.insert((peer(0), peer(1)));
+    let id = world.send(0, Send::note(1, "never mind")).unwrap().msg_id;
+    world.run_seconds(10);
+    assert_eq!(world.nodes[0].stage(id), Stage::Queued);
+    world.step(0, |machine, step| machine.dismiss(id, step)).unwrap().unwrap();
+    let given_up = |world: &World| {
+        assert_eq!(world.nodes[0].stage(id), Stage::Refused, "no relay has it");
+        assert_eq!(world.nodes[0].report(id).reason.as_deref(), Some("given-up"));
+        assert_eq!(world.nodes[0].machine().dead_count(), 0);
+        assert!(world.nodes[0].machine().outbox(&world.nodes[0].rows).unwrap().is_empty());
+    };
+    given_up(&world);
+    world.restart(0);
+    world.relay.refuses.clear();
+    world.run_seconds(2 * 3600);
+    given_up(&world);
+    assert!(world.nodes[1].texts(Selection::All(Mailbox::Desk)).is_empty());
+    world.step(0, |machine, step| machine.retry(id, step)).unwrap().unwrap();
+    world.run_seconds(3700);
+    assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["never mind"]);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
+fn what_a_relay_took_before_it_was_given_up_is_expired_and_may_still_arrive() {
+    let mut world = World::new(613, 2);
+    world.swallow.insert(0, 9);
+    let id = world.send(0, Send::note(1, "taken")).unwrap().msg_id;
+    world.run_seconds(60);
+    assert_eq!(world.nodes[0].stage(id), Stage::Relayed);
+    world.step(0, |machine, step| machine.handle_gone(peer(1).account, step)).unwrap();
+    world.step(0, |machine, step| machine.dismiss(id, step)).unwrap().unwrap();
+    assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+    assert_eq!(world.nodes[0].machine().dead_count(), 0);
+    let receipt = world.forge_receipt(1, 0, id, Stated::Delivered);
+    world.deliver_forged(0, receipt);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
+}
+
+#[test]
+fn a_message_under_way_when_it_is_given_up_is_not_called_refused() {
+    let mut world = World::new(614, 2);
+    let id = world.send(0, Send::note(1, "under way")).unwrap().msg_id;
+    // Sealed and given to the connection; nobody has answered.
+    while world.deposits == 0 {
+        world.run_for(Duration::from_micros(20));
+    }
+    assert_eq!(world.nodes[0].stage(id), Stage::Queued);
+    world.step(0, |machine, step| machine.handle_gone(peer(1).account, step)).unwrap();
+    world.step(0, |machine, step| machine.dismiss(id, step)).unwrap().unwrap();
+    assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+    world.run_seconds(60);
+    assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["under way"]);
+    assert_eq!(world.nodes[0].stage(id), Stage::Delivered);
 }
 
 #[test]
@@ -166,7 +227,7 @@ fn a_removed_contact_gets_and_gives_nothing() {
     let body = world.forge_letter(1, 0, "still here?", None);
     assert_eq!(world.deliver_forged(0, body), Some(Outcome::Dropped));
     world.offline.clear();
-    world.run_for(std::time::Duration::from_secs(4 * 24 * 3600));
+    world.run_for(Duration::from_secs(4 * 24 * 3600));
     // Keys made for its device are gone as well.
     let live = world.nodes[0].machine().live_keys().count();
     assert!(live <= 4, "{live} keys");

@@ -214,6 +214,7 @@ pub(super) fn why(reason: &str) -> String {
         "gone" => "gone (you were removed there, or the account ended)".to_owned(),
         "device-revoked" => "that device is none of theirs any more".to_owned(),
         "contact-removed" => "the contact was removed here".to_owned(),
+        "given-up" => "given up here".to_owned(),
         "recipient-full" => "their mailbox at the relay is full".to_owned(),
         "relay-full" => "the relay's disk is full".to_owned(),
         "quota" => "you used up what the relay lets you send; it goes on by itself".to_owned(),
