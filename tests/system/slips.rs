@@ -108,7 +108,14 @@ fn who_is_gone_gets_nothing_and_a_new_invite_mends_it_at_once() {
         let said = pair.bob.try_json(words);
         assert_eq!((said.status, said.code().as_str()), (1, "contact-gone"), "{words:?}: {said:?}");
         assert!(said.err.contains("exchange a new invite"), "{said:?}");
+        let anyway = match words[0] {
+            "reply" => format!("penpal reply {id} TEXT --anyway"),
+            _ => "penpal send alice TEXT --anyway".to_owned(),
+        };
+        assert!(said.err.contains(&anyway), "{said:?}");
     }
+    let answer = pair.bob.json(&["reply", &id, "here it is", "--anyway"]);
+    assert_eq!((&answer["stage"], &answer["reason"]), (&"queued".into(), &"gone".into()), "{answer}");
     // It stays so over a restart, and what waits for them all the same says why.
     pair.bob.kill_node();
     let waits = pair.bob.json(&["send", "alice", "when you are back", "--anyway"]);
@@ -117,9 +124,17 @@ fn who_is_gone_gets_nothing_and_a_new_invite_mends_it_at_once() {
     assert_eq!(pair.bob.json(&["status"])["queued"].as_u64(), listed.map(|count| count as u64));
     let trace = pair.bob.run(&["send", "alice", "and this", "--anyway"]);
     assert!(trace.out.contains("gone (you were removed there, or the account ended)"), "{trace:?}");
+    // One of them is not to go after all.
+    let never = pair.bob.json(&["send", "alice", "never mind", "--anyway"]);
+    let never = never["short"].as_str().expect("an id");
+    pair.bob.ok(&["dismiss", never]);
+    assert!(!pair.bob.ok(&["outbox"]).out.contains(never));
+    let trace = pair.bob.ok(&["trace", never]).out;
+    assert!(trace.contains("refused") && trace.contains("given up here"), "{trace}");
     // Nothing of the refusals before is waited for.
     penpal_tests::connect(&pair.bob, &pair.alice);
     wait::until("what waited", || pair.alice.bodies("desk") == ["when you are back", "and this"]);
+    wait::until("the answer", || pair.alice.bodies("api") == ["are you there?", "here it is"]);
 }
 
 #[test]

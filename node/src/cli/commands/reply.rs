@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Wait so long until the answer is surfaced
     #[arg(long, value_name = "SPAN", value_parser = parse::span)]
     wait: Option<Duration>,
+    /// Send although whoever wrote it is gone: it waits here then
+    #[arg(long)]
+    anyway: bool,
     /// A file that goes with it; may be given up to 16 times
     #[arg(long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -35,7 +38,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
             ask: false,
             reply_to: Some(args.id.clone()),
             from_session: None,
-            anyway: false,
+            anyway: args.anyway,
             artifacts,
             life_ms: None,
             wait_ms: args.wait.map(parse::millis),

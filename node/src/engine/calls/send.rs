@@ -83,7 +83,7 @@ impl Engine {
             (Some(to), _) => self.route(to, request.anyway)?,
             (None, Some(key)) => {
                 self.refuse_own(key)?;
-                self.route_back(key, request.anyway)?
+                self.route_back(key, request.anyway).map_err(|error| self.answer_anyway(key, error))?
             }
             (None, None) => return Err(ApiError::new(ErrorCode::Usage, "no address was given")),
         };
@@ -374,6 +374,17 @@ impl Engine {
             .hint(format!("to add to it: penpal send NAME TEXT --reply-to {}", view.short)));
         }
         Ok(())
+    }
+
+    /// What is refused because its recipient is gone can be kept here: said in terms of what was tried.
+    fn answer_anyway(&self, key: MailKey, error: ApiError) -> ApiError {
+        match self.view_of(key) {
+            Ok(view) if error.code == ErrorCode::ContactGone => error.hint(format!(
+                "ask them on another way and exchange a new invite; penpal reply {} TEXT --anyway keeps it here",
+                view.short
+            )),
+            _ => error,
+        }
     }
 
     /// Back to whoever sent a message.
