@@ -73,6 +73,18 @@ fn completions_and_manual_come_from_the_same_definition() {
 }
 
 #[test]
+fn whoever_gives_no_recovery_code_is_told_how_to_give_it() {
+    let home = home();
+    for input in ["", " \n\n"] {
+        let said = penpal(&home).arg("recover").write_stdin(input).assert().code(2);
+        let err = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+        assert!(err.starts_with("error: no recovery code was given\nhint: type it in a terminal: "), "{err}");
+        assert!(err.contains("penpal recover < FILE"), "{err}");
+    }
+    assert!(!home.path().join("home").exists());
+}
+
+#[test]
 fn what_starts_no_node_leaves_none_behind() {
     let home = home();
     penpal(&home).args(["daemon", "status"]).assert().success();
