@@ -23,6 +23,7 @@ mod persons;
 mod plugin;
 mod portable;
 mod recovery;
+mod refusals;
 mod restarts;
 mod room_answers;
 mod rooms;

@@ -152,6 +152,7 @@ fn a_file_over_the_limit_is_refused_in_words_that_people_know() {
     let id = pair.alice.json(&["outbox"])["messages"][0]["short"].as_str().expect("an id").to_owned();
     let again = pair.alice.try_json(&["retry", &id]);
     assert_eq!((again.status, again.json()["stage"].clone()), (1, "refused".into()), "{again:?}");
+    assert_eq!(again.code(), "refused", "{again:?}");
     assert!(again.err.contains("hint: "), "{again:?}");
 }
 
@@ -177,7 +178,10 @@ fn whoever_stops_waiting_for_a_message_is_told_that_it_goes_on() {
         let said = ended(sending);
         assert_eq!(said.status, 130, "{said:?}");
         if wants_json {
-            assert_eq!(said.json()["short"], id.as_str(), "{said:?}");
+            assert_eq!(
+                (said.json()["short"].as_str(), said.code()),
+                (Some(id.as_str()), "interrupted".to_owned())
+            );
         } else {
             assert!(said.out.starts_with(&format!("  {id}  ")), "{said:?}");
         }

@@ -13,7 +13,8 @@ Made from `crates/local-api/src/error.rs` by `PENPAL_WRITE_DOCS=1 cargo test -p 
 
 A command that fails with one of these codes prints one line of fact and a `hint:` line on standard error. With `--json` it also prints
 `{\"v\":1,\"error\":{\"code\":…,\"message\":…,\"hint\":…,\"candidates\":[…]}}` on standard output; `hint` and `candidates` are left out when there are
-none. The local API answers failures in the same shape. The hint of a failure may be more exact than the usual remedy below.
+none. A command that failed after it had something to tell, such as `send` of a message that was refused or did not arrive in time, prints both in one shape:
+`error` stands beside the other fields. The local API answers failures in the same shape. The hint of a failure may be more exact than the usual remedy below.
 
 What a relay refused, and every defect, has a name that can be quoted: `request: m4x9q2-17` on standard error, `\"request\"` in JSON. `penpal daemon logs` has a line with
 it, which says what was asked and what was answered; of a refusal the relay's log has one too, with the same name, so that whoever runs the relay finds it without

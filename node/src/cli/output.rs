@@ -91,6 +91,25 @@ impl Output {
         if self.json { self.json(shape) } else { human(shape) }
     }
 
+    /// The same of a command that failed: what is known all the same, and as JSON the failure beside it, in one shape.
+    pub(crate) fn show_failed<T: serde::Serialize>(
+        self,
+        shape: &T,
+        failure: Option<&ApiError>,
+        human: impl FnOnce(&T) -> Result<(), Unprinted>,
+    ) -> Result<(), Unprinted> {
+        #[derive(serde::Serialize)]
+        struct Both<'b, T> {
+            #[serde(flatten)]
+            shape: &'b T,
+            error: &'b ApiError,
+        }
+        match failure {
+            Some(error) => self.show(&Both { shape, error }, |both| human(both.shape)),
+            None => self.show(shape, human),
+        }
+    }
+
     /// A remark beside the data.
     pub(crate) fn remark(self, text: impl fmt::Display) {
         // Nobody listening on standard error is no reason to stop.

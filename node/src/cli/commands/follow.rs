@@ -99,10 +99,11 @@ fn goes_on(node: &Node, sent: Sent, request: &SendRequest, out: Output) {
     let now = node.call_within::<SendWait>(&look(&sent, request), PARTING).unwrap_or_else(|_| sent.clone());
     // An answer that came just now stays unread: nobody stays to read it.
     let now = Sent { remarks: sent.remarks, reply: None, reply_quote: None, lease: None, ..now };
-    let shown = send::show(out, &now, request.ask, true);
+    let error = ApiError::new(ErrorCode::Interrupted, "interrupted; the message was accepted and goes on")
+        .hint(format!("do not send again; penpal trace {}", now.short));
+    let shown = send::show(out, &now, Some(&error), request.ask, true);
     drop(shown);
-    let error = ApiError::new(ErrorCode::Interrupted, "interrupted; the message was accepted and goes on");
-    out.explain(&error.hint(format!("do not send again; penpal trace {}", now.short)));
+    out.explain(&error);
 }
 
 /// Shows how the files of a message get to the relay; tells whether it is to be waited for further.

@@ -159,8 +159,9 @@ fn read_code(out: Output) -> Result<Zeroizing<String>, Failure> {
 fn bad(error: &RecoveryCodeError) -> ApiError {
     let shown = ApiError::new(ErrorCode::BadRecoveryCode, error.to_string());
     match error {
-        RecoveryCodeError::Empty => shown
-            .hint("type it in a terminal: penpal recover; or give it on standard input: penpal recover < FILE"),
+        RecoveryCodeError::Empty => shown.hint(
+            "type it in a terminal: penpal recover; or give it on standard input: penpal recover < FILE",
+        ),
         _ => shown,
     }
 }

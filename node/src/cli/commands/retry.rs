@@ -18,8 +18,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let sent = context.node().call::<Retry>(&IdRequest { caller: caller::gather(), id: args.id.clone() })?;
     let out = context.out;
-    out.show(&sent, |sent| {
+    let failure = send::failure(&sent, false);
+    out.show_failed(&sent, failure.as_ref(), |sent| {
         out.line(format_args!("  {}  {}", sent.short, send::describe(sent, false, true)))
     })?;
-    send::failed(&sent, false, out)
+    send::failed(failure, out)
 }

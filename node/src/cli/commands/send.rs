@@ -115,24 +115,23 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
     // These are for programs that show a model what was answered, and then say so.
     let lease = sent.lease.take();
     sent.reply_quote = None;
-    show(out, &sent, ask, wait_ms.is_some())?;
+    let failure = failure(&sent, has_files);
+    show(out, &sent, failure.as_ref(), ask, wait_ms.is_some())?;
     if let Some(lease) = lease {
         node.call::<Commit>(&CommitRequest { lease })?;
     }
-    failed(&sent, has_files, out)?;
-    if sent.timed_out {
-        let late =
-            ApiError::new(ErrorCode::NotInTime, "accepted, but what was waited for did not come in time");
-        out.remark(format_args!("{}", late.message));
-        out.remark(format_args!("hint: do not send again; penpal trace {}", sent.short));
-        return Err(Failure::Status(ErrorCode::NotInTime.exit_status()));
-    }
-    Ok(())
+    failed(failure, out)
 }
 
 /// What became of a message so far.
-pub(super) fn show(out: Output, sent: &Sent, ask: bool, waited: bool) -> Result<(), Unprinted> {
-    let shown = out.show(sent, |sent| {
+pub(super) fn show(
+    out: Output,
+    sent: &Sent,
+    failure: Option<&ApiError>,
+    ask: bool,
+    waited: bool,
+) -> Result<(), Unprinted> {
+    let shown = out.show_failed(sent, failure, |sent| {
         out.line(format_args!("  {}  {}", sent.short, describe(sent, ask, waited)))?;
         for remark in &sent.remarks {
             out.line(format_args!("        {}", clean(remark)))?;
@@ -150,18 +149,29 @@ pub(super) fn show(out: Output, sent: &Sent, ask: bool, waited: bool) -> Result<
     })
 }
 
-/// A message that ended without getting there is a failure, with a next step.
-pub(super) fn failed(sent: &Sent, has_files: bool, out: Output) -> Done {
-    if !matches!(sent.stage, Stage::Refused | Stage::Expired) {
-        return Ok(());
+/// A message that ended without getting there is a failure, and so is one that did not get there in time; both with a next step.
+pub(super) fn failure(sent: &Sent, has_files: bool) -> Option<ApiError> {
+    if matches!(sent.stage, Stage::Refused | Stage::Expired) {
+        let error = ApiError::new(ErrorCode::Refused, format!("the message was {}", stage_word(sent.stage)));
+        let forget = format!("penpal dismiss {} takes it off the outbox", sent.short);
+        return Some(match has_files {
+            true => error.hint(format!("smaller files, or another way for them; {forget}")),
+            false => {
+                error.hint(format!("penpal trace {0}; penpal retry {0} tries again; {forget}", sent.short))
+            }
+        });
     }
-    let error = ApiError::new(ErrorCode::Refused, format!("the message was {}", stage_word(sent.stage)));
-    let forget = format!("penpal dismiss {} takes it off the outbox", sent.short);
-    out.explain(&match has_files {
-        true => error.hint(format!("smaller files, or another way for them; {forget}")),
-        false => error.hint(format!("penpal trace {0}; penpal retry {0} tries again; {forget}", sent.short)),
-    });
-    Err(Failure::Status(ErrorCode::Refused.exit_status()))
+    sent.timed_out.then(|| {
+        ApiError::new(ErrorCode::NotInTime, "accepted, but what was waited for did not come in time")
+            .hint(format!("do not send again; penpal trace {}", sent.short))
+    })
+}
+
+/// Says a failure that was printed with the data already, and gives its status.
+pub(super) fn failed(failure: Option<ApiError>, out: Output) -> Done {
+    let Some(error) = failure else { return Ok(()) };
+    out.explain(&error);
+    Err(Failure::Status(error.code.exit_status()))
 }
 
 /// One line: stage, where, how, and what comes next.

@@ -47,22 +47,31 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let limit = Duration::from_millis(wait_ms).saturating_add(Duration::from_secs(60));
     let word = if args.wait.is_some() { "waiting" } else { "asking the relay" };
     let added = out.patiently(word, || node.call_within::<ContactAdd>(&request, limit))?;
-    out.show(&added, |added| print(out, added, args.wait.is_some()))?;
+    let failure = failure(&added, args.wait.is_some());
+    out.show_failed(&added, failure.as_ref(), |added| print(out, added, args.wait.is_some()))?;
     if added.account.is_some() {
         recover::offer_code(context)?;
     }
+    let Some(error) = failure else { return Ok(()) };
+    out.explain(&error);
+    Err(Failure::Status(error.code.exit_status()))
+}
+
+/// Why this made no contact, and none is coming.
+fn failure(added: &Added, waited: bool) -> Option<ApiError> {
     match added.contact.state {
-        ContactState::Declined => Err(Failure::Status(1)),
-        ContactState::PendingOut if args.wait.is_some() => {
-            let late = ApiError::new(ErrorCode::NotInTime, "the other side did not decide in time");
-            out.explain(&late.hint("nothing more to do here: penpal contact list shows when they have"));
-            Err(Failure::Status(ErrorCode::NotInTime.exit_status()))
+        ContactState::Declined => {
+            Some(ApiError::new(ErrorCode::InviteGone, "the other side declined, or the invite is over"))
         }
+        ContactState::PendingOut if waited => Some(
+            ApiError::new(ErrorCode::NotInTime, "the other side did not decide in time")
+                .hint("nothing more to do here: penpal contact list shows when they have"),
+        ),
         ContactState::PendingOut
         | ContactState::PendingIn
         | ContactState::Active
         | ContactState::Blocked
-        | ContactState::Gone => Ok(()),
+        | ContactState::Gone => None,
     }
 }
 
