@@ -2,7 +2,7 @@
 
 use penpal_tests::{Person, Said, wait};
 
-use crate::rooms::{ADDRESS, ROOM, Team, has, join, members_of, messages};
+use crate::rooms::{ADDRESS, ROOM, Team, has, join, members_of, messages, standing};
 
 /// Bob's session, once Alice's node knows of it.
 fn session_of(bob: &Person, alice: &Person) {
@@ -82,4 +82,27 @@ fn what_status_says_of_a_room_goes_when_it_is_not_true_any_more() {
     wait::until("carol to know", || notices(carol).contains("bob is not in #"));
     carol.ok(&["room", "leave", ROOM]);
     assert!(!notices(carol).contains('#'), "{}", notices(carol));
+}
+
+#[test]
+fn a_room_made_anew_is_named_to_whoever_types_the_name_of_the_one_that_is_over() {
+    let team = Team::of_contacts();
+    let (alice, bob) = (&team.alice, &team.bob);
+    team.room(&[bob]);
+    alice.ok(&["room", "close", ROOM]);
+    wait::until("the end", || standing(bob).as_deref() == Some("closed"));
+    let send = || bob.try_json(&["send", ADDRESS, "is anybody there?"]);
+    let said = send();
+    assert_eq!(said.code(), "room-state", "{said:?}");
+    assert!(said.json()["error"]["candidates"].is_null(), "{said:?}");
+    alice.ok(&["room", "create", ROOM]);
+    alice.ok(&["room", "invite", ROOM, "bob"]);
+    let other = format!("{ADDRESS}-2");
+    wait::until("the invitation", || bob.ok(&["room", "list"]).out.contains(&other));
+    for said in [send(), bob.try_json(&["room", "join", ROOM])] {
+        assert_eq!(said.code(), "room-state", "{said:?}");
+        assert_eq!(said.json()["error"]["candidates"][0], other, "{said:?}");
+        assert!(said.err.contains("hint: use one of the candidates"), "{said:?}");
+    }
+    bob.ok(&["room", "join", &other]);
 }

@@ -33,7 +33,9 @@ impl Engine {
             let message = format!("{name} is no contact that can be written to");
             return Err(ApiError::new(ErrorCode::ContactState, message));
         }
-        self.rooms.invite(&id, account, &name, &mut room_step!(self)).map_err(|error| room_error(&error))?;
+        self.rooms
+            .invite(&id, account, &name, &mut room_step!(self))
+            .map_err(|error| self.room_refusal(&error))?;
         self.room_shape(&id, Vec::new())
     }
 
@@ -42,7 +44,7 @@ impl Engine {
         // It decides who may write to this account.
         self.person_only(&request.caller)?;
         let id = self.room_named(&request.name)?;
-        self.rooms.join(&id, &mut room_step!(self)).map_err(|error| room_error(&error))?;
+        self.rooms.join(&id, &mut room_step!(self)).map_err(|error| self.room_refusal(&error))?;
         let remarks = self.meeting(&id);
         self.room_shape(&id, remarks)
     }
@@ -51,7 +53,7 @@ impl Engine {
         // Only the owner can bring back whoever left or said no.
         self.person_only(&request.caller)?;
         let id = self.room_named(&request.name)?;
-        self.rooms.leave(&id, &mut room_step!(self)).map_err(|error| room_error(&error))?;
+        self.rooms.leave(&id, &mut room_step!(self)).map_err(|error| self.room_refusal(&error))?;
         self.room_shape(&id, Vec::new())
     }
 
@@ -60,14 +62,14 @@ impl Engine {
         self.person_only(&request.caller)?;
         let id = self.room_named(&request.name)?;
         let account = self.room_member(&id, &request.contact)?;
-        self.rooms.remove(&id, account, &mut room_step!(self)).map_err(|error| room_error(&error))?;
+        self.rooms.remove(&id, account, &mut room_step!(self)).map_err(|error| self.room_refusal(&error))?;
         self.room_shape(&id, Vec::new())
     }
 
     pub(super) fn room_close(&mut self, request: &NameRequest) -> Outcome {
         self.person_only(&request.caller)?;
         let id = self.room_named(&request.name)?;
-        self.rooms.close(&id, &mut room_step!(self)).map_err(|error| room_error(&error))?;
+        self.rooms.close(&id, &mut room_step!(self)).map_err(|error| self.room_refusal(&error))?;
         self.room_shape(&id, Vec::new())
     }
 
@@ -123,6 +125,22 @@ impl Engine {
             let candidates = self.rooms.list().iter().map(|view| format!("#{}", view.name)).take(8).collect();
             ApiError::new(ErrorCode::UnknownRoom, format!("there is no room #{name}")).candidates(candidates)
         })
+    }
+
+    /// What the machine says no to; where one is out of a room, with those that were made anew under its name.
+    pub(super) fn room_refusal(&self, error: &RoomError) -> ApiError {
+        use RoomError as E;
+        let shown = room_error(error);
+        let (E::NotIn { name } | E::NotInvited { name } | E::Closed { name }) = error else { return shown };
+        use penpal_room::Standing as S;
+        let rooms = self.rooms.list();
+        let goes_on = |view: &&RoomView| matches!(view.standing, S::Invited | S::Joining | S::Member);
+        let others = rooms.iter().filter(goes_on).filter(|view| is_namesake(&view.name, name));
+        let others: Vec<String> = others.map(|view| format!("#{}", view.name)).collect();
+        if others.is_empty() {
+            return shown;
+        }
+        shown.candidates(others).hint("use one of the candidates; penpal room list shows where you stand")
     }
 
     fn room_contact(&self, typed: &str) -> Result<(Fingerprint, Label), ApiError> {
@@ -199,6 +217,17 @@ impl Engine {
 /// A name of a room, as people type it.
 pub(super) fn room_label(typed: &str) -> Result<Label, ApiError> {
     label(typed.strip_prefix('#').unwrap_or(typed))
+}
+
+/// Whether two rooms here have the same name but for the number that tells them apart.
+fn is_namesake(one: &Label, other: &Label) -> bool {
+    fn stem(name: &Label) -> &str {
+        match name.as_str().rsplit_once('-') {
+            Some((stem, number)) if number.bytes().all(|digit| digit.is_ascii_digit()) => stem,
+            _ => name.as_str(),
+        }
+    }
+    one != other && stem(one) == stem(other)
 }
 
 /// What the machine says no to.

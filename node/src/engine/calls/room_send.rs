@@ -74,7 +74,7 @@ impl Engine {
             }
         };
         let own = me(&self.contacts).ok_or_else(|| room_error(&penpal_room::RoomError::NoAccount))?;
-        let fanout = self.rooms.fanout(id, &own).map_err(|error| room_error(&error))?;
+        let fanout = self.rooms.fanout(id, &own).map_err(|error| self.room_refusal(&error))?;
         if !fanout.to.contains(&account) {
             let (name, room) = (self.contact_name(&account), self.room_name(id));
             return Err(ApiError::new(ErrorCode::RoomState, format!("{name} is not in {room}")));
@@ -146,7 +146,7 @@ impl Engine {
         mut remarks: Vec<String>,
     ) -> Result<Route, ApiError> {
         let own = me(&self.contacts).ok_or_else(|| room_error(&penpal_room::RoomError::NoAccount))?;
-        let fanout = self.rooms.fanout(id, &own).map_err(|error| room_error(&error))?;
+        let fanout = self.rooms.fanout(id, &own).map_err(|error| self.room_refusal(&error))?;
         let room = self.room_name(id);
         if fanout.to.is_empty() {
             return Err(ApiError::new(ErrorCode::RoomState, format!("nobody else is in {room}"))
