@@ -291,6 +291,9 @@ fn what_blocked_people_say_in_a_room_is_not_shown() {
     wait::until("the other message", || has(alice, "from carol"));
     assert_eq!(history(carol), ["from carol"]);
     assert_eq!(history(bob), ["from bob"]);
+    let members = carol.ok(&["room", "members", ADDRESS]).out;
+    assert!(members.contains("    bob, blocked\n") && !members.contains("not your contact"), "{members}");
+    assert!(members.contains("blocked: bob; nothing goes to them"), "{members}");
 }
 
 #[test]

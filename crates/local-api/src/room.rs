@@ -107,6 +107,9 @@ pub struct Member {
     pub fingerprint: String,
     /// Whether messages can go to it and come from it: it is this account, or an active contact.
     pub linked: bool,
+    /// Whether it is a contact that is blocked: by a person, or because its key changed.
+    #[serde(default)]
+    pub blocked: bool,
     /// Whether it owns the room.
     pub owner: bool,
 }

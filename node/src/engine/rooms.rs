@@ -276,6 +276,11 @@ impl Engine {
         self.contacts.view(account).is_some_and(|view| matches!(view.state, State::Active | State::Gone))
     }
 
+    /// Whether an account is a contact that is blocked: by a person, or because its key changed.
+    pub(super) fn is_blocked(&self, account: &Fingerprint) -> bool {
+        self.contacts.view(account).is_some_and(|view| view.state == State::Blocked)
+    }
+
     /// A person wrote into a room: mail of its members need not be held any longer.
     pub(super) fn wrote_to(&mut self, accounts: &[Fingerprint]) {
         for account in accounts {

@@ -55,7 +55,11 @@ fn line(row: RoomRow) -> RoomLine {
 
 /// A member by name, with what an agent must know before it writes.
 fn called(member: Member) -> String {
-    if member.linked { member.name } else { format!("{} (not your contact)", member.name) }
+    match (member.linked, member.blocked) {
+        (true, _) => member.name,
+        (false, true) => format!("{} (blocked)", member.name),
+        (false, false) => format!("{} (not your contact)", member.name),
+    }
 }
 
 /// The rooms in words.

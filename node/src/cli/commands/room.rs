@@ -185,7 +185,11 @@ fn members(out: Output, room: &Room) -> Result<(), Unprinted> {
     out.line(format_args!("  {}  {}", clean(&room.row.room), standing(&room.row)))?;
     for member in &room.row.members {
         let owner = if member.owner { ", owner" } else { "" };
-        let linked = if member.linked { "" } else { ", not your contact" };
+        let linked = match (member.linked, member.blocked) {
+            (true, _) => "",
+            (false, true) => ", blocked",
+            (false, false) => ", not your contact",
+        };
         out.line(format_args!("    {}{owner}{linked}", clean(&member.name)))?;
     }
     for invited in &room.row.invited {

@@ -79,9 +79,11 @@ impl Engine {
         let own = self.contacts.account().map(|me| me.account);
         let unlinked = view.members.iter().map(|(account, _)| account);
         let unlinked = unlinked.filter(|account| Some(**account) != own && !self.is_linked(account));
+        let (blocked, unlinked): (Vec<&Fingerprint>, Vec<&Fingerprint>) =
+            unlinked.partition(|account| self.is_blocked(account));
         // What a person did, no node takes back by itself.
-        let (aside, strangers): (Vec<_>, Vec<_>) =
-            unlinked.partition(|account| self.contacts.was_put_aside(account));
+        let (aside, strangers): (Vec<&Fingerprint>, Vec<&Fingerprint>) =
+            unlinked.into_iter().partition(|account| self.contacts.was_put_aside(account));
         let names = |accounts: &[&Fingerprint]| {
             let names: Vec<String> = accounts.iter().map(|account| self.member_name(&id, account)).collect();
             names.join(", ")
@@ -90,6 +92,12 @@ impl Engine {
         if view.standing == penpal_room::Standing::Member {
             if !strangers.is_empty() {
                 remarks.push(format!("not your contacts yet: {}; nothing goes to them", names(&strangers)));
+            }
+            if !blocked.is_empty() {
+                remarks.push(format!(
+                    "blocked: {}; nothing goes to them, and penpal contact list says why",
+                    names(&blocked)
+                ));
             }
             if !aside.is_empty() {
                 remarks.push(format!(
@@ -106,7 +114,9 @@ impl Engine {
         let Some(view) = self.rooms.view(id) else { return Vec::new() };
         let own = self.contacts.account().map(|me| me.account);
         let strangers = view.members.iter().map(|(account, _)| account);
-        let strangers = strangers.filter(|account| Some(**account) != own && !self.is_linked(account));
+        let strangers = strangers.filter(|account| {
+            Some(**account) != own && !self.is_linked(account) && !self.is_blocked(account)
+        });
         let strangers: Vec<String> = strangers.map(|account| self.member_name(id, account)).collect();
         if strangers.is_empty() {
             return Vec::new();
@@ -176,6 +186,7 @@ impl Engine {
             name: self.member_name(&view.id, account),
             fingerprint: account.to_text(),
             linked: Some(*account) == own || self.is_linked(account),
+            blocked: self.is_blocked(account),
             owner: view.owner == *account,
         };
         RoomRow {
