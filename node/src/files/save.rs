@@ -1,12 +1,13 @@
 //! Writes a content where a person wants it: whole and verified, or not at all.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use penpal_local_api::artifact::{Got, parse_hash};
 use penpal_local_api::error::{ApiError, ErrorCode};
+use rustix::fs::OFlags;
 
 use super::{BLOCK_BYTES, OnProgress, failed, safe_name};
 use crate::interrupt;
@@ -25,6 +26,15 @@ pub(crate) struct Save<'s> {
 
 /// Digits of the hash before a marked name.
 const MARK_DIGITS: usize = 8;
+
+/// Digits of the target's name in the name of a file on its way.
+const TARGET_DIGITS: usize = 8;
+
+/// Names that are tried for a file on its way: others who clear away in the same moment may take one.
+const TRIES: usize = 8;
+
+/// How names of files on their way end.
+const PART: &str = ".part";
 
 /// Copies a content out and gives the path of the new file: mode 0600, never through a link, nothing replaced unless forced, and
 /// visible under its name only after its hash was compared.
@@ -75,9 +85,36 @@ fn exists_already(target: &Path) -> ApiError {
     ApiError::new(ErrorCode::FileExists, format!("{} exists", target.display()))
 }
 
-/// A file that nobody sees yet; removed when dropped, unless it was published.
+/// How names of files on their way begin that are for one target.
+fn part_prefix(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default().as_encoded_bytes();
+    let digest = blake3::hash(name).to_hex();
+    format!(".penpal-{}-", digest.get(..TARGET_DIGITS).unwrap_or_default())
+}
+
+/// Removes what commands that were killed left of a target. What cannot be looked at stays.
+fn remove_left(folder: &Path, of_target: &str) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_part = name.to_str().is_some_and(|name| name.starts_with(of_target) && name.ends_with(PART));
+        if !is_part || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        // Never through a link, and no pipe is waited for.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(entry.path());
+        if opened.is_ok_and(|file| file.try_lock().is_ok() && std::fs::remove_file(entry.path()).is_ok()) {
+            tracing::debug!("a file that was left on its way is removed");
+        }
+    }
+}
+
+/// A file that nobody sees yet; removed when dropped, unless it was published. It is locked for as long as somebody writes to it: what is not
+/// was left behind by a `kill -9`, and goes when its target is written again.
 struct Temporary {
     path: PathBuf,
+    file: File,
 }
 
 impl Temporary {
@@ -86,17 +123,25 @@ impl Temporary {
         if !folder.is_dir() {
             return Err(no_folder(folder));
         }
-        let number = getrandom::u64().map_err(|error| super::bad_file(target, &error.to_string()))?;
-        let path = folder.join(format!(".penpal-{number:016x}.part"));
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        made.map_err(|error| failed(target, &error))?;
-        Ok(Self { path })
+        let of_target = part_prefix(target);
+        remove_left(folder, &of_target);
+        for _ in 0..TRIES {
+            let number = getrandom::u64().map_err(|error| super::bad_file(target, &error.to_string()))?;
+            let path = folder.join(format!("{of_target}{number:016x}{PART}"));
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let this = Self { file: made.map_err(|error| failed(target, &error))?, path };
+            // Whoever clears away before it is locked may take it for left behind: then it is no more, or locked.
+            let taken = matches!(this.file.try_lock(), Err(TryLockError::WouldBlock));
+            if !taken && std::fs::symlink_metadata(&this.path).is_ok() {
+                return Ok(this);
+            }
+        }
+        Err(super::bad_file(target, "others write beside it at the same moment").hint("try again"))
     }
 
     fn fill(&self, got: &Got, content: &mut File, progress: OnProgress<'_>) -> Result<(), ApiError> {
         let wrong = || ApiError::new(ErrorCode::ArtifactDamaged, "the content is not what its hash says");
-        let mut file =
-            OpenOptions::new().write(true).open(&self.path).map_err(|error| failed(&self.path, &error))?;
+        let mut file = &self.file;
         let mut hasher = blake3::Hasher::new();
         let mut block = vec![0; BLOCK_BYTES];
         let mut bytes: u64 = 0;
@@ -219,6 +264,29 @@ mod tests {
             let error = save(&content, &to, &mut |_| {}).unwrap_err();
             assert_eq!(error.message, format!("{}: there is no such folder", missing.display()));
         }
+    }
+
+    #[test]
+    fn what_a_killed_command_left_goes_when_its_target_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        fs::create_dir(&out).unwrap();
+        let [target, other] = ["x", "y"].map(|name| out.join(name));
+        let moving = Temporary::beside(&target).unwrap();
+        // As after a kill: there, and locked by nobody.
+        for (number, target) in [(1, &target), (2, &target), (3, &other)] {
+            fs::write(out.join(format!("{}{number:016x}.part", part_prefix(target))), "te").unwrap();
+        }
+        let link = out.join(format!("{}{:016x}.part", part_prefix(&target), 4));
+        std::os::unix::fs::symlink(out.join("nowhere"), &link).unwrap();
+        assert_eq!(left(&out).len(), 5);
+        let to = Save { output: Some(&target), force: false, marked: false };
+        save(&got(folder.path(), "x", "text"), &to, &mut |_| {}).unwrap();
+        let there = left(&out);
+        assert!(moving.path.exists(), "it is being written: {there:?}");
+        assert!(link.is_symlink(), "that is none of ours: {there:?}");
+        assert!(there.iter().any(|name| name.starts_with(&part_prefix(&other))), "of another: {there:?}");
+        assert!(target.exists() && there.len() == 4, "{there:?}");
     }
 
     #[test]
