@@ -310,3 +310,25 @@ fn a_message_whose_id_could_not_be_printed_is_named_on_standard_error() {
         assert!(said.err.starts_with("error: standard output cannot be written: "), "{said:?}");
     }
 }
+
+#[test]
+fn files_say_that_nothing_moves_before_the_relay_is_known_to_be_away() {
+    let mut pair = Pair::connected();
+    let file = pair.folder().join("x.bin");
+    std::fs::write(&file, vec![7; 300_000]).expect("a file");
+    let file = file.to_str().expect("a path").to_owned();
+    pair.alice.ok(&["send", "bob/web", "x", "--file", &file]);
+    let row = || pair.bob.json(&["artifact", "list"])["artifacts"][0]["hash"].clone();
+    wait::until("the message", || row().is_string());
+    let hash = row().as_str().expect("a hash").to_owned();
+    pair.relay.kill();
+    let out = pair.folder().join("y.bin");
+    let words = ["artifact", "get", &hash[..10], "--output", out.to_str().expect("a path"), "--wait", "3s"];
+    let said = pair.bob.run(&words);
+    assert_eq!(said.status, 5, "{said:?}");
+    assert!(said.err.contains("  waiting: "), "{said:?}");
+    std::fs::write(&file, vec![8; 300_000]).expect("a file");
+    let said = pair.alice.run(&["send", "bob/web", "y", "--file", &file, "--wait", "3s"]);
+    assert_eq!(said.status, 5, "{said:?}");
+    assert!(said.err.contains("  its files wait: "), "{said:?}");
+}

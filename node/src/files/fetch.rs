@@ -18,12 +18,12 @@ const SLICE: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long it is waited for a relay without a word.
-const SILENCE: Duration = Duration::from_secs(2);
+pub(crate) const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long nothing may come although the relay is there: longer than a part may take.
 const STILL: Duration = Duration::from_secs(20 * 60);
 
-/// Waits until a content is on the node's shelf, `limit` long at most; says once what is waited for. What was fetched stays: asking again
+/// Waits until a content is on the node's shelf, `limit` long at most; says once that nothing comes, and once why. What was fetched stays: asking again
 /// goes on.
 ///
 /// # Errors
@@ -40,7 +40,7 @@ pub(crate) fn fetch(
     let request = GetRequest { caller: caller.clone(), hash: hash.to_owned(), wait_ms };
     let begun = Instant::now();
     let (mut there, mut moved, mut here) = (begun, begun, 0);
-    let mut said = false;
+    let (mut said, mut said_why) = (false, false);
     loop {
         interrupt::check("nothing was written; what came is kept")?;
         let got = match node.call::<ArtifactGet>(&request) {
@@ -62,9 +62,14 @@ pub(crate) fn fetch(
         if got.here_bytes != here {
             (there, moved, here) = (Instant::now(), Instant::now(), got.here_bytes);
         }
-        if let Some(why) = got.waits_for.as_ref().filter(|_| !said && there.elapsed() >= SILENCE) {
-            said = true;
+        if let Some(why) = got.waits_for.as_ref().filter(|_| !said_why && there.elapsed() >= SILENCE) {
+            (said, said_why) = (true, true);
             say(why);
+        }
+        // A relay that died is known to be away only after a while in which it says nothing.
+        if !said && moved.elapsed() >= SILENCE {
+            said = true;
+            say("nothing has come from the relay yet");
         }
         if there.elapsed() >= PATIENCE || moved.elapsed() >= STILL {
             let why = got.waits_for.unwrap_or_default();

@@ -16,7 +16,7 @@ mod save;
 pub mod shelf;
 mod size;
 
-pub(crate) use fetch::fetch;
+pub(crate) use fetch::{SILENCE, fetch};
 pub(crate) use name::safe_name;
 pub(crate) use put::put;
 pub(crate) use save::{Save, save};

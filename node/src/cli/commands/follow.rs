@@ -12,6 +12,7 @@ use super::send;
 use crate::cli::output::{Output, clean};
 use crate::cli::progress::Progress;
 use crate::cli::{Context, parse};
+use crate::files::SILENCE;
 use crate::interrupt::Guard;
 use crate::launch::Node;
 
@@ -30,11 +31,17 @@ const ACCEPTING: Duration = Duration::from_secs(3);
 /// How long somebody who wants to leave waits for the node to say how far a message is.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// Waits for what the request says, or until its files are there and a moment longer.
-pub(super) fn follow(node: &Node, sent: Sent, request: &SendRequest, context: &Context) -> Sent {
+/// Waits for what the request says, or until its files are there and a moment longer; `begun` is when it was accepted.
+pub(super) fn follow(
+    node: &Node,
+    sent: Sent,
+    begun: Instant,
+    request: &SendRequest,
+    context: &Context,
+) -> Sent {
     let until = request.wait_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
     let has_files = !request.artifacts.is_empty() && sent.stage == Stage::Queued;
-    if has_files && !files_went(node, &sent, request, until, context) {
+    if has_files && !files_went(node, &sent, begun, request, until, context) {
         return Sent { timed_out: until.is_some(), ..sent };
     }
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -110,12 +117,14 @@ fn goes_on(node: &Node, sent: Sent, request: &SendRequest, out: Output) {
 fn files_went(
     node: &Node,
     sent: &Sent,
+    begun: Instant,
     request: &SendRequest,
     until: Option<Instant>,
     context: &Context,
 ) -> bool {
     let ask = SendingRequest { caller: request.caller.clone(), id: sent.id.clone() };
     let mut bar: Option<Progress> = None;
+    let (mut moved, mut went, mut said) = (begun, 0, false);
     loop {
         let Ok(sending) = node.call::<ArtifactSending>(&ask) else { return false };
         if !sending.waits || until.is_some_and(|until| Instant::now() >= until) {
@@ -126,6 +135,15 @@ fn files_went(
             drop(bar.take());
             context.out.remark(format_args!("  its files wait: {}", clean(why)));
             return until.is_some();
+        }
+        if sending.sent_bytes != went {
+            (moved, went) = (Instant::now(), sending.sent_bytes);
+        }
+        // A relay that died is known to be away only after a while in which it says nothing.
+        if !said && moved.elapsed() >= SILENCE {
+            said = true;
+            drop(bar.take());
+            context.out.remark("  its files wait: nothing has gone to the relay yet");
         }
         let bar = bar.get_or_insert_with(|| Progress::new("files", sending.bytes));
         bar.set(sending.sent_bytes);

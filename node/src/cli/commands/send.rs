@@ -1,7 +1,7 @@
 //! `penpal send`, and what sending and replying print.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::{ApiError, ErrorCode};
@@ -101,6 +101,7 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
     let (ask, wait_ms) = (request.ask, request.wait_ms);
     let (node, out) = (context.node(), context.out);
     let has_files = !request.artifacts.is_empty();
+    let begun = Instant::now();
     let parting = Parting::begin(&request, context);
     // It is waited for what has an id: whoever ends the waiting is told which.
     let accepted = node
@@ -109,7 +110,7 @@ pub(super) fn send(request: SendRequest, context: &Context) -> Done {
     let mut sent = match wait_ms {
         Some(0) => accepted,
         None if !has_files || accepted.stage != Stage::Queued => accepted,
-        Some(_) | None => follow::follow(&node, accepted, &request, context),
+        Some(_) | None => follow::follow(&node, accepted, begun, &request, context),
     };
     parting.over();
     // These are for programs that show a model what was answered, and then say so.
