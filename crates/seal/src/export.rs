@@ -366,6 +366,11 @@ mod tests {
             let error = opened("pass", &other).unwrap_err();
             assert!(matches!(error, ExportError::Altered { .. } | ExportError::Cut { .. }), "{at}: {error}");
         }
+        // A last chunk that is as long as any other is whole: it was altered, not cut.
+        let mut other = sealed("pass", &text[..2 * CHUNK_BYTES]);
+        *other.last_mut().unwrap() ^= 1;
+        let begin = (HEADER_BYTES + chunk) as u64;
+        assert!(matches!(opened("pass", &other), Err(ExportError::Altered { at }) if at == begin));
         let mut swapped = file.clone();
         let (first, second) = swapped[HEADER_BYTES..].split_at_mut(chunk);
         first.swap_with_slice(&mut second[..chunk]);
@@ -384,6 +389,13 @@ mod tests {
         assert!(matches!(opened("pass", &other), Err(ExportError::Version { found: 2 })));
         other[0] = b'P';
         assert!(matches!(opened("pass", &other), Err(ExportError::NotAnExport)));
+    }
+
+    /// In numbers, since everything else here counts in the constants that a change would change.
+    #[test]
+    fn a_chunk_is_64_kib() {
+        assert_eq!(sealed("pass", &[3; 65_536]).len(), 42 + 65_536 + 16);
+        assert_eq!(sealed("pass", &[3; 65_537]).len(), 42 + 65_537 + 2 * 16);
     }
 
     /// Bytes that every later version must open, with the cost that is used.

@@ -108,3 +108,72 @@ impl SignedRoomEntry {
 fn name(body: &[u8]) -> ShortHash {
     ShortHash::from_bytes(primitives::hash_short(HashLabel::RoomEntry, &[body]))
 }
+
+#[cfg(test)]
+mod tests {
+    use penpal_protocol::{
+        cbor::List,
+        hash::labelled16,
+        ids::RoomId,
+        limits::DAY_MS,
+        sealed::{PreviousKey, RoomChange},
+    };
+
+    use super::*;
+    use crate::people::{NOW_MS, Pair, Person, label};
+
+    fn entry_of(owner: &Person) -> RoomEntry {
+        RoomEntry {
+            room: RoomId::from_bytes([1; 16]),
+            epoch: 0,
+            prev: ShortHash::from_bytes([0; 16]),
+            issued_ms: NOW_MS,
+            owner: owner.fingerprint(),
+            device: owner.device,
+            change: RoomChange { created: Some(label("garden")), ..RoomChange::default() },
+        }
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_signed_and_named_by_its_body() {
+        let alice = Pair::new(1).alice;
+        let entry = entry_of(&alice);
+        let made = SignedRoomEntry::sign(&alice.signing, entry.clone());
+        assert_eq!(Signed::decode(made.signed(), MAX_ROOM_ENTRY_BYTES).unwrap().body, entry.encode());
+        let read = SignedRoomEntry::read(made.signed()).unwrap();
+        assert_eq!(read, made);
+        assert_eq!(read.entry(), &entry);
+        assert_eq!(*read.name().as_bytes(), labelled16("room-entry", &[&entry.encode()]));
+        let cut = made.signed().split_last().unwrap().1;
+        assert!(matches!(SignedRoomEntry::read(cut), Err(RoomEntryError::Malformed(_))));
+    }
+
+    #[test]
+    fn only_a_device_of_the_owner_vouches_for_an_entry() {
+        let Pair { alice, bob, .. } = Pair::new(1);
+        let verify = |signer: &Person, entry| {
+            SignedRoomEntry::sign(&signer.signing, entry).verify(&alice.manifest, NOW_MS)
+        };
+        assert_eq!(verify(&alice, entry_of(&alice)), Ok(()));
+        assert_eq!(verify(&bob, entry_of(&alice)), Err(SignatureError.into()));
+        assert_eq!(verify(&bob, entry_of(&bob)), Err(RoomEntryError::OtherOwner));
+        let entry = RoomEntry { device: bob.device, ..entry_of(&alice) };
+        let unknown = RoomEntryError::UnknownDevice { device: bob.device, manifest: 1 };
+        assert_eq!(verify(&alice, entry), Err(unknown));
+    }
+
+    #[test]
+    fn a_replaced_key_vouches_for_an_entry_until_its_time() {
+        let Pair { alice, bob, .. } = Pair::new(1);
+        let entry = SignedRoomEntry::sign(&alice.signing, entry_of(&alice));
+        let mut rotated = alice.manifest.successor(NOW_MS).unwrap();
+        let mut devices = rotated.devices.to_vec();
+        let until_ms = NOW_MS + DAY_MS;
+        devices[0].signing = bob.signing.public();
+        devices[0].previous = Some(PreviousKey { signing: alice.signing.public(), until_ms });
+        rotated.devices = List::new(devices).unwrap();
+        let rotated = VerifiedManifest::sign(&alice.root, rotated).unwrap();
+        assert_eq!(entry.verify(&rotated, until_ms), Ok(()));
+        assert_eq!(entry.verify(&rotated, until_ms + 1), Err(SignatureError.into()));
+    }
+}

@@ -7,7 +7,7 @@ use penpal_protocol::ids::RootPublicKey;
 use crate::{labels::HashLabel, primitives::hash};
 
 const GROUPS: usize = 12;
-const DIGITS_PER_GROUP: usize = 5;
+const BYTES_PER_GROUP: usize = 5;
 
 /// 60 digits from two root keys, the same on both sides.
 ///
@@ -25,8 +25,8 @@ impl SafetyNumber {
             |counter: u8| hash(HashLabel::SafetyNumber, &[&[counter], low.as_bytes(), high.as_bytes()]);
         let bytes = [half(0), half(1)].concat();
         let mut groups = [0; GROUPS];
-        for (group, chunk) in groups.iter_mut().zip(bytes.chunks_exact(DIGITS_PER_GROUP)) {
-            let number = chunk.iter().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+        for (group, [a, b, c, d, e]) in groups.iter_mut().zip(bytes.as_chunks::<BYTES_PER_GROUP>().0) {
+            let number = u64::from_be_bytes([0, 0, 0, *a, *b, *c, *d, *e]);
             *group = u32::try_from(number % 100_000).unwrap_or_default();
         }
         Self(groups)

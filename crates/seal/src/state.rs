@@ -160,7 +160,13 @@ mod tests {
     #[test]
     fn what_is_longer_than_a_relay_takes_is_not_sealed() {
         let most = MAX_ACCOUNT_STATE_BYTES - 1;
-        assert_eq!(seal_state(&root(), &ID, &vec![0; most]).unwrap().len(), usize::from(MAX_STATE_PARTS));
+        let sealed = seal_state(&root(), &ID, &vec![0; most]).unwrap();
+        assert_eq!(sealed.len(), usize::from(MAX_STATE_PARTS));
+        assert_eq!(
+            open_state(&root(), &ID, &sealed),
+            Err(StateError::Malformed),
+            "it opens, and is no state"
+        );
         assert_eq!(seal_state(&root(), &ID, &vec![0; most + 1]), Err(StateError::TooLong { got: most + 1 }));
         let garbage = seal_state(&root(), &ID, &[0xff; 100]).unwrap();
         assert_eq!(open_state(&root(), &ID, &garbage), Err(StateError::Malformed));

@@ -9,7 +9,7 @@ use hpke::{
 use penpal_protocol::ids::XWingPublicKey;
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
+use rand_core::{SeedableRng as _, TryRng as _};
 use zeroize::Zeroizing;
 
 use super::{
@@ -144,6 +144,27 @@ fn a_key_whose_coefficients_are_not_reduced_is_refused() {
     public[..3].copy_from_slice(&[0xff; 3]);
     assert_eq!(RecipientKey::parse_slice(&public), Err(InvalidKeyError));
     assert_eq!(RecipientKey::parse_slice(&public[..1215]), Err(InvalidKeyError));
+}
+
+#[test]
+fn two_keys_are_equal_when_both_of_their_parts_are() {
+    let parse = |bytes: &[u8]| RecipientKey::parse_slice(bytes).unwrap();
+    let [one, other] = [3, 4].map(|seed| receive_key([seed; 32]).public().as_bytes().to_vec());
+    assert!(parse(&one) == parse(&one));
+    assert!(parse(&one) != parse(&[&one[..1184], &other[1184..]].concat()));
+    assert!(parse(&one) != parse(&[&other[..1184], &one[1184..]].concat()));
+}
+
+#[test]
+#[should_panic(expected = "all its coins at once")]
+fn four_bytes_of_coins_cannot_be_drawn() {
+    Coins::new(Zeroizing::new([9; 64])).try_next_u32().unwrap();
+}
+
+#[test]
+#[should_panic(expected = "all its coins at once")]
+fn eight_bytes_of_coins_cannot_be_drawn() {
+    Coins::new(Zeroizing::new([9; 64])).try_next_u64().unwrap();
 }
 
 #[test]

@@ -65,10 +65,8 @@ pub fn seal_request(
     let mut sealed = sealing.encapsulation.to_vec();
     let ciphertext = sealing.finish(&sealed, &plaintext);
     sealed.extend_from_slice(&ciphertext);
-    if sealed.len() > MAX_INVITE_BLOB_BYTES {
-        return Err(Bounded { max: MAX_INVITE_BLOB_BYTES, got: sealed.len() }.into());
-    }
-    Ok(SealedInviteRequest { sealed, transcript })
+    let sealed = Blob::<MAX_INVITE_BLOB_BYTES>::new(sealed)?;
+    Ok(SealedInviteRequest { sealed: sealed.into_vec(), transcript })
 }
 
 fn hpke_info(id: &InviteId) -> Vec<u8> {

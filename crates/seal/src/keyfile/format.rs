@@ -165,3 +165,22 @@ pub(super) fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], mini
 pub(super) fn count(length: Option<u64>) -> Result<u64, minicbor::decode::Error> {
     length.ok_or_else(|| minicbor::decode::Error::message("no definite length"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_that_is_too_long_is_refused_before_it_is_looked_at() {
+        let read = |bytes: usize| {
+            let payload = vec![0xff; bytes];
+            match read(&payload, Path::new("receive.keys"), |_| Ok(())) {
+                Err(KeyFileError::Malformed { source, .. }) => source,
+                other => panic!("{other:?}"),
+            }
+        };
+        let most = MAX_PAYLOAD_BYTES;
+        assert_eq!(read(most + 1), CborError::TooLong { max: most, got: most + 1 });
+        assert!(!matches!(read(most), CborError::TooLong { .. }));
+    }
+}

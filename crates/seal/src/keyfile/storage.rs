@@ -83,8 +83,7 @@ impl KeyFolder {
         folder.sync()?;
         if is_new {
             // Without this a power cut could leave a node without its identity.
-            let parent = folder.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            sync_folder(parent.unwrap_or(Path::new(".")))?;
+            sync_folder(parent(&folder.path))?;
         }
         Ok(folder)
     }
@@ -106,6 +105,11 @@ impl KeyFolder {
     fn sync(&self) -> Result<(), KeyFileError> {
         sync_folder(&self.path)
     }
+}
+
+/// The folder in which a path lies: the present one for a bare name.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn sync_folder(path: &Path) -> Result<(), KeyFileError> {
@@ -181,5 +185,17 @@ impl KeyStorage for MemoryKeys {
 
     fn path(&self, file: KeyFile) -> PathBuf {
         PathBuf::from(file.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_lies_in_the_present_folder() {
+        assert_eq!(parent(Path::new("keys")), Path::new("."));
+        assert_eq!(parent(Path::new("/home/alice/keys")), Path::new("/home/alice"));
+        assert_eq!(parent(Path::new("/")), Path::new("."));
     }
 }

@@ -86,6 +86,29 @@ fn what_an_interrupted_replacement_left_is_removed_and_the_old_file_stands() {
 }
 
 #[test]
+fn what_cannot_be_removed_before_a_replacement_is_named() {
+    let (_temporary, folder) = folder();
+    let in_the_way = folder.path(KeyFile::Identity).with_file_name("identity.key.new");
+    fs::create_dir(&in_the_way).unwrap();
+    let error = store_identity(&folder, &IdentityKeys::generate(&mut rng(1))).unwrap_err();
+    assert!(
+        matches!(&error, KeyFileError::Io { action: "remove", path, .. } if *path == in_the_way),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_boxed_storage_is_the_one_in_the_box() {
+    let memory = MemoryKeys::default();
+    let boxed: Box<dyn KeyStorage> = Box::new(memory.clone());
+    assert!(boxed.read(KeyFile::Identity).unwrap().is_none());
+    boxed.replace(KeyFile::Identity, b"contents").unwrap();
+    assert_eq!(memory.read(KeyFile::Identity).unwrap().unwrap().as_slice(), b"contents");
+    assert_eq!(boxed.read(KeyFile::Identity).unwrap().unwrap().as_slice(), b"contents");
+    assert_eq!(boxed.path(KeyFile::Receive), Path::new("receive.keys"));
+}
+
+#[test]
 fn no_bad_file_is_taken_for_a_new_node() {
     let (_temporary, folder) = folder();
     store_identity(&folder, &IdentityKeys::generate(&mut rng(1))).unwrap();
@@ -138,6 +161,12 @@ fn a_file_of_absurd_size_is_not_read_into_memory() {
     let file = fs::OpenOptions::new().write(true).open(folder.path(KeyFile::Identity)).unwrap();
     file.set_len(1 << 40).unwrap();
     assert!(matches!(load_identity(&folder), Err(KeyFileError::Torn { got: 0x100_0000_0000, .. })));
+    // 24 MiB of payload and its frame.
+    let longest = 24 * 1024 * 1024 + 46;
+    file.set_len(longest).unwrap();
+    assert_eq!(folder.read(KeyFile::Identity).unwrap().unwrap().len() as u64, longest);
+    file.set_len(longest + 1).unwrap();
+    assert!(matches!(folder.read(KeyFile::Identity), Err(KeyFileError::Torn { expected: 0x180_002e, .. })));
 }
 
 #[test]
@@ -237,6 +266,15 @@ fn a_failed_write_changes_nothing() {
     assert_eq!(keys.ids().collect::<Vec<_>>(), before);
     assert_eq!(keys.unused_count(), SEED_POOL);
     assert!(keys.key(&before[0]).is_some() && keys.invites().count() == 0);
+}
+
+#[test]
+fn what_is_not_held_is_deleted_without_a_write() {
+    let storage = MemoryKeys::default();
+    receive_keys(storage.clone()).refill(&mut rng(1)).unwrap();
+    let mut keys = receive_keys(FullDisk(storage));
+    assert_eq!(keys.rewrite_without(&BTreeSet::from([KeyId::from_bytes([0xee; 8])])).unwrap(), 0);
+    keys.erase_invite(&InviteId::from_bytes([1; 16])).unwrap();
 }
 
 #[test]

@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
+use ed25519_dalek::{Signature, VerifyingKey};
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use hpke::{
+    Deserializable as _, Kem, OpModeR, aead::ChaCha20Poly1305, kdf::HkdfSha256, kem::XWing, setup_receiver,
+};
 use penpal_protocol::{
     cbor::{Blob, List},
+    hash::labelled,
     ids::{AccountId, Capability, DeviceId, EdgeId, InviteSecret, ProfileKey, SharedKey},
     limits::DAY_MS,
-    sealed::{DeviceEntry, LinkAnswer, LinkRequest},
+    sealed::{DeviceEntry, LinkAnswer, LinkRequest, SealedRequest},
 };
 use penpal_seal::{
     FreshBytes, InviteKeys, LinkError, Linking, ManifestError, NewInvite, Offer, ReceiveKey, ReceiveSeed,
@@ -15,6 +22,8 @@ use penpal_seal::{
     seal_link_request,
 };
 
+use sha2::Sha256;
+
 use crate::people::{NOW_MS, Pair, Person, device_entry, label, rng};
 
 struct Flow {
@@ -22,6 +31,7 @@ struct Flow {
     pair: Pair,
     offer: Offer,
     record: VerifiedRecord,
+    one_time_seed: ReceiveSeed,
     one_time: Arc<ReceiveKey>,
     sealed: Vec<u8>,
     transcript: penpal_protocol::ids::Hash,
@@ -40,7 +50,8 @@ fn flow() -> Flow {
     let keys = InviteKeys::derive(&offer.secret);
     let record = open_record(&keys, &pair.alice.fingerprint(), &offer.sealed_record, NOW_MS).unwrap();
     let mut rng = rng(3);
-    let one_time = Arc::new(ReceiveKey::expand(ReceiveSeed::generate(&mut rng)));
+    let one_time_seed = ReceiveSeed::generate(&mut rng);
+    let one_time = Arc::new(ReceiveKey::expand(one_time_seed.clone()));
     let request = LinkRequest {
         device: pair.bob.device,
         signing: pair.bob.signing.public(),
@@ -54,7 +65,8 @@ fn flow() -> Flow {
     let opened = open_link_request(&offer.keys, &offer.record_hash, &key, &sent.sealed).unwrap();
     assert_eq!(opened.request(), &request);
     assert_eq!(opened.transcript(), &sent.transcript);
-    Flow { pair, offer, record, one_time, sealed: sent.sealed, transcript: sent.transcript, request: opened }
+    let (sealed, transcript) = (sent.sealed, sent.transcript);
+    Flow { pair, offer, record, one_time_seed, one_time, sealed, transcript, request: opened }
 }
 
 /// The account's next manifest, with these further devices.
@@ -107,6 +119,53 @@ fn a_machine_with_the_code_becomes_a_device() {
     assert_eq!(opened.manifest(), &manifest);
     assert_eq!(opened.answer().handle, label("alice"));
     assert_ne!(link_mailbox(&flow.offer.secret).id(), flow.offer.keys.id());
+}
+
+/// What a message for one of the two one-time keys carries, without the crate: opened, padding cut off, held against its transcript.
+fn opened_by_hand(flow: &Flow, to: &ReceiveSeed, sealed: &[u8], by: &Person, step: [&str; 3]) -> Vec<u8> {
+    let [transcript_use, signature_use, mac_use] = step;
+    let label = |use_: &str| [b"penpal/v1/", use_.as_bytes(), &[0]].concat();
+    let (enc, text) = sealed.split_at(1120);
+    let key = <XWing as Kem>::PrivateKey::from_bytes(to.expose()).unwrap();
+    let encapsulated = <XWing as Kem>::EncappedKey::from_bytes(enc).unwrap();
+    let info = [label("link").as_slice(), flow.offer.keys.id().as_bytes()].concat();
+    let context = setup_receiver::<ChaCha20Poly1305, HkdfSha256, XWing>;
+    let padded = context(&OpModeR::Base, &key, &encapsulated, &info).unwrap().open(text, enc).unwrap();
+    let end = padded.iter().rposition(|byte| *byte == 0x80).unwrap();
+    let SealedRequest { request, sig, mac } = SealedRequest::decode(&padded[..end]).unwrap();
+
+    let transcript = match transcript_use {
+        "link-request" => {
+            let body = labelled("request", &[&request]);
+            let record = flow.offer.record_hash.as_bytes();
+            labelled("link-request", &[flow.offer.keys.id().as_bytes(), record, &body])
+        }
+        _ => labelled("link-answer", &[flow.transcript.as_bytes(), &labelled("accept", &[&request])]),
+    };
+    let signed = [label(signature_use).as_slice(), &transcript].concat();
+    let key = VerifyingKey::from_bytes(by.signing.public().as_bytes()).unwrap();
+    key.verify_strict(&signed, &Signature::from_bytes(sig.as_bytes())).unwrap();
+    let mut mac_key = [0; 32];
+    let secret = Hkdf::<Sha256>::new(None, flow.offer.secret.expose());
+    secret.expand(&label("invite-mac"), &mut mac_key).unwrap();
+    let mut expected = Hmac::<Sha256>::new_from_slice(&mac_key).unwrap();
+    expected.update(&[label(mac_use).as_slice(), &transcript].concat());
+    assert_eq!(expected.finalize().into_bytes().as_slice(), mac.as_bytes());
+    request.to_vec()
+}
+
+#[test]
+fn both_messages_are_what_the_document_says() {
+    let flow = flow();
+    let step = ["link-request", "link-request-signature", "D"];
+    let request = opened_by_hand(&flow, &flow.offer.one_time, &flow.sealed, &flow.pair.bob, step);
+    assert_eq!(request, flow.request.request().encode());
+
+    let manifest = flow.linked();
+    let sealed = flow.answer(&manifest, &flow.pair.alice);
+    let step = ["link-answer", "link-answer-signature", "L"];
+    let answer = opened_by_hand(&flow, &flow.one_time_seed, &sealed, &flow.pair.alice, step);
+    assert_eq!(LinkAnswer::decode(&answer).unwrap().manifest.as_ref(), manifest.signed());
 }
 
 #[test]

@@ -265,6 +265,7 @@ fn a_bundle_is_tied_to_a_device_of_the_manifest() {
     let error = VerifiedBundle::verify(signed, &alice.device, &bob.manifest, NOW_MS).unwrap_err();
     assert_eq!(error, BundleError::UnknownDevice { device: alice.device, manifest: 1 });
     let expires_ms = alice.bundle.bundle().expires_ms;
+    assert!(VerifiedBundle::verify(signed, &alice.device, &alice.manifest, expires_ms).is_ok());
     let error = VerifiedBundle::verify(signed, &alice.device, &alice.manifest, expires_ms + 1).unwrap_err();
     assert_eq!(error, BundleError::Expired { expires_ms });
 
