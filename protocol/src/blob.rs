@@ -220,6 +220,8 @@ mod tests {
                 prop_assert!(set.insert(*part));
                 prop_assert!(!set.insert(*part));
             }
+            prop_assert_eq!(set.len() as usize, some.iter().filter(|part| **part < parts).count());
+            prop_assert_eq!(set.is_empty(), some.first().is_none_or(|part| *part >= parts));
             let bytes = set.to_bytes();
             let read = PartSet::from_bytes(&bytes, parts).unwrap();
             prop_assert_eq!(read.len(), set.len());

@@ -155,6 +155,8 @@ mod tests {
 
     #[test]
     fn bodies_take_the_smallest_step() {
+        assert_eq!([0, 4_096, 4_097, 81_920].map(ladder_step), [4_096, 4_096, 8_192, 81_920].map(Some));
+        assert_eq!(ladder_step(81_921), None);
         assert_eq!(step_for_body(0), Some(4096));
         assert_eq!(step_for_body(2_871), Some(4096));
         assert_eq!(step_for_body(2_872), Some(8192));

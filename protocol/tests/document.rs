@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use penpal_protocol::blob::{
+    CHUNK_BYTES, MAX_CONTENT_BYTES as MAX_ARTIFACT_BYTES, MAX_PARTS, PART_BYTES, PART_CHUNKS,
+};
 use penpal_protocol::envelope::{LADDER, capacity};
 use penpal_protocol::hash::USES;
-use penpal_protocol::wire::{DepositOutcome, FrameKind, RefusalCode};
+use penpal_protocol::limits::*;
+use penpal_protocol::wire::{DepositOutcome, FrameKind, MAX_ANSWER_BYTES, RefusalCode};
 
 const TEXT: &str = include_str!("../../docs/protocol.md");
 const SCHEMA: &str = include_str!("../../docs/penpal.cddl");
@@ -71,6 +75,107 @@ fn ladder_is_the_one_in_the_table() {
         .filter_map(|row| Some([row[0].parse().ok()?, row[1].parse().ok()?]))
         .collect();
     assert_eq!(described, LADDER.map(|step| [step, capacity(step)]));
+}
+
+/// How many times `unit` is contained, exactly.
+fn whole(number: u64, unit: u64) -> u64 {
+    assert_eq!(number % unit, 0, "{number} is no multiple of {unit}");
+    number / unit
+}
+
+#[test]
+fn limits_are_the_ones_in_the_table() {
+    let kib = |bytes: usize| whole(bytes as u64, 1024);
+    let hours = |ms: u64| whole(ms, 3_600_000);
+    let days = |ms: u64| whole(ms, 86_400_000);
+    let (spool_rows, spool_mib) = (whole(MAX_SPOOLED_ENVELOPES, 1_000), whole(MAX_SPOOL_BYTES, 1_048_576));
+    let known = [
+        ("text of a message", format!("{} KiB", kib(MAX_TEXT_BYTES))),
+        ("subject", format!("{MAX_SUBJECT_BYTES} bytes")),
+        ("content of a body", format!("{MAX_CONTENT_BYTES} bytes")),
+        ("body", format!("{MAX_BODY_BYTES} bytes")),
+        (
+            "life of a message",
+            format!(
+                "{} days unless said otherwise, at most {}",
+                days(DEFAULT_MESSAGE_LIFE_MS),
+                days(MAX_MESSAGE_LIFE_MS)
+            ),
+        ),
+        ("sender's clock ahead", format!("{} h", hours(MAX_CLOCK_AHEAD_MS))),
+        ("receipts in one envelope", MAX_RECEIPTS.to_string()),
+        ("hashes in one need-reseal", MAX_NEED_RESEAL.to_string()),
+        (
+            "sessions in one presence list",
+            format!("{MAX_ANNOUNCED_SESSIONS}, of {} min at most", whole(MAX_PRESENCE_TTL_MS, 60_000)),
+        ),
+        ("summary, folder part", format!("{MAX_SUMMARY_BYTES}, {MAX_FOLDER_BYTES} bytes")),
+        ("artifacts of one message", MAX_ARTIFACTS.to_string()),
+        (
+            "part of a blob",
+            format!("{PART_BYTES} bytes: {PART_CHUNKS} chunks of {} KiB and their tags", kib(CHUNK_BYTES)),
+        ),
+        ("parts of a blob", MAX_PARTS.to_string()),
+        (
+            "content of an artifact",
+            format!(
+                "{} GiB, and what the relay takes: 100 MiB unless its operator says otherwise",
+                whole(MAX_ARTIFACT_BYTES, 1 << 30)
+            ),
+        ),
+        ("life of a blob", format!("{} h longer than the message's, at most 32 days", hours(BLOB_GRACE_MS))),
+        (
+            "manifest, bundle (signed)",
+            format!("{} KiB, {} KiB", kib(MAX_MANIFEST_BYTES), kib(MAX_BUNDLE_BYTES)),
+        ),
+        ("profile blob", format!("{} KiB", kib(MAX_PROFILE_BLOB_BYTES))),
+        ("invite blob", format!("{} KiB", kib(MAX_INVITE_BLOB_BYTES))),
+        (
+            "life of an invite",
+            format!(
+                "{} h unless said otherwise; {} days once redeemed",
+                hours(DEFAULT_INVITE_LIFE_MS),
+                days(REDEEMED_INVITE_LIFE_MS)
+            ),
+        ),
+        ("devices of an account", MAX_DEVICES.to_string()),
+        (
+            "state that a relay keeps",
+            format!(
+                "{MAX_STATE_PARTS} parts of {MAX_STATE_PART_BYTES} bytes, and as much again while it is replaced"
+            ),
+        ),
+        ("contacts of an account", MAX_CONTACTS.to_string()),
+        ("gaps in one `Ack`", MAX_ACK_GAPS.to_string()),
+        ("runs in one `Hello`", MAX_RUNS.to_string()),
+        (
+            "spool of a device",
+            format!("{spool_rows} 000 rows or {spool_mib} MiB; a row lives {} days", days(SPOOL_ROW_LIFE_MS)),
+        ),
+        ("memory of deposit ids", format!("{} h", hours(DEPOSIT_ID_LIFE_MS))),
+        (
+            "frame",
+            format!(
+                "{} KiB; {} KiB for `ContactState`; {PART_BYTES} bytes for `BlobPart`",
+                kib(MAX_FRAME_BYTES),
+                kib(MAX_ANSWER_BYTES)
+            ),
+        ),
+    ];
+    let described: Vec<(&str, String)> =
+        rows("### Limits").iter().skip(2).map(|row| (row[0], row[1].to_owned())).collect();
+    assert_eq!(described, known);
+}
+
+#[test]
+fn limits_that_no_table_has_are_what_the_text_says() {
+    assert_eq!(MAX_PART_SET_BYTES, 8_192);
+    assert_eq!(MAX_KEPT_ENTRIES, 3_000);
+    assert_eq!(STATE_CHUNK_BYTES, 32_768);
+    assert_eq!(MAX_ACCOUNT_STATE_BYTES, 4 << 20);
+    assert_eq!(DUPLICATE_MARK_GRACE_MS, 172_800_000);
+    assert_eq!((HOUR_MS, DAY_MS), (3_600_000, 86_400_000));
+    assert_eq!(penpal_protocol::blob::PART_CONTENT_BYTES, 1 << 20);
 }
 
 #[test]

@@ -222,6 +222,13 @@ mod tests {
     }
 
     #[test]
+    fn what_went_in_comes_out() {
+        assert_eq!(Text::<3>::new("üb").unwrap().into_string(), "üb");
+        assert_eq!(Blob::<3>::new(vec![1, 2, 3]).unwrap().into_vec(), [1, 2, 3]);
+        assert_eq!(List::<u8, 3>::new(vec![1, 2, 3]).unwrap().into_vec(), [1, 2, 3]);
+    }
+
+    #[test]
     fn cut_text_ends_at_a_character() {
         assert_eq!(Text::<4>::truncated("aüüü").as_str(), "aü");
         assert_eq!(Text::<4>::truncated("abc").as_str(), "abc");

@@ -34,3 +34,15 @@ pub fn decode<'b, T: Decode<'b, ()>>(bytes: &'b [u8], max: usize) -> Result<T, C
         reason: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_may_be_as_long_as_its_limit() {
+        let bytes = encode(&Text::<9>::truncated("penpal"));
+        assert_eq!(decode::<Text<9>>(&bytes, 7).unwrap().as_str(), "penpal");
+        assert_eq!(decode::<Text<9>>(&bytes, 6), Err(CborError::TooLong { max: 6, got: 7 }));
+    }
+}

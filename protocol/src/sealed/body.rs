@@ -285,6 +285,7 @@ pub fn chain_hash(msg_id: &MsgId, content: &[u8]) -> ShortHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cbor::List;
 
     fn body(kind: Kind) -> Body {
         let key = XWingPublicKey::from_slice(&[1; crate::ids::XWING_PUBLIC_BYTES]).unwrap();
@@ -311,6 +312,53 @@ mod tests {
             receipts_seen: None,
             content: Blob::default(),
         }
+    }
+
+    fn decoded(change: impl FnOnce(&mut Body)) -> Result<(), BodyError> {
+        let mut body = body(Kind::Note);
+        change(&mut body);
+        Body::decode(&body.encode()).map(drop)
+    }
+
+    #[test]
+    fn only_the_first_of_a_conversation_names_none_before_it() {
+        let [none, some] = [0, 1].map(|byte| ShortHash::from_bytes([byte; 16]));
+        let order = |seq, prev_hash| decoded(|body| body.order = Some(Order { seq, prev_hash }));
+        assert_eq!(order(0, none), Err(BodyError::Count));
+        assert_eq!(order(0, some), Err(BodyError::Count));
+        assert_eq!(order(1, none), Ok(()));
+        assert_eq!(order(1, some), Err(BodyError::Count));
+        assert_eq!(order(2, none), Ok(()));
+        assert_eq!(order(2, some), Ok(()));
+        assert_eq!(decoded(|body| body.order = None), Err(BodyError::Order { kind: Kind::Note }));
+        let order = Some(Order { seq: 1, prev_hash: none });
+        let presence = decoded(|body| (body.kind, body.order) = (Kind::Presence, order));
+        assert_eq!(presence, Err(BodyError::Order { kind: Kind::Presence }));
+    }
+
+    #[test]
+    fn receipts_count_from_one() {
+        let batch = |rseq| decoded(|body| body.receipts = Some(ReceiptBatch { rseq, list: List::default() }));
+        assert_eq!([batch(0), batch(1), batch(2)], [Err(BodyError::Count), Ok(()), Ok(())]);
+    }
+
+    #[test]
+    fn a_message_lives_30_days_at_most() {
+        let life =
+            |sent_ms, expires_ms| decoded(|body| (body.sent_ms, body.expires_ms) = (sent_ms, expires_ms));
+        let month_ms = 30 * 86_400_000;
+        assert_eq!(life(5, 4), Err(BodyError::Life { life_ms: 0 }));
+        assert_eq!(life(5, 5), Err(BodyError::Life { life_ms: 0 }));
+        assert_eq!(life(5, 6), Ok(()));
+        assert_eq!(life(5, 5 + month_ms), Ok(()));
+        assert_eq!(life(5, 6 + month_ms), Err(BodyError::Life { life_ms: month_ms + 1 }));
+    }
+
+    #[test]
+    fn mail_is_what_people_write() {
+        let mail = [Kind::Note, Kind::Ask, Kind::Reply];
+        let others = [Kind::Receipts, Kind::Presence, Kind::NeedReseal, Kind::Control, Kind::Sync];
+        assert!(mail.into_iter().all(Kind::is_mail) && !others.into_iter().any(Kind::is_mail));
     }
 
     #[test]

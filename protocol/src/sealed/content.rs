@@ -395,3 +395,26 @@ impl Content {
 }
 
 const _: () = assert!(size_of::<OfferedKey>() < 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_presence_list_lives_15_minutes_at_most() {
+        let of = |ttl_ms| {
+            let presence = Presence { revision: 1, sent_ms: 2, ttl_ms, sessions: List::default() };
+            Content::decode(Kind::Presence, &Content::Presence(presence).encode())
+        };
+        assert!(of(1).is_ok() && of(900_000).is_ok());
+        assert!(matches!(of(900_001), Err(CborError::Structure { .. })));
+        assert!(of(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn receipts_have_no_content() {
+        assert_eq!(Content::decode(Kind::Receipts, &[]), Ok(Content::Receipts));
+        let trailing = CborError::Trailing { offset: 0, extra: 1 };
+        assert_eq!(Content::decode(Kind::Receipts, &[0xa0]), Err(trailing));
+    }
+}

@@ -152,3 +152,32 @@ impl Bundle {
         cbor::decode(bytes, crate::limits::MAX_BUNDLE_BYTES)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_found_by_its_id() {
+        let entry = |number: u8| DeviceEntry {
+            id: DeviceId::from_bytes([number; 16]),
+            slot: SlotId::from_bytes([number; 16]),
+            signing: SigningPublicKey::from_bytes([number; 32]),
+            previous: None,
+            name: Label::new("laptop").unwrap(),
+            added_ms: 1,
+            primary: None,
+        };
+        let manifest = Manifest {
+            root: RootPublicKey::from_bytes([1; 32]),
+            version: 1,
+            previous: List::default(),
+            issued_ms: 1,
+            expires_ms: 2,
+            devices: List::new(vec![entry(1), entry(2)]).unwrap(),
+            revoked: List::default(),
+        };
+        assert_eq!(manifest.device(&DeviceId::from_bytes([2; 16])), Some(&entry(2)));
+        assert_eq!(manifest.device(&DeviceId::from_bytes([3; 16])), None);
+    }
+}

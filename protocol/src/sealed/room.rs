@@ -199,3 +199,58 @@ impl RoomEntry {
         Ok(entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(epoch: u64, prev: u8, change: RoomChange) -> bool {
+        let entry = RoomEntry {
+            room: RoomId::from_bytes([1; 16]),
+            epoch,
+            prev: ShortHash::from_bytes([prev; 16]),
+            issued_ms: 2,
+            owner: Fingerprint::from_bytes([3; 16]),
+            device: DeviceId::from_bytes([4; 16]),
+            change,
+        };
+        RoomEntry::decode(&entry.encode()).is_ok_and(|read| read == entry)
+    }
+
+    fn created() -> RoomChange {
+        RoomChange { created: Label::new("garden").ok(), ..RoomChange::default() }
+    }
+
+    fn left() -> RoomChange {
+        RoomChange { left: Some(Fingerprint::from_bytes([5; 16])), ..RoomChange::default() }
+    }
+
+    #[test]
+    fn only_the_first_entry_creates_the_room_and_names_none_before_it() {
+        assert!(read(0, 0, created()));
+        assert!(read(1, 1, left()));
+        assert!(!read(0, 1, created()));
+        assert!(!read(1, 1, created()));
+        assert!(!read(0, 0, left()));
+        assert!(!read(1, 0, left()));
+    }
+
+    #[test]
+    fn an_entry_says_exactly_one_thing() {
+        let somebody = Fingerprint::from_bytes([5; 16]);
+        let member = RoomMember { account: somebody, name: Label::new("bob").unwrap() };
+        let none = RoomChange::default();
+        for change in [
+            RoomChange { added: Some(member.clone()), ..none.clone() },
+            RoomChange { removed: Some(somebody), ..none.clone() },
+            RoomChange { closed: Some(true), ..none.clone() },
+        ] {
+            assert!(read(1, 1, change.clone()), "{change:?}");
+            let two = RoomChange { left: Some(somebody), ..change };
+            assert!(!read(1, 1, two.clone()), "{two:?}");
+        }
+        assert!(!read(1, 1, none.clone()));
+        assert!(!read(1, 1, RoomChange { closed: Some(false), ..none }));
+        assert!(!read(1, 1, RoomChange { closed: Some(false), ..left() }));
+    }
+}

@@ -290,6 +290,25 @@ mod tests {
         assert!(matches!("a/b/c/d".parse::<Address>(), Err(AddressError::TooManyParts { .. })));
     }
 
+    #[test]
+    fn an_error_shows_the_address_and_not_all_of_a_long_one() {
+        let error = |text: &str| text.parse::<Address>().unwrap_err();
+        assert_eq!(error("me/web"), AddressError::OwnDevice { address: "me/web".to_owned() });
+        let long = format!("a/b/c/{}", "d".repeat(100));
+        assert_eq!(error(&long), AddressError::TooManyParts { address: long[..100].to_owned() });
+    }
+
+    #[test]
+    fn only_some_forms_name_a_contact_for_certain() {
+        let contact = |text: &str| text.parse::<Address>().unwrap().contact().map(ToString::to_string);
+        for with in ["bob/", "bob/web", "bob/desktop/web"] {
+            assert_eq!(contact(with).as_deref(), Some("bob"), "{with}");
+        }
+        for without in ["bob", "./web", "me/laptop/web", "#bob"] {
+            assert_eq!(contact(without), None, "{without}");
+        }
+    }
+
     proptest! {
         #[test]
         fn shown_addresses_read_back(text in "[#./]{0,2}[a-z0-9._-]{0,6}(/[a-z0-9._-]{0,6}){0,3}") {

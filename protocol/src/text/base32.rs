@@ -81,6 +81,7 @@ mod tests {
         assert_eq!(decode("cu"), None, "no such character");
         assert_eq!(decode("cs"), None, "unused bits are set");
         assert_eq!(decode("c"), None, "five bits make no byte");
+        assert_eq!(decode("0"), None, "not even when they are zero");
     }
 
     proptest! {

@@ -196,6 +196,25 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_told_from_a_name() {
+        let ip = |text: &str| text.parse::<Host>().unwrap().ip();
+        assert_eq!(ip("127.0.0.1"), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        assert_eq!(ip("[::1]"), Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+        assert_eq!(ip("relay.example.com"), None);
+        assert_eq!("relay.example.com".parse::<Host>().unwrap().as_str(), "relay.example.com");
+    }
+
+    #[test]
+    fn a_name_has_253_bytes_at_most() {
+        let name = |last: usize| [63, 63, 63, last].map(|length| "a".repeat(length)).join(".");
+        assert!(name(61).parse::<Host>().is_ok());
+        for last in [62, 63] {
+            let error = name(last).parse::<Host>().unwrap_err();
+            assert!(matches!(error, HostError::Name { reason: "longer than 253 bytes", .. }), "{error}");
+        }
+    }
+
+    #[test]
     fn each_error_names_its_part() {
         let error = |text: &str| text.parse::<HostPort>().unwrap_err();
         assert_eq!(error(""), HostError::Missing);

@@ -380,6 +380,54 @@ mod tests {
     }
 
     #[test]
+    fn a_code_for_a_device_says_so() {
+        let code = sample().for_device();
+        assert_eq!(code.purpose, CodePurpose::Device);
+        assert!(code.to_code().starts_with("pp2-"));
+        assert_eq!(code.to_code().parse::<InviteCode>(), Ok(code.clone()));
+        let mistyped = code.to_code().replacen("48H", "48J", 1);
+        assert_eq!(mistyped.parse::<InviteCode>(), Err(InviteCodeError::Mistyped));
+    }
+
+    #[test]
+    fn versions_are_the_digits_from_1_to_9() {
+        let error = |prefix: &str| format!("{prefix}-{}", "Q".repeat(140)).parse::<InviteCode>().unwrap_err();
+        assert_eq!(error("pp0"), InviteCodeError::NotFound);
+        assert_eq!(error("pp1"), InviteCodeError::Mistyped);
+        assert_eq!(error("pp9"), InviteCodeError::Newer { got: 9 });
+        assert_eq!([error("ppa"), error("ppz")], [InviteCodeError::NotFound, InviteCodeError::NotFound]);
+    }
+
+    #[test]
+    fn the_shortest_code_has_98_characters_and_nothing_behind_the_longest_is_read() {
+        let error = |length: usize| format!("pp1-{}", "Q".repeat(length)).parse::<InviteCode>().unwrap_err();
+        assert_eq!(error(97), InviteCodeError::CutShort { got: 97 });
+        assert_eq!(error(98), InviteCodeError::Mistyped);
+        let bare = |host: &str| code_for(host).to_code().replace('-', "");
+        assert_eq!(bare("r").len(), "pp1".len() + 98);
+        let host = format!("{}:65535", [63, 63, 63, 61].map(|length| "a".repeat(length)).join("."));
+        assert_eq!(format!("{}0000", bare(&host)).parse::<InviteCode>(), Ok(code_for(&host)));
+    }
+
+    #[test]
+    fn the_error_that_knows_most_wins_and_of_equals_the_first() {
+        let error = |parts: &[&str]| parts.join(". ").parse::<InviteCode>().unwrap_err();
+        let mistyped = format!("pp1-{}", "Q".repeat(140));
+        let newer = format!("pp3-{}", "Q".repeat(140));
+        assert_eq!(error(&["pp1-8ZK3Q", "pp1-8ZK"]), InviteCodeError::CutShort { got: 5 });
+        assert_eq!(error(&["pp1-8ZK3Q", &mistyped]), InviteCodeError::Mistyped);
+        assert_eq!(error(&[&mistyped, "pp1-8ZK3Q"]), InviteCodeError::Mistyped);
+        assert_eq!(error(&[&mistyped, &newer, &mistyped]), InviteCodeError::Newer { got: 3 });
+    }
+
+    #[test]
+    fn sixteen_beginnings_are_tried() {
+        let after = |words: usize| format!("{}{}", "pp1. ".repeat(words), sample().to_code().as_str());
+        assert_eq!(after(15).parse::<InviteCode>(), Ok(sample()));
+        assert_eq!(after(16).parse::<InviteCode>(), Err(InviteCodeError::CutShort { got: 0 }));
+    }
+
+    #[test]
     fn hosts_of_every_kind_travel() {
         let longest = [63, 63, 63, 61].map(|length| "a".repeat(length)).join(".");
         for host in

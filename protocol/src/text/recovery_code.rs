@@ -21,9 +21,15 @@ const MAX_HOST_BYTES: usize = 259;
 /// Characters of a full line, without its check character.
 const LINE: usize = 24;
 /// Most characters that are read, check characters included.
-const MAX_SYMBOLS: usize = ((FIXED_BYTES + MAX_HOST_BYTES) * 8).div_ceil(5) * (LINE + 1) / LINE + 1;
+const MAX_SYMBOLS: usize = symbols(MAX_HOST_BYTES);
 /// Fewest, likewise.
-const MIN_SYMBOLS: usize = (FIXED_BYTES + 1) * 8 / 5;
+const MIN_SYMBOLS: usize = symbols(1);
+
+/// Characters of a code whose relay is written with so many bytes, check characters included.
+const fn symbols(host_bytes: usize) -> usize {
+    let plain = FIXED_BYTES.saturating_add(host_bytes).saturating_mul(8).div_ceil(5);
+    plain.saturating_add(plain.div_ceil(LINE))
+}
 
 /// The root key of an account and the relay where its state lies, as five or so lines to be written down.
 ///
@@ -261,6 +267,31 @@ mod tests {
             error(&"0".repeat(5_000)),
             RecoveryCodeError::Length { .. } | RecoveryCodeError::Line { .. }
         ));
+    }
+
+    #[test]
+    fn a_code_has_91_to_521_characters() {
+        let count = |host: &str| {
+            let lines = code_for(host).to_lines();
+            lines.iter().map(|line| line.replace('-', "").len()).sum::<usize>()
+        };
+        let longest = [63, 63, 63, 61].map(|length| "a".repeat(length)).join(".");
+        assert_eq!((count("r"), count(&format!("{longest}:65535"))), (91, 521));
+        assert_eq!((MIN_SYMBOLS, MAX_SYMBOLS), (91, 521));
+        // Each line's check fits: what is wrong is the length.
+        let zeros = |count: usize| {
+            let lines = vec![0; count];
+            let lines =
+                lines.chunks(LINE).zip(1_usize..).map(|(line, number)| written(line, number).to_string());
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(error(&zeros(86)), RecoveryCodeError::Length { got: 90 });
+        assert_eq!(error(&zeros(87)), RecoveryCodeError::Mixed);
+        assert_eq!(error(&zeros(500)), RecoveryCodeError::Mixed);
+        assert_eq!(error(&zeros(501).replace(['-', '\n'], "")), RecoveryCodeError::Length { got: 522 });
+        // A line that is cut short: of a whole code it has a mistake.
+        assert_eq!(error(&zeros(86)[..105]), RecoveryCodeError::Length { got: 88 });
+        assert_eq!(error(&format!("{}Z", &zeros(87)[..108])), RecoveryCodeError::Line { line: 4 });
     }
 
     #[test]

@@ -186,6 +186,7 @@ mod tests {
         assert_eq!(shouted.parse::<RelayAddress>().unwrap(), address());
         let dashless = text.replace('-', "");
         assert_eq!(dashless.parse::<RelayAddress>().unwrap(), address());
+        assert_eq!((address().host(), address().port()), ("relay.example.com", 4433));
     }
 
     #[test]
@@ -202,6 +203,8 @@ mod tests {
         assert_eq!(error(&format!("{good}u")), RelayAddressError::PinCharacter { character: 'u' });
         assert!(matches!(error("penpal://re lay/q7m2k"), RelayAddressError::Host(HostError::Name { .. })));
         assert_eq!(error(&"p".repeat(400)), RelayAddressError::TooLong { got: 400 });
+        assert_eq!(error(&"p".repeat(321)), RelayAddressError::TooLong { got: 321 });
+        assert_eq!(error(&"p".repeat(320)), RelayAddressError::Scheme);
     }
 
     #[test]

@@ -316,3 +316,23 @@ impl Answer {
 
 /// Longest answer: a manifest and 16 bundles, each in two copies.
 pub const MAX_ANSWER_BYTES: usize = 384 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor::CborError;
+
+    #[test]
+    fn a_refusal_says_why_and_nothing_else_does() {
+        assert_eq!(Answer::refused(RefusalCode::Quota).refusal_code(), Some(RefusalCode::Quota));
+        assert_eq!(Answer::Done.refusal_code(), None);
+    }
+
+    #[test]
+    fn done_has_no_payload() {
+        let number = FrameKind::Done.number();
+        assert_eq!(Answer::decode(number, &[]), Ok(Answer::Done));
+        let source = CborError::Trailing { offset: 0, extra: 1 };
+        assert_eq!(Answer::decode(number, &[0]), Err(FrameError::Payload { kind: FrameKind::Done, source }));
+    }
+}

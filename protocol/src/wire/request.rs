@@ -542,3 +542,87 @@ pub enum DepositOutcome {
     #[n(5)]
     No,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rule that a request breaks, if it does.
+    fn broken<T: Check>(request: &T) -> Option<&'static str> {
+        request.check().err()
+    }
+
+    #[test]
+    fn the_present_run_is_no_earlier_one() {
+        let hello = |since: &[u8]| Hello {
+            incarnation: Incarnation::from_bytes([1; 8]),
+            run: RunId::from_bytes([2; 8]),
+            since: List::truncated(since.iter().map(|run| RunId::from_bytes([*run; 8])).collect()),
+            software: Text::default(),
+        };
+        assert_eq!([broken(&hello(&[])), broken(&hello(&[1, 3]))], [None, None]);
+        assert_eq!(broken(&hello(&[1, 2])), Some("the present run is listed as an earlier one"));
+    }
+
+    #[test]
+    fn an_invite_registers_with_its_proof_only() {
+        let register = |invite: bool, proof: bool| Register {
+            handle: Label::new("alice").unwrap(),
+            token: None,
+            invite: invite.then(|| InviteId::from_bytes([1; 16])),
+            proof: proof.then(|| RegistrationProof::from_bytes([2; 32])),
+        };
+        assert_eq!([broken(&register(false, false)), broken(&register(true, true))], [None, None]);
+        let apart = Some("an invite and its proof come together");
+        assert_eq!([broken(&register(true, false)), broken(&register(false, true))], [apart, apart]);
+    }
+
+    #[test]
+    fn gaps_ascend_from_1_to_the_end() {
+        let gaps = |gaps: &[u64]| {
+            let gaps = List::truncated(gaps.to_vec());
+            broken(&Ack { epoch: SpoolEpoch::from_bytes([1; 8]), up_to: 9, gaps })
+        };
+        assert_eq!([gaps(&[]), gaps(&[1]), gaps(&[1, 2, 9])], [None; 3]);
+        assert_eq!([gaps(&[2, 1]), gaps(&[2, 2])], [Some("gaps are not ascending"); 2]);
+        assert_eq!(gaps(&[0, 1]), Some("rows count from 1"));
+        assert_eq!(gaps(&[1, 10]), Some("a gap lies beyond the end"));
+    }
+
+    #[test]
+    fn a_revision_grows() {
+        let put = |expect, revision| {
+            let profile = Profile { current: Blob::default(), previous: None };
+            broken(&PutManifest { expect, revision, profile })
+        };
+        assert_eq!([put(0, 1), put(3, 9)], [None, None]);
+        assert_eq!([put(3, 3), put(3, 2)], [Some("the revision does not grow"); 2]);
+    }
+
+    #[test]
+    fn a_state_has_the_part_that_comes_and_is_a_new_one() {
+        let put = |part, parts, expect: Option<u8>| {
+            let id = |number| StateId::from_bytes([number; 16]);
+            let proof = AccountProof::from_bytes([1; 32]);
+            let (expect, state) = (expect.map(id), id(2));
+            broken(&PutState { proof, expect, state, parts, part, sealed: Blob::default() })
+        };
+        assert_eq!([put(0, 1, None), put(127, 128, Some(1)), put(1, 3, None)], [None; 3]);
+        assert_eq!([put(0, 0, None), put(0, 129, None)], [Some("no state has so many parts"); 2]);
+        assert_eq!([put(1, 1, None), put(2, 1, None)], [Some("the state has no such part"); 2]);
+        assert_eq!(put(0, 1, Some(2)), Some("the state is the one before"));
+    }
+
+    #[test]
+    fn lengths_of_blobs_and_parts_are_possible_ones() {
+        let create = |bytes| {
+            let (blob, expires_ms) = (BlobId::from_bytes([1; 16]), 1);
+            broken(&BlobCreate { blob, bytes, token_hash: Hash::from_bytes([2; 32]), expires_ms })
+        };
+        assert_eq!(create(4096 + 16), None);
+        assert_eq!(create(16), Some("no content has a blob of this length"));
+        let put = |bytes| broken(&BlobPut { blob: BlobId::from_bytes([1; 16]), part: 0, bytes });
+        assert_eq!([put(1), put(1_048_832)], [None, None]);
+        assert_eq!([put(0), put(1_048_833)], [Some("no part has this length"); 2]);
+    }
+}
