@@ -69,7 +69,7 @@ impl KeyFolder {
     /// [`KeyFileError::Io`]; [`KeyFileError::Exposed`] when others may enter the folder.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, KeyFileError> {
         let path = path.into();
-        let is_new = !path.try_exists().map_err(io_error("look for", &path))?;
+        let existed = path.try_exists().map_err(io_error("look for", &path))?;
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error("create", &path))?;
         private(&path)?;
         let folder = Self { path };
@@ -81,10 +81,11 @@ impl KeyFolder {
             folder.remove_temporary(file)?;
         }
         folder.sync()?;
-        if is_new {
-            // Without this a power cut could leave a node without its identity.
-            sync_folder(parent(&folder.path))?;
+        if existed {
+            return Ok(folder);
         }
+        // Without this a power cut could leave a node without its identity.
+        sync_folder(parent(&folder.path))?;
         Ok(folder)
     }
 

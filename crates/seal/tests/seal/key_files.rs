@@ -207,6 +207,7 @@ fn a_restored_node_starts_with_fresh_keys() {
     keys.refill(&mut rng(1)).unwrap();
     let backup = storage.snapshot();
     let old: BTreeSet<_> = receive_keys(backup.clone()).ids().collect();
+    assert_eq!(old.len(), SEED_POOL);
     keys.replace_all(&mut rng(2)).unwrap();
     assert_eq!(keys.ids().count(), SEED_POOL);
     assert!(keys.ids().all(|id| !old.contains(&id)));

@@ -108,6 +108,13 @@ fn a_contact_far_behind_is_served_without_a_link() {
 }
 
 #[test]
+fn lives_are_counted_in_days() {
+    assert_eq!(MAX_MANIFEST_LIFE_MS, 30 * 86_400_000);
+    assert_eq!(MAX_BUNDLE_LIFE_MS, 30 * 86_400_000);
+    assert_eq!(MAX_PREVIOUS_KEY_MS, 31 * 86_400_000);
+}
+
+#[test]
 fn an_expired_manifest_admits_no_device_and_no_key() {
     let alice = alice();
     let late_ms = NOW_MS + MAX_MANIFEST_LIFE_MS + 1;
