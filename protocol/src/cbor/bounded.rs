@@ -223,7 +223,9 @@ mod tests {
 
     #[test]
     fn what_went_in_comes_out() {
+        assert_eq!(&*Text::<3>::new("üb").unwrap(), "üb");
         assert_eq!(Text::<3>::new("üb").unwrap().into_string(), "üb");
+        assert_eq!(&*Blob::<3>::new(vec![1, 2, 3]).unwrap(), [1, 2, 3]);
         assert_eq!(Blob::<3>::new(vec![1, 2, 3]).unwrap().into_vec(), [1, 2, 3]);
         assert_eq!(List::<u8, 3>::new(vec![1, 2, 3]).unwrap().into_vec(), [1, 2, 3]);
     }

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_is_found_by_its_id() {
+    fn a_manifest_is_read_as_it_was_written_and_its_devices_by_id() {
         let entry = |number: u8| DeviceEntry {
             id: DeviceId::from_bytes([number; 16]),
             slot: SlotId::from_bytes([number; 16]),
@@ -179,5 +179,19 @@ mod tests {
         };
         assert_eq!(manifest.device(&DeviceId::from_bytes([2; 16])), Some(&entry(2)));
         assert_eq!(manifest.device(&DeviceId::from_bytes([3; 16])), None);
+        assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
+    }
+
+    #[test]
+    fn a_bundle_is_read_as_it_was_written() {
+        let bundle = Bundle {
+            device: DeviceId::from_bytes([1; 16]),
+            signing: SigningPublicKey::from_bytes([2; 32]),
+            key_id: KeyId::from_bytes([3; 8]),
+            key: XWingPublicKey::from_slice(&[4; crate::ids::XWING_PUBLIC_BYTES]).unwrap(),
+            issued_ms: 5,
+            expires_ms: 6,
+        };
+        assert_eq!(Bundle::decode(&bundle.encode()), Ok(bundle));
     }
 }
