@@ -193,10 +193,16 @@ impl Rooms {
         }
         let Some(wish) = news.wish else { return Ok(()) };
         let held = room.record.decided.unwrap_or(NEVER);
-        // Of the same yes: the owner took it for an invitation that came later, and another device is in the room by it.
-        let came_about = shared.stamp == held
-            && (wish, room.record.standing) == (RoomWish::Join, Standing::Invited)
-            && room.log.membership().is_some_and(|now| now.contains(&me.account));
+        // Of the same yes: another device is in the room by it.
+        let same_yes = wish == RoomWish::Join && shared.stamp == held;
+        let is_in = room.log.membership().is_some_and(|now| now.contains(&me.account));
+        if same_yes && !is_in && room.record.standing == Standing::Joining {
+            // The owner did not know of this device when it said so.
+            self.ask(id, me.account, step);
+            return Ok(());
+        }
+        // The owner took it for an invitation that came later.
+        let came_about = same_yes && is_in && room.record.standing == Standing::Invited;
         let is_newer = shared.stamp > held && shared.stamp.counter.saturating_sub(held.counter) <= MAX_JUMP;
         if !is_newer && !came_about {
             return Ok(());

@@ -249,6 +249,32 @@ fn a_yes_that_the_owner_takes_for_a_later_invitation_is_one_on_all_devices() {
 }
 
 #[test]
+fn a_device_of_which_the_owner_did_not_know_yet_hears_from_the_others_that_they_are_in() {
+    let mut world = world();
+    let (alice, bob) = (world.account(0), world.account(2));
+    let id = world.with(0, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+    world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    world.settle();
+    world.machines[3].rows.clear();
+    world.restart(3);
+    world.with(2, |rooms, step| rooms.join(&id, step)).unwrap();
+    let yes = held(&mut world, |letter| [0, 1].contains(&letter.to));
+    world.with(2, |rooms, step| rooms.tell_devices(step));
+    world.settle();
+    world.with(3, |rooms, step| rooms.handle_contact_known(&alice, step));
+    world.settle();
+    assert_eq!(standing(&world, &id, 3), Some(Standing::Joining));
+    world.now = world.now.plus(std::time::Duration::from_secs(60));
+    world.mail.extend(yes);
+    settle_where(&mut world, |letter| [0, 1].contains(&letter.to));
+    world.mail.retain(|letter| letter.to != 3);
+    world.settle();
+    for who in [2, 3] {
+        assert_eq!(standing(&world, &id, who), Some(Standing::Member), "{who}");
+    }
+}
+
+#[test]
 fn a_yes_that_a_device_hears_of_when_it_is_over_answers_no_invitation() {
     let mut world = world();
     let (alice, bob) = (world.account(0), world.account(2));
