@@ -250,8 +250,10 @@ fn fate(ledger: &Ledger, written: &Written, to: usize, stage: Stage, there: bool
         Stage::Refused => (!parted && !cut_off(to)).then_some("refused without a reason"),
         // Of two that run, one may have got the receipt; and whoever removed a contact sends it none.
         Stage::Expired if there => {
-            // A receipt that was lost with an old way, or with the keys that it was for, comes again only after an hour.
-            let lost = ledger.is_way_renewed(written.from, to) || ledger.keys_lost.contains(&written.from);
+            // A receipt that was lost with an old way, a relay's newest rows or the keys that it was for comes again only after an hour.
+            let lost = ledger.is_way_renewed(written.from, to)
+                || ledger.relay_restored
+                || ledger.keys_lost.contains(&written.from);
             let unreceipted = written.may_expire && lost;
             let excused = unreceipted || parted || ledger.unsteady.contains(&written.from);
             (!excused).then_some("said to be expired, and is there")

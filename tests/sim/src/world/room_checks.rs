@@ -7,7 +7,7 @@ use penpal_local_api::mail::{Message, ReadState, Stage};
 use super::World;
 use super::checks::{Copy, End};
 use super::people::mark_of;
-use crate::ledger::{Deed, Ledger, Said, Told, Written};
+use crate::ledger::{Deed, Dest, Ledger, Said, Told, Written};
 
 impl World {
     /// Notes who has what was said in rooms.
@@ -30,7 +30,7 @@ impl World {
     ) {
         for (mark, said) in &ledger.said {
             let Some(written) = all.get(mark) else { continue };
-            let crate::ledger::Dest::Room(room) = written.to else { continue };
+            let Dest::Room(room) = written.to else { continue };
             let end = ends[written.from].sent.get(mark);
             let kept = written.told == Told::Accepted && !written.forgotten;
             if end.is_none() && kept {
@@ -102,7 +102,9 @@ impl Facts<'_> {
         }
         // Whoever was taken out, and did not ask to come back before it was said.
         let back = |since: u64| joins().any(|join| join.at_ms.1 >= since && join.at_ms.0 <= said.at_ms.1);
-        let mut removals = ledger.deeds(room, Deed::Removed, who).filter(|done| done.certain);
+        let mut removals = ledger
+            .deeds(room, Deed::Removed, who)
+            .filter(|done| done.certain && !self.met_next_invitation(done.at_ms.0));
         let known = |epoch: Option<u64>| epoch.is_some() && said.before.epoch >= epoch;
         if !ledger.unsteady.contains(&owner)
             && removals.any(|done| known(done.epoch) && !back(done.at_ms.0) && said.at_ms.0 >= done.at_ms.0)
@@ -111,7 +113,11 @@ impl Facts<'_> {
         }
         let mut left = ledger.deeds(room, Deed::Left, who).filter(|done| done.certain);
         let steady = !ledger.unsteady.contains(&who);
-        if steady && left.any(|done| done.whom == who && said.at_ms.0 > done.at_ms.1 && !back(done.at_ms.0)) {
+        // What its speaker said before hearing that they had gone comes when they are back.
+        let returned = |since: u64| joins().any(|join| join.at_ms.1 >= since);
+        if steady
+            && left.any(|done| done.whom == who && said.at_ms.0 > done.at_ms.1 && !returned(done.at_ms.0))
+        {
             return Some("said after they had gone, and it is there");
         }
         None
@@ -173,6 +179,20 @@ impl Facts<'_> {
                 (!parted && !cut_off(written.from)).then_some("never came to an end")
             }
         }
+    }
+
+    /// Whether it was only an invitation that was taken back then, as far as is known, and another one came before this was said: the owner takes
+    /// a yes to the first for one to the second.
+    fn met_next_invitation(&self, since: u64) -> bool {
+        let Self { ledger, said, room, who, .. } = *self;
+        let person = ledger.person(who);
+        let in_it =
+            ledger.said.iter().filter(|(_, earlier)| earlier.at_ms.0 <= since).any(|(mark, earlier)| {
+                let here = ledger.written.get(mark).is_some_and(|written| written.to == Dest::Room(room));
+                here && earlier.before.others.get(&person) == Some(&true)
+            });
+        let mut asked = ledger.deeds(room, Deed::Invited, who);
+        !in_it && asked.any(|done| done.at_ms.1 >= since && done.at_ms.0 <= said.at_ms.1)
     }
 
     /// Whether somebody was out of the room at some time.
