@@ -136,6 +136,8 @@ pub struct Ledger {
     pub unsteady: BTreeSet<usize>,
     /// Those of them that could not know it: put back to a copy taken while they ran, or one of two that ran.
     pub unaware: BTreeSet<usize>,
+    /// Nodes that were put back within the seconds that a relay keeps nothing of after somebody came into a room, and so became a contact.
+    pub unkept: BTreeSet<usize>,
     /// Who was put back to a time before they asked to come into a room, which they do not know any more then.
     pub unjoined: BTreeSet<(usize, usize)>,
     /// Nodes that lost their receive keys at some time.
@@ -182,9 +184,11 @@ impl Ledger {
     pub fn is_way_lost(&self, a: usize, b: usize) -> bool {
         let renewed = self.is_way_renewed(a, b);
         let (a, b) = (self.person(a), self.person(b));
-        let forgotten = self.unaware.iter().any(|machine| [a, b].contains(&self.person(*machine)));
-        let made = renewed || !self.acquainted.contains(&(a.min(b), a.max(b)));
-        made && (forgotten || self.relay_restored)
+        let of_them = |machine: &usize| [a, b].contains(&self.person(*machine));
+        let is_new = !self.acquainted.contains(&(a.min(b), a.max(b)));
+        let made = renewed || is_new;
+        (made && (self.unaware.iter().any(of_them) || self.relay_restored))
+            || (is_new && self.unkept.iter().any(of_them))
     }
 
     /// Whether one of the people of two machines linked a device in the storm or cut one off: the way between them is made anew, and what was on the old one may be lost.

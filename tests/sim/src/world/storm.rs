@@ -29,6 +29,9 @@ enum Event {
     Revoke(usize),
 }
 
+/// What a relay keeps of an account is up to five seconds old, and a room's newcomers need a moment to meet.
+const UNKEPT_MS: u64 = 8_000;
+
 impl World {
     pub(super) async fn storm(self: Rc<Self>) {
         note!(self.trace, "the storm begins");
@@ -358,6 +361,12 @@ impl World {
         }
         if let Some(marks) = ledger.shown.get_mut(&who) {
             marks.truncate(memory.shown);
+        }
+        // Those whom a room brings become contacts a moment after.
+        let since = self.elapsed_ms().saturating_sub(UNKEPT_MS);
+        let lately = |done: &Done| done.deed == Deed::Joined && done.at_ms.1 >= since;
+        if ledger.rooms.values().flatten().any(lately) {
+            ledger.unkept.insert(who);
         }
         let joins =
             |done: &&Done| done.deed == Deed::Joined && done.whom == who && done.at_ms.1 >= memory.at_ms;
