@@ -10,7 +10,7 @@ use penpal_seal::VerifiedManifest;
 use crate::command::Notice;
 use crate::error::NewsError;
 use crate::log::Log;
-use crate::machine::{Before, Room, Rooms, Step, entries_news, no_news};
+use crate::machine::{Before, Room, Rooms, Step, entries_news, is_in, no_news};
 use crate::own::new_record;
 use crate::record::Standing;
 
@@ -195,7 +195,7 @@ impl Rooms {
         let held = room.record.decided.unwrap_or(NEVER);
         // Of the same yes: another device is in the room by it.
         let same_yes = wish == RoomWish::Join && shared.stamp == held;
-        let is_in = room.log.membership().is_some_and(|now| now.contains(&me.account));
+        let is_in = is_in(&room.log, &me.account, step);
         if same_yes && !is_in && room.record.standing == Standing::Joining {
             // The owner did not know of this device when it said so.
             self.ask(id, me.account, step);

@@ -263,15 +263,14 @@ impl Log {
         self.membership_at(&self.head?)
     }
 
-    /// Whether an entry beside those that count, and no shorter a way from the first, takes an account out; it is of a device that the owner's
-    /// list has. Whoever is out is not told what came then, so it may never hold what makes that entry's branch the longer one.
-    pub(crate) fn is_out_beside(&self, account: &Fingerprint, owner: &VerifiedManifest, now_ms: u64) -> bool {
+    /// Whether an entry as far from the first as the newest that counts takes an account out, by a device that the owner's list has. Whoever is out
+    /// is not told what came then, so it may never hold what makes that entry's branch the longer one.
+    pub(crate) fn takes_out(&self, account: &Fingerprint, owner: &VerifiedManifest, now_ms: u64) -> bool {
         let Some(head) = self.head() else { return false };
         self.entries.values().any(|signed| {
             let entry = signed.entry();
             entry.change.removed == Some(*account)
                 && entry.epoch == head.epoch
-                && signed.name() != head.entry
                 && signed.verify(owner, now_ms).is_ok()
         })
     }

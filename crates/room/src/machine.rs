@@ -283,9 +283,7 @@ impl Rooms {
         let Some(after) = room.log.membership() else { return };
         let name = room.record.name.clone();
         let was = room.record.standing;
-        let list = step.manifests.manifest(&after.owner).filter(|_| me.account != after.owner);
-        let is_out = list.is_some_and(|list| room.log.is_out_beside(&me.account, list, step.now.wall_ms));
-        let in_it = after.contains(&me.account) && !is_out;
+        let in_it = is_in(&room.log, &me.account, step);
         // An entry that is new here took this account out: the invitation that was answered on another device is over, too.
         let newly_out = !in_it && before.took_out_since(&me.account, &room.log);
         let now = match was {
@@ -406,6 +404,13 @@ impl Rooms {
 pub(crate) struct Before {
     pub(crate) membership: Option<Membership>,
     pub(crate) chain: Vec<(ShortHash, DeviceId)>,
+}
+
+/// Whether an account is in a room, as it is to see it itself.
+pub(crate) fn is_in(log: &Log, account: &Fingerprint, step: &Step<'_>) -> bool {
+    let Some(now) = log.membership().filter(|now| now.contains(account)) else { return false };
+    let list = step.manifests.manifest(&now.owner).filter(|_| now.owner != *account);
+    !list.is_some_and(|list| log.takes_out(account, list, step.now.wall_ms))
 }
 
 impl Before {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use penpal_protocol::cbor::Blob;
 use penpal_protocol::ids::{Fingerprint, RoomId, ShortHash};
 use penpal_protocol::limits::MAX_ROOM_ENTRY_BYTES;
-use penpal_protocol::sealed::{RoomChange, RoomHead, RoomInvitation, RoomMember, RoomNews, RoomWish};
+use penpal_protocol::sealed::{RoomChange, RoomHead, RoomInvitation, RoomMember, RoomNews, RoomWish, Stamp};
 use penpal_seal::SignedRoomEntry;
 
 use crate::asking::NOTHING;
@@ -76,8 +76,8 @@ impl Rooms {
                 // Another device of the owner may keep the room by now, and know of no wish. The device on which the person said yes says it again;
                 // another one may have heard of that yes when what came of it was over.
                 Standing::Joining => {
-                    let here = room.record.decided.map(|stamp| stamp.device) == step.me.map(|me| me.device);
-                    if here {
+                    let elsewhere = |stamp: Stamp| step.me.is_some_and(|me| me.device != stamp.device);
+                    if !room.record.decided.is_some_and(elsewhere) {
                         self.send(from, RoomNews { wish: Some(RoomWish::Join), ..no_news(id) });
                     }
                     return Ok(());

@@ -33,6 +33,7 @@ impl Delivery {
             }
         }
     }
+
     /// Whether a copy waits for a contact, or a device of it, whose relay takes nothing.
     pub(super) fn is_gone(&self, record: &CopyRecord) -> bool {
         let contact_gone = self.contacts.get(&record.peer.account).is_some_and(|contact| contact.gone);
