@@ -69,7 +69,7 @@ pub(crate) fn fetch(
         // A relay that died is known to be away only after a while in which it says nothing.
         if !said && moved.elapsed() >= SILENCE {
             said = true;
-            say("nothing has come from the relay yet");
+            say("no news from the relay");
         }
         if there.elapsed() >= PATIENCE || moved.elapsed() >= STILL {
             let why = got.waits_for.unwrap_or_default();

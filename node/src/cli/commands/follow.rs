@@ -143,7 +143,7 @@ fn files_went(
         if !said && moved.elapsed() >= SILENCE {
             said = true;
             drop(bar.take());
-            context.out.remark("  its files wait: nothing has gone to the relay yet");
+            context.out.remark("  its files wait: no news from the relay");
         }
         let bar = bar.get_or_insert_with(|| Progress::new("files", sending.bytes));
         bar.set(sending.sent_bytes);
