@@ -136,8 +136,8 @@ pub struct Ledger {
     pub unsteady: BTreeSet<usize>,
     /// Those of them that could not know it: put back to a copy taken while they ran, or one of two that ran.
     pub unaware: BTreeSet<usize>,
-    /// Nodes that were put back within the seconds that a relay keeps nothing of after somebody came into a room, and so became a contact.
-    pub unkept: BTreeSet<usize>,
+    /// Nodes that were put back within the seconds of which a relay keeps nothing, and who had come into a room in them: so they became contacts.
+    pub unkept: BTreeSet<(usize, usize)>,
     /// Who was put back to a time before they asked to come into a room, which they do not know any more then.
     pub unjoined: BTreeSet<(usize, usize)>,
     /// Nodes that lost their receive keys at some time.
@@ -188,7 +188,7 @@ impl Ledger {
         let is_new = !self.acquainted.contains(&(a.min(b), a.max(b)));
         let made = renewed || is_new;
         (made && (self.unaware.iter().any(of_them) || self.relay_restored))
-            || (is_new && self.unkept.iter().any(of_them))
+            || (is_new && self.unkept.iter().any(|(back, came)| of_them(back) && of_them(came)))
     }
 
     /// Whether one of the people of two machines linked a device in the storm or cut one off: the way between them is made anew, and what was on the old one may be lost.

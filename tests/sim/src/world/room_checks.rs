@@ -114,7 +114,8 @@ impl Facts<'_> {
         let mut left = ledger.deeds(room, Deed::Left, who).filter(|done| done.certain);
         let steady = !ledger.unsteady.contains(&who);
         // What its speaker said before hearing that they had gone comes when they are back.
-        let returned = |since: u64| joins().any(|join| join.at_ms.1 >= since);
+        let listed = said.before.others.contains_key(&ledger.person(who));
+        let returned = |since: u64| listed && joins().any(|join| join.at_ms.1 >= since);
         if steady
             && left.any(|done| done.whom == who && said.at_ms.0 > done.at_ms.1 && !returned(done.at_ms.0))
         {

@@ -364,10 +364,9 @@ impl World {
         }
         // Those whom a room brings become contacts a moment after.
         let since = self.elapsed_ms().saturating_sub(UNKEPT_MS);
-        let lately = |done: &Done| done.deed == Deed::Joined && done.at_ms.1 >= since;
-        if ledger.rooms.values().flatten().any(lately) {
-            ledger.unkept.insert(who);
-        }
+        let lately = |done: &&Done| done.deed == Deed::Joined && done.at_ms.1 >= since;
+        let came: Vec<usize> = ledger.rooms.values().flatten().filter(lately).map(|done| done.whom).collect();
+        ledger.unkept.extend(came.into_iter().map(|one| (who, one)));
         let joins =
             |done: &&Done| done.deed == Deed::Joined && done.whom == who && done.at_ms.1 >= memory.at_ms;
         let rooms = ledger.rooms.iter().filter(|(_, all)| all.iter().any(|done| joins(&done)));
