@@ -92,6 +92,10 @@ fn a_node_on_a_full_disk_says_so_and_loses_nothing() {
     let relay = Relay::start(&folder.path().join("relay"));
     let alice = Person::new(&folder, "alice");
     let bob = Person::at(&disk.path().join("bob"), "bob");
+    // Its log is elsewhere, to be read.
+    let log = folder.path().join("bob.log");
+    std::fs::create_dir(bob.home()).expect("a folder");
+    std::os::unix::fs::symlink(&log, bob.home().join("node.log")).expect("a link");
     introduce(&relay, &alice, &bob);
     let first = send(&bob, "alice/api", "before");
     wait::until("the first", || stage(&bob, &first, "delivered"));
@@ -113,6 +117,11 @@ fn a_node_on_a_full_disk_says_so_and_loses_nothing() {
     assert!(refused.err.is_empty() || refused.err.contains("full"), "{refused:?}");
     let waiting = send(&alice, "bob/web", "for a full disk");
     wait::until("it waits at the relay", || stage(&alice, &waiting, "relayed"));
+    // What the relay brings cannot be kept, again and again; questions are answered all the same.
+    for _ in 0..20 {
+        let status = bob.try_json(&["daemon", "status"]);
+        assert_eq!(status.status, 0, "{status:?}\n{:?}", std::fs::read_to_string(&log));
+    }
     assert_eq!(bob.node_pid(), pid, "the node goes on");
     disk.free();
     wait::until("what waited", || bob.bodies("web").contains(&"for a full disk".to_owned()));

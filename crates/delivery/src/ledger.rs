@@ -148,11 +148,14 @@ pub enum LedgerError {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pending: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
+    /// How often something was changed, also when it was changed before.
+    changes: u64,
     fault: Option<LedgerError>,
 }
 
 impl Ledger {
     pub(crate) fn put_bytes(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
+        self.changes += 1;
         self.pending.insert((table, key.to_vec()), Some(value));
     }
 
@@ -161,6 +164,7 @@ impl Ledger {
     }
 
     pub(crate) fn delete(&mut self, table: Table, key: &[u8]) {
+        self.changes += 1;
         self.pending.insert((table, key.to_vec()), None);
     }
 
@@ -263,6 +267,10 @@ impl Ledger {
     pub(crate) fn blame(&mut self, error: LedgerError) {
         tracing::error!(%error, "delivery cannot read its records");
         self.fault.get_or_insert(error);
+    }
+
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(crate) fn take(&mut self) -> Result<Vec<Change>, LedgerError> {

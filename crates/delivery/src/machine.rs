@@ -259,6 +259,12 @@ impl Delivery {
         self.ledger.take()
     }
 
+    /// How many changes there were since the machine was opened: as many as before when a call changed nothing.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.ledger.changes()
+    }
+
     /// When [`Self::handle_timeout`] is due, on the clock of [`Now::mono`]; `None` when nothing waits for time.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {

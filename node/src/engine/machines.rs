@@ -172,6 +172,8 @@ pub struct Engine {
     pub(super) erase_contents: Vec<Hash>,
     /// When contents that nobody needs are looked for, on the monotonic clock.
     pub(super) collect_at: Duration,
+    /// The last step that had something to keep found the disk full.
+    pub(super) full: bool,
     /// Before this nothing is tried by itself on a disk that was full, on the monotonic clock.
     pub(super) full_until: Duration,
     /// Few seeds are left: to be made between this step and the next.
@@ -272,6 +274,7 @@ impl Engine {
             erase_seeds: Vec::new(),
             erase_contents: Vec::new(),
             collect_at: now.mono.saturating_add(FIRST_LOOK),
+            full: false,
             full_until: Duration::ZERO,
             seeds_wanted: false,
             listeners: 0,

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::home::Home;
+use penpal_local_api::methods::Call;
 
 use super::clock::Clock;
 use super::fate::Fate;
 use super::machines::Engine;
 use super::parts::Parts;
 use super::storage::NotDurable;
-use super::{Input, Output};
+use super::{CallId, Input, Output};
 use crate::config::Config;
 
 /// Inputs that share one step, and so one sync, at most.
@@ -142,6 +143,52 @@ impl Engine {
     }
 
     fn durable_step(&mut self, inputs: Vec<Input>, emit: &mut dyn FnMut(Output)) -> Result<(), Fate> {
+        if !self.full {
+            return self.one_step(inputs, emit);
+        }
+        // What cannot be kept takes no call along with it.
+        let mut rest = Vec::new();
+        for input in inputs {
+            match input {
+                Input::Call { id, call } => self.call_on_full_disk(id, call, emit)?,
+                other => rest.push(other),
+            }
+        }
+        self.one_step(rest, emit)
+    }
+
+    /// Who only asks is answered; anything else is tried by itself.
+    fn call_on_full_disk(
+        &mut self,
+        id: CallId,
+        call: Box<Call>,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<(), Fate> {
+        self.now = self.clock.now();
+        self.settle();
+        let before = self.changes();
+        self.handle(Input::Call { id, call });
+        self.settle();
+        if self.changes() != before {
+            return self.one_step(Vec::new(), emit);
+        }
+        let answers = std::mem::take(&mut self.answers);
+        for (call, outcome) in answers {
+            if call == id {
+                emit(Output::Answer { call, outcome });
+            } else {
+                self.answers.push((call, outcome));
+            }
+        }
+        Ok(())
+    }
+
+    /// A number that is another one when something was changed.
+    fn changes(&self) -> (usize, u64) {
+        (self.storage.changes(), self.delivery.changes())
+    }
+
+    fn one_step(&mut self, inputs: Vec<Input>, emit: &mut dyn FnMut(Output)) -> Result<(), Fate> {
         self.now = self.clock.now();
         for input in inputs {
             self.handle(input);
@@ -152,6 +199,7 @@ impl Engine {
             Ok(()) => {}
             Err(Fate::Full) => {
                 tracing::error!("the disk is full: this step did not happen");
+                self.full = true;
                 self.full_until = self.now.mono.saturating_add(FULL_PAUSE);
                 let full = Fate::Full.api();
                 let answers = std::mem::take(&mut self.answers);
@@ -187,7 +235,7 @@ impl Engine {
             // Writing the key file takes longer than a message; its rows are stored at once, so that no start finds seeds
             // that no row knows.
             self.make_seeds();
-            return self.durable_step(Vec::new(), emit);
+            return self.one_step(Vec::new(), emit);
         }
         Ok(())
     }
@@ -198,11 +246,14 @@ impl Engine {
         for change in changes {
             self.storage.change(super::storage::delivery_table(change.table), change.key, change.value);
         }
+        let changes = self.storage.changes();
         self.storage.commit().map_err(|error| match error {
             NotDurable::Full => Fate::Full,
             NotDurable::Fatal(error) => Fate::home("the log cannot be written", &error),
             NotDurable::Defect(text) => Fate::Defect(text),
-        })
+        })?;
+        self.full &= changes == 0;
+        Ok(())
     }
 
     fn tidy_up(&mut self) -> Result<bool, Fate> {

@@ -139,6 +139,11 @@ impl Storage {
         }
     }
 
+    /// How many changes the step has so far.
+    pub(super) fn changes(&self) -> usize {
+        self.batch.ops.len()
+    }
+
     /// Forgets what the step added.
     pub(super) fn forget(&mut self) {
         self.batch = Batch::new();
