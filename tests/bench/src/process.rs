@@ -4,8 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
+
+/// How long a server may take to start.
+const START: Duration = Duration::from_secs(10);
 
 /// A child that is killed when this is dropped.
 #[derive(Debug)]
@@ -60,6 +64,32 @@ pub(crate) fn role(name: &str, folder: &Path) -> anyhow::Result<(Ended, String)>
     BufReader::new(output).read_line(&mut line)?;
     anyhow::ensure!(!line.is_empty(), "{name} ended before it was ready");
     Ok((child, line.trim().to_owned()))
+}
+
+/// Starts a server and waits until it says that it is ready. What it says later is read, so that it never waits for a reader, and forgotten.
+pub(crate) async fn server(mut command: Command, ready: &'static str) -> anyhow::Result<Ended> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let (output, input) = std::io::pipe()?;
+    command.stdout(input.try_clone()?).stderr(input);
+    let child = command.spawn().with_context(|| format!("{name}; is it installed?")).map(Ended)?;
+    // It holds the end that only the server is to hold.
+    drop(command);
+    let (said, is_said) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut said = Some(said);
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if line.contains(ready)
+                && let Some(said) = said.take()
+            {
+                // Nobody waits any more once it took too long.
+                let _told = said.send(());
+            }
+        }
+    });
+    let said =
+        tokio::time::timeout(START, is_said).await.with_context(|| format!("{name} does not start"))?;
+    said.with_context(|| format!("{name} ended before it was ready"))?;
+    Ok(child)
 }
 
 /// In a role: tells whoever started it that it is ready.

@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,9 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Peer, Settle, free_address, tls};
 use crate::load::{MESSAGE_BYTES, Receiver, SENDERS, Sender};
-use crate::process::Ended;
-
-const START: Duration = Duration::from_secs(10);
+use crate::process;
 
 const TOPIC: &[u8] = b"\x00\x05bench";
 
@@ -50,20 +47,14 @@ impl Mosquitto {
         std::fs::write(
             &config,
             format!(
-                "listener {} 127.0.0.1\nallow_anonymous true\ncertfile {certificate}\nkeyfile {key}\ntls_version tlsv1.3\npersistence true\npersistence_location {store}/\nmax_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type error\n{user}",
+                "listener {} 127.0.0.1\nallow_anonymous true\ncertfile {certificate}\nkeyfile {key}\ntls_version tlsv1.3\npersistence true\npersistence_location {store}/\nmax_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type error\nlog_type information\n{user}",
                 address.port()
             ),
         )?;
-        let server = Command::new(Self::PROGRAM)
-            .arg("-c")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("mosquitto")
-            .map(Ended)?;
-        let mut connection =
-            tokio::time::timeout(START, connected(address)).await.context("Mosquitto does not start")?;
+        let mut command = Command::new(Self::PROGRAM);
+        command.arg("-c").arg(&config);
+        let server = process::server(command, " running").await?;
+        let mut connection = Connection::open(address, "receiver").await?;
         connection.send(&packet(0x82, &[b"\x00\x01", TOPIC, b"\x01"].concat())).await?;
         connection.expect(SUBACK).await?;
         let receiver = MqttReceiver { connection, acknowledgements: Vec::new(), waiting: 0 };
@@ -76,16 +67,6 @@ impl Mosquitto {
             senders.push(MqttSender { connection, message, at });
         }
         Ok(Self { server, senders, receiver })
-    }
-}
-
-/// Connects as soon as somebody listens.
-async fn connected(address: SocketAddr) -> Connection {
-    loop {
-        if let Ok(connection) = Connection::open(address, "receiver").await {
-            return connection;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,9 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Peer, Settle, free_address, tls};
 use crate::load::{MESSAGE_BYTES, Receiver, SENDERS, Sender};
-use crate::process::Ended;
-
-const START: Duration = Duration::from_secs(10);
+use crate::process;
 
 /// Messages acknowledged together.
 const ACK_ROWS: usize = 64;
@@ -43,16 +40,10 @@ impl Nats {
                 folder.join("store")
             ),
         )?;
-        let server = Command::new(Self::PROGRAM)
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("nats-server")
-            .map(Ended)?;
-        let mut control =
-            tokio::time::timeout(START, connected(address)).await.context("NATS does not start")?;
+        let mut command = Command::new(Self::PROGRAM);
+        command.arg("--config").arg(&config);
+        let server = process::server(command, "Server is ready").await?;
+        let mut control = Connection::open(address).await?;
         let stream = r#"{"name":"bench","subjects":["bench.m"],"storage":"file","retention":"interest","max_msgs":-1,"max_bytes":-1,"max_age":0,"num_replicas":1}"#;
         let mut receiving = Connection::open(address).await?;
         receiving.send(b"SUB deliver 1\r\n").await?;
@@ -71,18 +62,6 @@ impl Nats {
             senders.push(NatsSender { connection, message, at });
         }
         Ok(Self { server, senders, receiver })
-    }
-}
-
-/// Connects as soon as somebody listens and JetStream is ready.
-async fn connected(address: SocketAddr) -> Connection {
-    loop {
-        if let Ok(mut connection) = Connection::open(address).await
-            && connection.api("$JS.API.INFO", "").await.is_ok()
-        {
-            return connection;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -1,25 +1,19 @@
 //! Redis streams that sync every write before they answer.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
-use anyhow::Context;
+use std::process::Command;
 
 use super::resp::{Connection, Reply};
 use super::{Peer, Settle, tls};
 use crate::load::{MESSAGE_BYTES, Receiver, SENDERS, Sender};
-use crate::process::Ended;
+use crate::process;
 
 const STREAM: &[u8] = b"stream";
 const GROUP: &[u8] = b"group";
 
 /// Entries acknowledged and deleted together, as the relay's receiver does it.
 const ACK_ROWS: usize = 64;
-
-/// How long the server may take to start.
-const START: Duration = Duration::from_secs(5);
 
 /// A running server with its clients.
 pub(crate) type Redis = Peer<RedisSender, RedisReceiver>;
@@ -35,7 +29,8 @@ impl Redis {
         std::fs::create_dir(&folder)?;
         let (certificate, key) = tls::certificate(&folder)?;
         let port = address.port().to_string();
-        let server = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        command
             .args(["--bind", "127.0.0.1", "--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"])
             .arg("--tls-cert-file")
             .arg(&certificate)
@@ -45,13 +40,9 @@ impl Redis {
             .arg(&certificate)
             .args(["--tls-protocols", "TLSv1.3", "--save", "", "--dir"])
             .arg(&folder)
-            .args(["--appendonly", "yes", "--appendfsync", "always"])
-            .stdout(Stdio::null())
-            .spawn()
-            .context("redis-server; is it installed?")
-            .map(Ended)?;
-        let mut control =
-            tokio::time::timeout(START, connect(address)).await.context("Redis does not start")?;
+            .args(["--appendonly", "yes", "--appendfsync", "always"]);
+        let server = process::server(command, "Ready to accept connections").await?;
+        let mut control = Connection::open(address).await?;
         control.ask(&[b"XGROUP", b"CREATE", STREAM, GROUP, b"$", b"MKSTREAM"]).await?;
         let receiver = RedisReceiver {
             reading: Connection::open(address).await?,
@@ -74,18 +65,6 @@ impl Redis {
 impl Settle for RedisReceiver {
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.acknowledge_all().await
-    }
-}
-
-/// Connects as soon as somebody listens.
-async fn connect(address: SocketAddr) -> Connection {
-    loop {
-        if let Ok(mut connection) = Connection::open(address).await
-            && connection.ask(&[b"PING"]).await.is_ok()
-        {
-            return connection;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
