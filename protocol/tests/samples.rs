@@ -172,7 +172,6 @@ structures! {
     SealedRequest { request, sig, mac };
     LinkRequest { device, signing, transport, name, one_time };
     LinkAnswer { manifest, handle, account, profile_key, edge, cap, pair };
-    Rekey { edge, cap, pair, both, number };
     Stamp { counter, device };
     OwnState { contacts, read, sent };
     AccountState { manifest, profile_key, counter, among, contacts };
@@ -206,6 +205,24 @@ impl Sample for Control {
     }
 }
 
+impl Sample for Rekey {
+    fn sample(g: &mut Generator) -> Self {
+        let mut value = Self {
+            edge: Sample::sample(g),
+            cap: Sample::sample(g),
+            pair: Sample::sample(g),
+            both: Sample::sample(g),
+            number: Sample::sample(g),
+            turn: None,
+        };
+        // Its frozen vectors are older than the last field.
+        if g.style == Style::Random && value.both {
+            value.turn = value.number;
+        }
+        value
+    }
+}
+
 impl Sample for ContactCard {
     fn sample(g: &mut Generator) -> Self {
         let mut value = Self {
@@ -227,6 +244,7 @@ impl Sample for ContactCard {
             transcript: Sample::sample(g),
             block_stamp: None,
             edge_number: None,
+            edge_turn: None,
         };
         // Its frozen vectors are older than the last fields.
         if g.style == Style::Random && value.blocked && value.held {
@@ -234,6 +252,7 @@ impl Sample for ContactCard {
         }
         if g.style == Style::Random && value.verified && value.held {
             value.edge_number = Some(value.link_stamp.counter);
+            value.edge_turn = value.edge_number;
         }
         value
     }

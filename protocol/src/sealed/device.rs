@@ -81,6 +81,9 @@ pub struct Rekey {
     /// Version of the sender's manifest: what comes with a lower one than was taken is a repetition, and counts no more.
     #[n(4)]
     pub number: Option<u64>,
+    /// When the edge was made, Unix milliseconds of the sender's clock, and later than every one before: orders those of one number.
+    #[n(5)]
+    pub turn: Option<u64>,
 }
 
 /// Orders changes of one thing by several devices: the greater counter wins, then the greater device id.
@@ -183,6 +186,9 @@ pub struct ContactCard {
     /// Number under which the contact told its edge; absent when it is that of the agreement.
     #[n(17)]
     pub edge_number: Option<u64>,
+    /// Its turn under that number.
+    #[n(18)]
+    pub edge_turn: Option<u64>,
 }
 
 /// A message that was read or answered on one device.

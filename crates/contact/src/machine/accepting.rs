@@ -114,6 +114,7 @@ impl Contacts {
             made: false,
             linked: false,
             rekeyed: None,
+            turn_in: None,
         };
         Ok(Accepting {
             invite,
@@ -165,6 +166,7 @@ impl Contacts {
                 block_stamp: None,
                 earlier: None,
                 rekey_seen: None,
+                turn_seen: None,
             };
             self.contacts.insert(contact, row);
         }
@@ -349,6 +351,7 @@ impl Contacts {
             made: true,
             linked: false,
             rekeyed: None,
+            turn_in: None,
         };
         let boot = secrets.boot.clone();
         self.join(invite, &verified, step);
@@ -397,6 +400,7 @@ impl Contacts {
                 block_stamp: None,
                 earlier: None,
                 rekey_seen: None,
+                turn_seen: None,
             };
             self.contacts.insert(contact, row);
         }

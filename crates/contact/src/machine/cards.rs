@@ -77,6 +77,7 @@ impl Contacts {
             block_stamp: card.block_stamp,
             earlier: None,
             rekey_seen: card.edge_number,
+            turn_seen: card.edge_turn,
         };
         self.contacts.insert(contact, row);
         self.drop_crossing(contact, step);
@@ -128,7 +129,7 @@ impl Contacts {
                     row.profile_key = card.profile_key.clone();
                     row.gone_since_ms = None;
                     if card.edge_number <= Some(row.manifest.0.version()) {
-                        row.rekey_seen = card.edge_number;
+                        (row.rekey_seen, row.turn_seen) = (card.edge_number, card.edge_turn);
                     }
                     if let Ok(relay) = card.relay.as_str().parse() {
                         row.relay = StoredRelay(relay);
@@ -144,13 +145,15 @@ impl Contacts {
     /// missed it, and what it leaves on the edge before comes nowhere. `again`: also what was told under the number that is held.
     fn take_way(&mut self, contact: Fingerprint, card: &ContactCard, again: bool, step: &mut Step<'_>) {
         let Some(row) = self.contacts.get_mut(&contact) else { return };
-        let newer = row.rekey_seen < card.edge_number || (again && row.rekey_seen == card.edge_number);
+        let (held, told) = ((row.rekey_seen, row.turn_seen), (card.edge_number, card.edge_turn));
+        let earlier = told.1.is_some() && told.1 < held.1;
+        let newer = held < told || (again && held.0 == told.0 && !earlier);
         let possible = card.edge_number <= Some(row.manifest.0.version());
         let same = |link: &&Link| link.transcript == card.transcript && link.edge_out != card.edge_out;
         if !newer || !possible || row.link.as_ref().filter(same).is_none() {
             return;
         }
-        row.rekey_seen = card.edge_number;
+        (row.rekey_seen, row.turn_seen) = told;
         tracing::info!("an edge of a contact was missed here, and is taken now");
         let pair = StoredPairKey(PairKey::from_bytes(*card.pair_out.expose()));
         self.write_on(contact, card.edge_out, card.cap_out.clone(), pair, step);
@@ -193,5 +196,6 @@ fn link_of(card: &ContactCard) -> Link {
         made: true,
         linked: true,
         rekeyed: None,
+        turn_in: None,
     }
 }

@@ -244,6 +244,7 @@ impl Contacts {
             made,
             linked: made,
             rekeyed: None,
+            turn_in: None,
         };
         let row = Contact {
             name,
@@ -272,6 +273,7 @@ impl Contacts {
             block_stamp: None,
             earlier: None,
             rekey_seen: None,
+            turn_seen: None,
         };
         self.contacts.insert(me, row);
         self.touch(RowKey::Contact(me));

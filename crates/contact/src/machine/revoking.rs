@@ -92,6 +92,12 @@ impl Contacts {
         if self.me() == Some(contact) || self.root().is_none() {
             return;
         }
+        let Some(row) = self.contacts.get(&contact) else { return };
+        let turns = [
+            row.link.as_ref().and_then(|link| link.turn_in),
+            row.rekeying.as_ref().and_then(|before| before.turn),
+        ];
+        let after = turns.into_iter().flatten().map(|turn| turn.saturating_add(1)).max();
         let fresh = Rekeying {
             edge: EdgeId::from_bytes(step.random()),
             cap: Capability::from_bytes(step.random()),
@@ -100,6 +106,7 @@ impl Contacts {
             both,
             told_ms: None,
             message: None,
+            turn: after.max(Some(step.now.wall_ms)),
         };
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         if row.link.is_none() || (row.rekeying.is_some() && !anew) {
@@ -154,6 +161,7 @@ impl Contacts {
             pair: SharedKey::from_bytes(*rekeying.pair_in.0.expose()),
             both: rekeying.both,
             number: Some(number),
+            turn: rekeying.turn,
         };
         rekeying.told_ms = Some(step.now.wall_ms);
         let before = rekeying.message.replace(message);
@@ -195,12 +203,12 @@ impl Contacts {
         // One that nobody was told of yet is told to all devices.
         let told = row.rekeying.as_deref().filter(|rekeying| rekeying.made && !row.is_untold());
         let replaced = row.old.as_ref().is_some_and(|old| old.pair_in.is_some());
-        let (edge, cap, pair) = match (told, row.link.as_ref().filter(|_| replaced)) {
-            (Some(fresh), _) => (fresh.edge, fresh.cap.clone(), key(&fresh.pair_in)),
-            (None, Some(link)) => (link.edge_in, link.cap_in.clone(), key(&link.pair_in)),
+        let (edge, cap, pair, turn) = match (told, row.link.as_ref().filter(|_| replaced)) {
+            (Some(fresh), _) => (fresh.edge, fresh.cap.clone(), key(&fresh.pair_in), fresh.turn),
+            (None, Some(link)) => (link.edge_in, link.cap_in.clone(), key(&link.pair_in), link.turn_in),
             (None, None) => return,
         };
-        let rekey = Rekey { edge, cap, pair, both: false, number };
+        let rekey = Rekey { edge, cap, pair, both: false, number, turn };
         let control = Control { rekey: Blob::new(rekey.encode()).ok(), ..Control::default() };
         let message = Self::new_message(step);
         self.deliver_to(contact, devices, message, control, step);
@@ -210,10 +218,10 @@ impl Contacts {
     pub(super) fn rekey_confirmed(&mut self, contact: Fingerprint, step: &Step<'_>) {
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         let (Some(rekeying), Some(link)) = (row.rekeying.take(), row.link.as_mut()) else { return };
-        let Rekeying { edge, cap, pair_in, .. } = *rekeying;
+        let Rekeying { edge, cap, pair_in, turn, .. } = *rekeying;
         let before = std::mem::replace(&mut link.pair_in, pair_in);
         let old = std::mem::replace(&mut link.edge_in, edge);
-        link.cap_in = cap;
+        (link.cap_in, link.turn_in) = (cap, turn);
         let until_ms = step.now.wall_ms.saturating_add(OLD_KEY_MS);
         row.put_aside(OldKey { pair_in: Some(before), boot: None, until_ms });
         let mut earlier = row.earlier.take().unwrap_or_default().into_vec();
@@ -243,8 +251,15 @@ impl Contacts {
             tracing::debug!("a contact's older word on its edge is not taken");
             return;
         }
+        if rekey.number == row.rekey_seen && rekey.turn.is_some() && rekey.turn < row.turn_seen {
+            tracing::debug!("a contact's word on an edge before its present one is not taken");
+            if rekey.both {
+                self.rekey(contact, false, false, step);
+            }
+            return;
+        }
         let newer = rekey.number > row.rekey_seen;
-        row.rekey_seen = rekey.number;
+        (row.rekey_seen, row.turn_seen) = (rekey.number, rekey.turn);
         // Said again, because nothing came there yet.
         if link.edge_out == rekey.edge {
             let (edge, linked) = (link.edge_in, link.linked);

@@ -191,6 +191,7 @@ impl Contacts {
             transcript: link.transcript,
             block_stamp: row.block_stamp,
             edge_number: row.rekey_seen,
+            edge_turn: row.turn_seen,
         };
         Some(ContactEntry { contact, stamp: row.stamp.unwrap_or(NEVER), card: Some(card) })
     }

@@ -86,6 +86,9 @@ pub(crate) struct Contact {
     /// The highest number with which it asked us to use another edge.
     #[n(25)]
     pub(crate) rekey_seen: Option<u64>,
+    /// The latest turn under that number.
+    #[n(26)]
+    pub(crate) turn_seen: Option<u64>,
 }
 
 /// Most keys of one contact that are remembered like this: as many revocations within a month.
@@ -127,6 +130,9 @@ pub(crate) struct Rekeying {
     /// The message that told it.
     #[n(6)]
     pub(crate) message: Option<MsgId>,
+    /// Orders it among our edges with this contact.
+    #[n(7)]
+    pub(crate) turn: Option<u64>,
 }
 
 /// How a contact's key was checked by people.
@@ -189,6 +195,9 @@ pub(crate) struct Link {
     /// Whether that edge replaces one that was linked: nobody is told of it.
     #[n(9)]
     pub(crate) rekeyed: Option<bool>,
+    /// Turn of our edge; absent when it is that of the agreement.
+    #[n(10)]
+    pub(crate) turn_in: Option<u64>,
 }
 
 /// An acceptance under way.

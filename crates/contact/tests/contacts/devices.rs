@@ -515,6 +515,7 @@ fn a_stolen_device_turns_nothing_of_what_devices_tell_each_other() {
         pair: SharedKey::from_bytes([9; 32]),
         both: true,
         number: None,
+        turn: None,
     };
     for control in [
         Control { relay: Some(evil.clone()), ..Control::default() },

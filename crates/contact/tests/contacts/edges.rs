@@ -1,12 +1,12 @@
 //! New edges after a revocation: asked for until they are used, and nothing that was left on one of them is lost.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use penpal_contact::{Opener, Via};
 use penpal_protocol::{
     cbor::Blob,
     ids::{Capability, EdgeId, SharedKey},
-    sealed::{Control, Rekey},
+    sealed::{Content, Control, Rekey},
 };
 
 use crate::{
@@ -168,6 +168,7 @@ fn rekey(number: u64, byte: u8) -> Rekey {
         pair: SharedKey::from_bytes([byte; 32]),
         both: false,
         number: Some(number),
+        turn: None,
     }
 }
 
@@ -195,6 +196,22 @@ fn a_repetition_of_an_older_word_changes_nothing() {
     assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([2; 16])), "and after a restart");
     say(&mut world, &rekey(newest, 3));
     assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([3; 16])), "asked anew under one list");
+    // Under one list they are told apart by when they were made.
+    let turn = |byte, turn| Rekey { turn: Some(turn), ..rekey(newest, byte) };
+    say(&mut world, &turn(5, 2_000));
+    say(&mut world, &turn(4, 1_999));
+    world.start(BOB);
+    say(&mut world, &turn(4, 1_999));
+    assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([5; 16])), "an edge before");
+    say(&mut world, &turn(6, 2_001));
+    assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([6; 16])), "a later edge");
+    // What it asks for is done all the same.
+    let bob = world.people[BOB].fp();
+    let before = world.people[BOB].disk.outbox.len();
+    say(&mut world, &Rekey { both: true, ..turn(4, 1_999) });
+    world.run(Duration::from_secs(40));
+    assert_eq!(world.edge(BOB, ALICE), Some(EdgeId::from_bytes([6; 16])));
+    assert!(world.people[BOB].disk.outbox.len() > before, "{bob:?} makes a new edge");
 }
 
 #[test]
@@ -269,4 +286,40 @@ fn nobody_put_back_to_before_new_edges_is_without_one_however_soon() {
         put_back_soon(46, BOB, heard_ms);
         put_back_soon(47, ALICE, heard_ms);
     }
+}
+
+/// What waits for its receipt and tells of an edge: the edges with their turns.
+fn waiting_words(world: &World, who: usize) -> BTreeMap<EdgeId, Option<u64>> {
+    let words = world.people[who].disk.outbox.values();
+    let words = words.filter_map(|out| match Content::decode(out.kind, &out.content) {
+        Ok(Content::Control(control)) => Rekey::decode(&control.rekey?).ok(),
+        _ => None,
+    });
+    words.map(|word| (word.edge, word.turn)).collect()
+}
+
+#[test]
+fn a_later_edge_has_a_later_turn_whatever_the_clock_says() {
+    let mut world = World::of_three_devices(49);
+    // The attic does not hear of the edge that Bob makes after the tower is cut off; Alice uses it.
+    world.deaf = vec![ATTIC];
+    world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+    world.run(Duration::from_secs(600));
+    let first = world.edge(ALICE, BOB).unwrap();
+    let first_turn = waiting_words(&world, BOB)[&first];
+    assert!(first_turn.is_some());
+    // Under the same list of his devices Bob makes another one.
+    world.start(BOB);
+    world.now.wall_ms -= 1_000_000;
+    let alice = world.people[ALICE].fp();
+    let newest = world.people[BOB].node.manifest(&alice).unwrap().version();
+    let word = Rekey { both: true, ..rekey(newest, 7) };
+    let control = Control { rekey: Blob::new(word.encode()).ok(), ..Control::default() };
+    let device = world.people[ALICE].node.account().unwrap().device;
+    let opener = Opener { contact: alice, via: Via::Link };
+    world.on(BOB, |node, step| node.handle_control(opener, &device, &control, step).unwrap());
+    world.run(Duration::from_secs(40));
+    let words = waiting_words(&world, BOB);
+    let second = words.iter().find(|(edge, _)| **edge != first).unwrap();
+    assert!(*second.1 > first_turn, "{first_turn:?} {words:?}");
 }
