@@ -205,20 +205,20 @@ impl Rooms {
                 return None;
             }
             let shared = counts.into_iter().rev().find(|signed| theirs.contains(&signed.name()));
-            Some(
-                shared
-                    .map_or(NOTHING, |signed| RoomHead { epoch: signed.entry().epoch, entry: signed.name() }),
-            )
+            Some(shared.map_or(NOTHING, head_of))
         });
         // Who is out is answered when it asks, and only up to its end: sent back and forth that would never rest.
         let is_in = room.log.membership().is_some_and(|now| now.contains(&from));
+        // Let in by an entry that gave way: it hears that once.
+        let was_in = last.filter(|last| !taken.is_empty() && lets_in(&room.log, last, &from));
+        let was_in = was_in.and_then(|last| room.log.get(&last)).map(head_of);
         if !taken.is_empty() {
             room.asked.remove(&from);
         }
         for signed in &taken {
             self.persist_entry(id, signed);
         }
-        if let Some(have) = lacks.filter(|_| is_in) {
+        if let Some(have) = lacks.and_then(|lacks| if is_in { Some(lacks) } else { was_in }) {
             self.answer(id, from, &have, step);
         }
         if !taken.is_empty() {
@@ -333,9 +333,14 @@ impl Rooms {
         let known = chain.iter().position(|signed| signed.name() == have.entry);
         let start = known.map_or(0, |at| at.saturating_add(1));
         // Of somebody who came after what is here nothing is known, and nothing is told.
-        let news: Vec<&SignedRoomEntry> =
+        let mut news: Vec<&SignedRoomEntry> =
             chain.get(start..last.unwrap_or_default()).unwrap_or_default().to_vec();
-        let behind = known.is_none() && room.log.head().is_some_and(|head| have.epoch > head.epoch);
+        if last.is_none() && lets_in(&room.log, &have.entry, &from) {
+            news = end_of(&room.log, &have.entry);
+        }
+        // As long as what is here, and another: an owner that was put back to an older copy may have forgotten it.
+        let is_unknown = room.log.get(&have.entry).is_none() && *have != NOTHING;
+        let behind = is_unknown && room.log.head().is_some_and(|head| have.epoch >= head.epoch);
         let news = (!news.is_empty()).then(|| entries_news(id, &news));
         if let Some(news) = news
             && self.may_answer(id, from, have, step)
@@ -346,6 +351,23 @@ impl Rooms {
             self.ask(id, from, step);
         }
     }
+}
+
+fn head_of(signed: &SignedRoomEntry) -> RoomHead {
+    RoomHead { epoch: signed.entry().epoch, entry: signed.name() }
+}
+
+/// Whether an account is in the room at an entry that is held.
+fn lets_in(log: &Log, entry: &ShortHash, account: &Fingerprint) -> bool {
+    log.membership_at(entry).is_some_and(|then| then.contains(account))
+}
+
+/// What counts instead of an entry that does not, from where the two part: as much of it as names nobody new, for it is told to somebody who is
+/// not in the room.
+fn end_of<'a>(log: &'a Log, entry: &ShortHash) -> Vec<&'a SignedRoomEntry> {
+    let theirs: BTreeSet<ShortHash> = log.chain_to(entry).iter().map(|signed| signed.name()).collect();
+    let instead = log.chain().into_iter().skip_while(|signed| theirs.contains(&signed.name()));
+    instead.take_while(|signed| signed.entry().change.added.is_none()).collect()
 }
 
 /// How many of the entries that count an account may know: whoever is out is told up to that, and nothing of what came then. `None` for whoever

@@ -350,3 +350,53 @@ fn an_owner_hears_of_members_whom_it_forgot() {
     let now = world.machines[ALICE].rooms.view(&id).unwrap();
     assert_eq!((now.epoch, now.members), (newest.epoch, newest.members));
 }
+
+/// Of two entries of one place the name decides, which depends on the time.
+#[test]
+fn a_member_whom_an_owner_forgot_hears_that_the_room_was_closed() {
+    let mut waited = 0;
+    for seconds in 1..=8 {
+        let mut world = world(3);
+        let id = world.room("team", &[BOB]);
+        let old = world.machines[ALICE].rows.clone();
+        world.join(&id, CAROL);
+        world.machines[ALICE].rows = old;
+        world.restart(ALICE);
+        // She does not know yet that she forgot something.
+        world.now = world.now.plus(std::time::Duration::from_secs(60 + seconds));
+        world.with(ALICE, |rooms, step| rooms.close(&id, step)).unwrap();
+        world.settle();
+        waited += u32::from(world.machines[CAROL].rooms.view(&id).unwrap().standing != Standing::Closed);
+        let alice = world.account(ALICE);
+        for who in [BOB, CAROL] {
+            world.with(who, |rooms, step| rooms.handle_contact_rolled_back(&alice, step));
+        }
+        world.settle();
+        for who in [ALICE, BOB, CAROL] {
+            let standing = world.machines[who].rooms.view(&id).unwrap().standing;
+            assert_eq!(standing, Standing::Closed, "{who}, {seconds} s");
+        }
+    }
+    assert_eq!(waited, 8, "nobody told her before");
+}
+
+/// Whoever is not in the room any more does not learn who came instead.
+#[test]
+fn a_member_whom_an_owner_forgot_hears_of_nobody_who_came_since() {
+    let mut world = world(4);
+    let id = world.room("team", &[]);
+    let old = world.machines[ALICE].rows.clone();
+    world.join(&id, CAROL);
+    world.machines[ALICE].rows = old;
+    world.restart(ALICE);
+    world.now = world.now.plus(std::time::Duration::from_secs(60));
+    world.join(&id, BOB);
+    world.join(&id, 3);
+    let alice = world.account(ALICE);
+    world.with(CAROL, |rooms, step| rooms.handle_contact_rolled_back(&alice, step));
+    world.settle();
+    let (bob, dave) = (world.account(BOB), world.account(3));
+    let known = world.members(&id, CAROL);
+    assert!(!known.contains(&bob) && !known.contains(&dave), "{known:?}");
+    assert!(world.members(&id, ALICE).contains(&bob));
+}
