@@ -26,7 +26,7 @@ pub(crate) struct Asked {
     /// When, on the monotonic clock.
     at: Duration,
     /// There was reason to ask since.
-    again: bool,
+    pub(crate) again: bool,
 }
 
 /// Most replies to one contact in that time about rooms in which it is not, or that are not known.

@@ -20,6 +20,9 @@ const NEVER: Stamp = Stamp { counter: 0, device: DeviceId::from_bytes([0; 16]) }
 /// How far ahead of the one held the counter of a decision may be: what is further would use the numbers up.
 const MAX_JUMP: u64 = 1 << 20;
 
+/// Most rooms of which nothing but a decision is remembered; any of them gives way, and none outlasts the process.
+const MAX_OVERHEARD: usize = 256;
+
 impl Step<'_> {
     fn own(&self) -> Option<&VerifiedManifest> {
         self.manifests.manifest(&self.me?.account)
@@ -49,11 +52,24 @@ impl Rooms {
     /// The person decided something here: it holds on all our devices. The caller stores the room.
     pub(crate) fn decide(&mut self, id: &RoomId, wish: RoomWish, step: &Step<'_>) {
         let Some((me, room)) = step.me.zip(self.rooms.get_mut(id)) else { return };
-        let counter = room.record.decided.unwrap_or(NEVER).counter.saturating_add(1);
+        let overheard = self.overheard.get(id).copied();
+        let counter = room.record.decided.max(overheard).unwrap_or(NEVER).counter.saturating_add(1);
         room.record.decided = Some(Stamp { counter, device: me.device });
         if me.shared {
             self.say_decided(id, wish, step);
         }
+    }
+
+    /// A decision about a room of which nothing is kept here: what the person decides when it comes again is later.
+    fn overhear(&mut self, id: &RoomId, stamp: Stamp) {
+        let held = self.overheard.get(id).copied().unwrap_or(NEVER);
+        if stamp <= held || stamp.counter.saturating_sub(held.counter) > MAX_JUMP {
+            return;
+        }
+        if self.overheard.len() >= MAX_OVERHEARD && !self.overheard.contains_key(id) {
+            self.overheard.pop_first();
+        }
+        self.overheard.insert(*id, stamp);
     }
 
     /// Tells our other devices what the person decided last, with the stamp that it had then.
@@ -247,7 +263,11 @@ impl Rooms {
         let (standing, decided) = match (news.wish, &news.invitation) {
             (Some(RoomWish::Join), _) => (Standing::Joining, Some(shared.stamp)),
             (None, Some(_)) => (Standing::Invited, None),
-            (Some(RoomWish::Decline | RoomWish::Leave), _) | (None, None) => return Ok(()),
+            (Some(RoomWish::Decline | RoomWish::Leave), _) => {
+                self.overhear(id, shared.stamp);
+                return Ok(());
+            }
+            (None, None) => return Ok(()),
         };
         self.make_place().map_err(|_| NewsError::TooMany)?;
         let name = self.free_name(&shared.name, id);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use penpal_protocol::cbor::{Blob, List};
 use penpal_protocol::ids::{DeviceId, Fingerprint, MsgId, RoomId, ShortHash};
 use penpal_protocol::limits::MAX_ROOM_ENTRIES;
-use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomNews, RoomWish};
+use penpal_protocol::sealed::{RoomChange, RoomEntry, RoomNews, RoomWish, Stamp};
 use penpal_protocol::text::Label;
 use penpal_protocol::time::Now;
 use penpal_seal::{DeviceSigningKey, SignedRoomEntry, VerifiedManifest};
@@ -108,6 +108,8 @@ pub struct Rooms {
     pub(crate) look_at: Option<Duration>,
     /// Contacts that were sent replies about rooms in which they are not.
     pub(crate) replied: BTreeMap<Fingerprint, Replied>,
+    /// What our other devices decided about rooms that are forgotten here.
+    pub(crate) overheard: BTreeMap<RoomId, Stamp>,
 }
 
 impl Rooms {

@@ -212,9 +212,9 @@ impl Rooms {
         // Let in by an entry that gave way: it hears that once.
         let was_in = last.filter(|last| !taken.is_empty() && lets_in(&room.log, last, &from));
         let was_in = was_in.and_then(|last| room.log.get(&last)).map(head_of);
-        if !taken.is_empty() {
-            room.asked.remove(&from);
-        }
+        // What did not fit before this came may be newer than it.
+        let asked = (!taken.is_empty()).then(|| room.asked.remove(&from)).flatten();
+        orphan |= asked.is_some_and(|asked| asked.again);
         for signed in &taken {
             self.persist_entry(id, signed);
         }
@@ -335,7 +335,8 @@ impl Rooms {
         // Of somebody who came after what is here nothing is known, and nothing is told.
         let mut news: Vec<&SignedRoomEntry> =
             chain.get(start..last.unwrap_or_default()).unwrap_or_default().to_vec();
-        if last.is_none() && lets_in(&room.log, &have.entry, &from) {
+        let is_out = !room.log.membership().is_some_and(|now| now.contains(&from));
+        if is_out && lets_in(&room.log, &have.entry, &from) {
             news = end_of(&room.log, &have.entry);
         }
         // As long as what is here, and another: an owner that was put back to an older copy may have forgotten it.

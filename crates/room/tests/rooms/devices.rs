@@ -371,6 +371,28 @@ fn a_stolen_device_does_not_use_the_numbers_of_decisions_up() {
     assert_eq!(standing(&world, &id, 2), Some(Standing::Member));
 }
 
+#[test]
+fn a_yes_is_later_than_the_no_to_an_invitation_that_is_forgotten_here() {
+    for (from, to) in [(1, 2), (2, 1)] {
+        let mut world = World::new(&[1, 2], 7);
+        let id = world.with(0, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+        let bob = world.account(1);
+        world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+        world.settle();
+        // It is taken back, and the person declines on one device before that one hears of it.
+        world.with(0, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
+        world.with(from, |rooms, step| rooms.leave(&id, step)).unwrap();
+        world.settle();
+        world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+        world.settle();
+        world.with(to, |rooms, step| rooms.join(&id, step)).unwrap();
+        world.settle();
+        for who in [1, 2] {
+            assert_eq!(standing(&world, &id, who), Some(Standing::Member), "{who} of {from}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -402,6 +424,13 @@ proptest! {
         }
         for round in 0.. {
             prop_assert!(round < 10_000, "they never come to rest");
+            if world.mail.is_empty() {
+                // What was answered a moment ago is answered again only after a while.
+                world.now = world.now.plus(std::time::Duration::from_secs(60));
+                for who in 0..3 {
+                    world.with(who, |rooms, step| rooms.handle_timeout(step));
+                }
+            }
             if world.mail.is_empty() {
                 break;
             }
