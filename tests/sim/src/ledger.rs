@@ -261,13 +261,16 @@ impl Ledger {
         counts
     }
 
-    /// Whether somebody's invitation was taken back after it was answered, and another one came.
+    /// Whether somebody's invitation was taken back and another one came, and a yes to the first may have met that.
     #[must_use]
     pub fn was_asked_again(&self, room: usize, whom: usize) -> bool {
         let begun = |deed| self.deeds(room, deed, whom).map(|done| done.at_ms.0);
-        let Some(joined) = begun(Deed::Joined).min() else { return false };
-        let Some(removed) = begun(Deed::Removed).filter(|at| *at >= joined).min() else { return false };
-        begun(Deed::Invited).any(|at| at >= removed)
+        let between = |removed: u64| {
+            begun(Deed::Invited).any(|at| at <= removed) && begun(Deed::Invited).any(|at| at >= removed)
+        };
+        // Who said yes as often as it was asked need not be asked again.
+        let answered = begun(Deed::Joined).count();
+        begun(Deed::Removed).any(between) && answered > 0 && answered < begun(Deed::Invited).count()
     }
 
     /// Deeds of this kind to somebody in a room, at any machine.

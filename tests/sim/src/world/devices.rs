@@ -128,11 +128,28 @@ impl World {
             }
             self.wait_until_up(machine).await;
             self.wait_until_up(self.plan.person(machine)).await;
-            match self.own_name(machine).await {
-                Some(name) => drop(self.ledger.borrow_mut().linked.insert(machine, name)),
-                None => self.end_earlier_tries(machine).await,
+            if !self.has_come(machine).await {
+                self.end_earlier_tries(machine).await;
             }
         }
+    }
+
+    /// Or it comes about while the rest is waited for, with the relay.
+    pub(super) async fn look_for_late_devices(&self) {
+        for machine in self.plan.homes.len()..self.plan.machines().end {
+            if !self.ledger.borrow().linked.contains_key(&machine) {
+                let _ = self.has_come(machine).await;
+            }
+        }
+    }
+
+    async fn has_come(&self, machine: usize) -> bool {
+        let name = self.own_name(machine).await;
+        let has_come = name.is_some();
+        if let Some(name) = name {
+            self.ledger.borrow_mut().linked.insert(machine, name);
+        }
+        has_come
     }
 
     /// Cuts a second machine off, where the root key is.

@@ -35,6 +35,7 @@ impl World {
         };
         let mut rested = !unsteady && !shared;
         loop {
+            self.look_for_late_devices().await;
             let mut restless = self.restless_node().await;
             if restless.is_none() {
                 restless = self.restless_relay();

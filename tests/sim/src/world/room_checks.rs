@@ -154,7 +154,8 @@ impl Facts<'_> {
             }
             Stage::Held => {
                 let waits = copy.reason.as_deref() == Some("room-epoch");
-                let excused = parted || unsteady(owner) || unsteady(who) || ledger.are_parted(owner, who);
+                let over = parted || ledger.are_parted(owner, who) || cut_off(who) || cut_off(written.from);
+                let excused = over || unsteady(owner) || unsteady(who);
                 // To its sender it stays held until somebody reads it; here it must not be hidden any more.
                 (waits && !there && !excused).then_some("still waits for an entry of the room")
             }
@@ -192,8 +193,10 @@ impl Facts<'_> {
                 let here = ledger.written.get(mark).is_some_and(|written| written.to == Dest::Room(room));
                 here && earlier.before.others.get(&person) == Some(&true)
             });
+        // One yes brought them in; another one, of a machine that was put back or of their other one, may have been under way.
+        let answers = ledger.deeds(room, Deed::Joined, who).filter(|join| join.at_ms.0 <= since).count();
         let mut asked = ledger.deeds(room, Deed::Invited, who);
-        !in_it && asked.any(|done| done.at_ms.1 >= since && done.at_ms.0 <= said.at_ms.1)
+        (!in_it || answers > 1) && asked.any(|done| done.at_ms.1 >= since && done.at_ms.0 <= said.at_ms.1)
     }
 
     /// Whether somebody was out of the room at some time.
