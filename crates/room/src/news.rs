@@ -336,8 +336,12 @@ impl Rooms {
         let mut news: Vec<&SignedRoomEntry> =
             chain.get(start..last.unwrap_or_default()).unwrap_or_default().to_vec();
         let is_out = !room.log.membership().is_some_and(|now| now.contains(&from));
-        if is_out && lets_in(&room.log, &have.entry, &from) {
-            news = end_of(&room.log, &have.entry);
+        if known.is_none() && is_out && lets_in(&room.log, &have.entry, &from) {
+            // It was told of its end before it was let in again, by an entry that gave way.
+            let theirs = room.log.chain_to(&have.entry);
+            if news.iter().all(|signed| theirs.iter().any(|held| held.name() == signed.name())) {
+                news = end_of(&room.log, &have.entry);
+            }
         }
         // As long as what is here, and another: an owner that was put back to an older copy may have forgotten it.
         let is_unknown = room.log.get(&have.entry).is_none() && *have != NOTHING;

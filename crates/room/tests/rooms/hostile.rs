@@ -351,6 +351,25 @@ fn an_owner_hears_of_members_whom_it_forgot() {
     assert_eq!((now.epoch, now.members), (newest.epoch, newest.members));
 }
 
+#[test]
+fn who_was_taken_out_unheard_is_told_of_its_end_and_of_who_came_before_it() {
+    let mut world = world(4);
+    let id = world.room("team", &[BOB, CAROL]);
+    let (alice, carol, dave) = (world.account(ALICE), world.account(CAROL), world.account(DAVE));
+    world.with(ALICE, |rooms, step| rooms.invite(&id, dave, &label("dave"), step)).unwrap();
+    world.settle();
+    world.with(DAVE, |rooms, step| rooms.join(&id, step)).unwrap();
+    world.deliver(0);
+    world.with(ALICE, |rooms, step| rooms.remove(&id, carol, step)).unwrap();
+    world.mail.retain(|letter| letter.to != CAROL);
+    world.settle();
+    assert!(world.members(&id, CAROL).contains(&carol));
+    world.now = world.now.plus(std::time::Duration::from_secs(60));
+    world.with(CAROL, |rooms, step| rooms.handle_contact_rolled_back(&alice, step));
+    world.settle();
+    assert_eq!(world.machines[CAROL].rooms.view(&id).unwrap().standing, Standing::Removed);
+}
+
 /// Of two entries of one place the name decides, which depends on the time.
 #[test]
 fn a_member_whom_an_owner_forgot_hears_that_the_room_was_closed() {
