@@ -96,9 +96,17 @@ impl World {
     async fn end_earlier_tries(&self, machine: usize) {
         let first = self.plan.person(machine);
         for (name, this) in self.devices_of(first).await.unwrap_or_default() {
-            if !this {
-                let request = RevokeRequest { caller: Caller::default(), name };
-                drop(self.node(first).call::<DeviceRevoke>(Call::DeviceRevoke(request)).await);
+            if this {
+                continue;
+            }
+            // The relay may be away for a while.
+            for _ in 0..4 * TRIES {
+                let request = RevokeRequest { caller: Caller::default(), name: name.clone() };
+                let revoked = self.node(first).call::<DeviceRevoke>(Call::DeviceRevoke(request)).await;
+                if !matches!(&revoked, Err(CallError::Api(error)) if error.code == ErrorCode::RelayAway) {
+                    break;
+                }
+                sleep(PAUSE).await;
             }
         }
     }
