@@ -138,7 +138,7 @@ pub struct Ledger {
     pub unaware: BTreeSet<usize>,
     /// Nodes that were put back within the seconds of which a relay keeps nothing, and who had come into a room in them: so they became contacts.
     pub unkept: BTreeSet<(usize, usize)>,
-    /// Who was put back to a time before they asked to come into a room, which they do not know any more then.
+    /// Who was put back to a time before they asked to come into a room, or made it, which they do not know any more then.
     pub unjoined: BTreeSet<(usize, usize)>,
     /// Nodes that lost their receive keys at some time.
     pub keys_lost: BTreeSet<usize>,

@@ -367,8 +367,8 @@ impl World {
         let lately = |done: &&Done| done.deed == Deed::Joined && done.at_ms.1 >= since;
         let came: Vec<usize> = ledger.rooms.values().flatten().filter(lately).map(|done| done.whom).collect();
         ledger.unkept.extend(came.into_iter().map(|one| (who, one)));
-        let joins =
-            |done: &&Done| done.deed == Deed::Joined && done.whom == who && done.at_ms.1 >= memory.at_ms;
+        let begins = |deed| matches!(deed, Deed::Joined | Deed::Created);
+        let joins = |done: &&Done| begins(done.deed) && done.whom == who && done.at_ms.1 >= memory.at_ms;
         let rooms = ledger.rooms.iter().filter(|(_, all)| all.iter().any(|done| joins(&done)));
         let rooms: Vec<usize> = rooms.map(|(room, _)| *room).collect();
         ledger.unjoined.extend(rooms.into_iter().map(|room| (who, room)));
