@@ -264,6 +264,7 @@ impl World {
         match (is_in, standing) {
             // Nobody tells it again what it was told before, nor an owner who does not know that it forgot.
             (_, Some(Standing::Member)) if unaware(guest) || unaware(owner) => None,
+            (true, Some(Standing::Closed)) if unaware(owner) => None,
             (true, Some(Standing::Member)) if owned.standing == Standing::Closed => {
                 Some("it was closed, and a member does not know".to_owned())
             }
