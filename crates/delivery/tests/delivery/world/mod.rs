@@ -90,6 +90,8 @@ pub(crate) struct World {
     /// Live connections.
     pub(crate) connections: BTreeMap<u64, Id>,
     next_connection: u64,
+    /// When each node was cut off last, and how often without a minute in between.
+    cuts: BTreeMap<Id, (Duration, u32)>,
     /// Connections on which `Hello` was answered.
     greeted: BTreeSet<u64>,
     /// Last arrival time per connection and direction: streams keep their order.
@@ -127,6 +129,7 @@ impl World {
             made: 0,
             connections: BTreeMap::new(),
             next_connection: 0,
+            cuts: BTreeMap::new(),
             greeted: BTreeSet::new(),
             last_down: BTreeMap::new(),
             last_up: BTreeMap::new(),
@@ -243,9 +246,17 @@ impl World {
                 machine.handle_relay_lost(RELAY, step);
                 machine.handle_disconnected(step);
             });
-            let wait = Duration::from_millis(50) + self.travel();
+            let wait = self.pause(id) + self.travel();
             self.at(self.mono + wait, Happening::Dial(id));
         }
+    }
+
+    /// As a node does, which waits longer when its connections do not last: a spool full of what is put off would be cut off by chance each time.
+    fn pause(&mut self, id: Id) -> Duration {
+        let (last, times) = self.cuts.get(&id).copied().unwrap_or_default();
+        let times = if last + Duration::from_secs(60) > self.mono { times + 1 } else { 0 };
+        self.cuts.insert(id, (self.mono, times));
+        Duration::from_millis(50) * 2_u32.pow(times.min(9))
     }
 
     fn tell_edges(&mut self, id: Id, up: bool) {
