@@ -304,6 +304,8 @@ impl Rooms {
             Standing::Invited | Standing::Joining if newly_out => Standing::Removed,
             Standing::Invited | Standing::Joining | Standing::Removed | Standing::Closed => was,
         };
+        // By the yes of another device, perhaps: what that one said of it may have come before what it answered.
+        let by_another = now == Standing::Invited && in_it && me.shared;
         let again = now == Standing::Left && in_it && before.misses_leave(&me.account, &room.log);
         let (mut notices, mut went_now) = (Vec::new(), Vec::new());
         if now != was {
@@ -376,6 +378,9 @@ impl Rooms {
             self.say_decided(id, RoomWish::Join, step);
         }
         self.save(id);
+        if by_another {
+            self.ask(id, me.account, step);
+        }
         if again {
             self.send(after.owner, RoomNews { wish: Some(RoomWish::Leave), ..no_news(id) });
         }

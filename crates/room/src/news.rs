@@ -328,6 +328,7 @@ impl Rooms {
         if !owns && from != room.record.owner && from != me.account {
             return;
         }
+        let decided = from == me.account && !owns && room.record.standing == Standing::Member;
         let chain = room.log.chain();
         let last = told_up_to(&chain, &from, &me.account);
         let known = chain.iter().position(|signed| signed.name() == have.entry);
@@ -354,6 +355,10 @@ impl Rooms {
         }
         if behind {
             self.ask(id, from, step);
+        }
+        // A device of ours that asks may not know by which yes the account is in.
+        if decided {
+            self.say_decided(id, RoomWish::Join, step);
         }
     }
 }

@@ -58,7 +58,6 @@ async fn idle(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
     std::fs::create_dir(folder)?;
     let program = Program::start(folder)?;
     let mut devices = connect(&program, 0, 1).await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
     let empty = rss_kib(program.pid())?;
     report.figures.push(Figure::new("empty relay: resident", Unit::Mib, vec![empty / 1024.0]));
     let mut opened = 1;

@@ -393,6 +393,28 @@ fn a_yes_is_later_than_the_no_to_an_invitation_that_is_forgotten_here() {
     }
 }
 
+#[test]
+fn a_device_that_hears_late_of_a_removal_asks_whether_the_next_invitation_was_answered() {
+    let mut world = World::new(&[1, 2], 8);
+    let id = world.with(0, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+    let bob = world.account(1);
+    world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    world.settle();
+    world.with(1, |rooms, step| rooms.join(&id, step)).unwrap();
+    world.settle();
+    // What the owner tells the second device is late; what the first one says is not.
+    world.with(0, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
+    world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    let in_time = |letter: &Letter| (letter.from, letter.to) != (0, 2);
+    settle_where(&mut world, in_time);
+    world.with(1, |rooms, step| rooms.join(&id, step)).unwrap();
+    settle_where(&mut world, in_time);
+    assert_eq!(standing(&world, &id, 1), Some(Standing::Member));
+    assert_eq!(standing(&world, &id, 2), Some(Standing::Member), "it has not heard that it was out");
+    world.settle();
+    assert_eq!(standing(&world, &id, 2), Some(Standing::Member));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -370,18 +370,22 @@ fn who_was_taken_out_unheard_is_told_of_its_end_and_of_who_came_before_it() {
     assert_eq!(world.machines[CAROL].rooms.view(&id).unwrap().standing, Standing::Removed);
 }
 
-/// Of two entries of one place the name decides, which depends on the time.
+/// Of two entries of one place the name decides, which depends on the time: Carol's, `seconds` from now.
+fn carol_comes_and_is_forgotten(world: &mut World, id: &RoomId, seconds: u64) {
+    let old = world.machines[ALICE].rows.clone();
+    world.now = world.now.plus(std::time::Duration::from_secs(seconds));
+    world.join(id, CAROL);
+    world.machines[ALICE].rows = old;
+    world.restart(ALICE);
+}
+
 #[test]
 fn a_member_whom_an_owner_forgot_hears_that_the_room_was_closed() {
     let mut waited = 0;
     for seconds in 1..=8 {
         let mut world = world(3);
         let id = world.room("team", &[BOB]);
-        let old = world.machines[ALICE].rows.clone();
-        world.now = world.now.plus(std::time::Duration::from_secs(seconds));
-        world.join(&id, CAROL);
-        world.machines[ALICE].rows = old;
-        world.restart(ALICE);
+        carol_comes_and_is_forgotten(&mut world, &id, seconds);
         // She does not know yet that she forgot something.
         world.now = world.now.plus(std::time::Duration::from_secs(60));
         world.with(ALICE, |rooms, step| rooms.close(&id, step)).unwrap();
@@ -409,11 +413,7 @@ fn a_member_whose_return_an_owner_forgot_hears_that_it_is_out() {
         let (alice, bob, carol) = (world.account(ALICE), world.account(BOB), world.account(CAROL));
         world.with(ALICE, |rooms, step| rooms.remove(&id, carol, step)).unwrap();
         world.settle();
-        let old = world.machines[ALICE].rows.clone();
-        world.now = world.now.plus(std::time::Duration::from_secs(seconds));
-        world.join(&id, CAROL);
-        world.machines[ALICE].rows = old;
-        world.restart(ALICE);
+        carol_comes_and_is_forgotten(&mut world, &id, seconds);
         // What she tells Bob does not come to him: he would tell her what she forgot.
         world.with(ALICE, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
         world.mail.clear();
@@ -439,11 +439,7 @@ fn a_member_whom_an_owner_forgot_hears_of_nobody_who_came_since() {
     for seconds in 1..=8 {
         let mut world = world(3);
         let id = world.room("team", &[]);
-        let old = world.machines[ALICE].rows.clone();
-        world.now = world.now.plus(std::time::Duration::from_secs(seconds));
-        world.join(&id, CAROL);
-        world.machines[ALICE].rows = old;
-        world.restart(ALICE);
+        carol_comes_and_is_forgotten(&mut world, &id, seconds);
         world.now = world.now.plus(std::time::Duration::from_secs(60));
         world.join(&id, BOB);
         let (alice, bob, carol) = (world.account(ALICE), world.account(BOB), world.account(CAROL));
