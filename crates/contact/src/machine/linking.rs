@@ -210,16 +210,20 @@ impl Contacts {
         let verified = open_link_request(&secrets.keys, &link.record_hash, &one_time, sealed)
             .inspect_err(|error| tracing::warn!(%error, "the request of a device is refused"))
             .ok()?;
-        // An id or a key that a device has, or had, is not given twice.
-        let manifest = &self.own.as_ref()?.manifest.0;
-        let request = verified.request();
-        let own = self.own.as_ref()?.device;
+        self.may_be_listed(verified.request()).then_some(verified)
+    }
+
+    /// Whether no other device has, or had, the id or the key that a machine asks with: neither is given twice.
+    fn may_be_listed(&self, request: &LinkRequest) -> bool {
+        let Some(own) = &self.own else { return false };
+        let manifest = &own.manifest.0;
         let known = manifest.manifest().devices.iter().any(|device| {
             // The machine itself may ask once more: its answer was lost.
-            let same = device.id == request.device && device.signing == request.signing && device.id != own;
+            let same =
+                device.id == request.device && device.signing == request.signing && device.id != own.device;
             !same && (device.id == request.device || device.signing == request.signing)
         });
-        (!known && !manifest.is_revoked(&request.device)).then_some(verified)
+        !known && !manifest.is_revoked(&request.device)
     }
 
     /// The relay made a spool for a new device.
@@ -267,13 +271,26 @@ impl Contacts {
             | LinkState::Answered { .. } => None,
         });
         for (id, request, slot) in adding.collect::<Vec<_>>() {
-            if !self.self_is_linked(step) {
+            // Nor is a list signed above one that nobody has seen here: a device may stand in it.
+            if !self.self_is_linked(step) || self.is_list_unread() {
                 return;
             }
-            if self.list_device(request.request(), slot, step).is_some() {
+            // The list may have become a later one since it asked.
+            if !self.may_be_listed(request.request()) {
+                self.refuse_late(id, slot);
+            } else if self.list_device(request.request(), slot, step).is_some() {
                 self.answer_link(id, &request, step);
             }
         }
+    }
+
+    /// A machine that the list has under another id, or had, is not added. Its place at the relay goes again, unless it is that one's.
+    fn refuse_late(&mut self, id: InviteId, slot: SlotId) {
+        let mut listed = self.own.iter().flat_map(|own| own.manifest.0.manifest().devices.iter());
+        if !listed.any(|device| device.slot == slot) {
+            self.retire_device(slot);
+        }
+        self.device_not_added(id);
     }
 
     /// Signs a manifest that lists the new device. `None` while that cannot be.

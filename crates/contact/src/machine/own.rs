@@ -361,8 +361,7 @@ impl Contacts {
         let waits = self.grace.is_some_and(|(held, until)| held == version && step.now.mono < until);
         let overtaken = !waits && if published { newest > version } else { newest >= version };
         let me = own.manifest.0.fingerprint();
-        let named = newest.max(revision);
-        if named > version && self.looked != Some(named) {
+        if self.is_list_unread() {
             // Another device may sign by now, made so with a recovery code.
             if self.is_among_linked(&me) {
                 return self.jobs.want(Job::FetchProfile(me));
@@ -390,6 +389,15 @@ impl Contacts {
         if let Some(renew_ms) = renew_ms {
             self.plan_own(renew_ms.max(now_ms.saturating_add(1)));
         }
+    }
+
+    /// Whether somebody names a newer list of our devices than the one that is held, and it was not looked for yet.
+    pub(super) fn is_list_unread(&self) -> bool {
+        self.own.as_ref().zip(self.relay_revision).is_some_and(|(own, revision)| {
+            let held = own.manifest.0.version();
+            let named = newest_named(held, revision, own.echoed).max(revision);
+            named > held && self.looked != Some(named)
+        })
     }
 
     /// Our own list was looked for at the relay. A newer one that somebody names and that is not there may be on its way from another device

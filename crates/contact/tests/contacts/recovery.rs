@@ -378,6 +378,47 @@ fn a_copy_from_before_a_link_finds_the_linked_machine_again() {
     }
 }
 
+/// An older copy of Alice's machine gives a code to another one that it does not know to be linked already.
+#[test]
+fn a_machine_that_turns_out_to_be_linked_under_another_id_is_not_added_again() {
+    let (mut world, _) = World::kept(21);
+    let (disk, keys) = (world.people[ALICE].disk.clone(), world.people[ALICE].keys.clone());
+    let before = world.people[NEW].disk.clone();
+    let code = world.link().unwrap();
+    world.run(Duration::from_secs(10));
+    world.join(&code);
+    world.calm();
+    assert!(world.is_device());
+    (world.people[ALICE].disk, world.people[ALICE].keys) = (disk, keys);
+    world.people[NEW].disk = before;
+    world.start(NEW);
+    // What was signed since comes only when the place for the machine is there.
+    world.tamper = Some(|request, answer| match request {
+        Request::GetContactState(_) | Request::GetState(_) => Answer::refused(RefusalCode::Busy),
+        _ => answer,
+    });
+    world.start(ALICE);
+    let code = world.link().unwrap();
+    world.run(Duration::from_secs(10));
+    world.join(&code);
+    world.run(Duration::from_secs(30));
+    assert!(world.people[ALICE].node.is_linking());
+    world.tamper = None;
+    world.calm();
+    assert!(!world.people[ALICE].node.is_linking() && !world.is_device());
+    assert_eq!(world.noticed(ALICE, |n| matches!(n, Notice::DeviceNotAdded)), 1);
+    assert_eq!(world.devices_of_alice().len(), 2);
+    // Once the old one is cut off, the machine can come again.
+    world.on(ALICE, |node, step| node.revoke_device(&label("tower"), step).unwrap());
+    world.calm();
+    world.on(NEW, |node, step| node.cancel_joining(step));
+    let code = world.link().unwrap();
+    world.run(Duration::from_secs(10));
+    world.join(&code);
+    world.calm();
+    assert!(world.is_device());
+}
+
 #[test]
 fn a_relay_that_keeps_nothing_is_asked_again_without_haste() {
     let mut world = World::new(12, &[0, 0]);

@@ -53,6 +53,9 @@ impl World {
                 return Ok(());
             }
             self.end_earlier_tries(machine).await;
+            if self.own_name(machine).await.is_some() {
+                continue;
+            }
             let code = match first.call::<DeviceLink>(Call::DeviceLink(LinkRequest::default())).await {
                 Ok(made) => made.code,
                 Err(error) => {
@@ -107,6 +110,10 @@ impl World {
                     break;
                 }
                 sleep(PAUSE).await;
+                // With the relay the machine may come after all.
+                if self.own_name(machine).await.is_some() {
+                    return;
+                }
             }
         }
     }
