@@ -278,6 +278,15 @@ impl Rooms {
         }
     }
 
+    /// Tells our other devices what is new here.
+    fn pass_on(&mut self, id: &RoomId, me: Fingerprint, before: &Before) {
+        let Some(room) = self.rooms.get(id).filter(|room| room.record.owner != me) else { return };
+        let known = |name: ShortHash| before.chain.iter().any(|(known, _)| *known == name);
+        let new: Vec<_> = room.log.chain().into_iter().filter(|signed| !known(signed.name())).collect();
+        let news = entries_news(id, &new);
+        self.send(me, news);
+    }
+
     /// The log changed: standing, notices, messages that waited, introductions, and own entries that do not count any more.
     pub(crate) fn changed(&mut self, id: &RoomId, before: &Before, step: &mut Step<'_>) {
         let Some(me) = step.me else { return };
@@ -380,6 +389,10 @@ impl Rooms {
         self.save(id);
         if by_another {
             self.ask(id, me.account, step);
+        }
+        // Whoever appended it may not know all our devices yet.
+        if me.shared && now != was && matches!(now, Standing::Removed | Standing::Closed) {
+            self.pass_on(id, me.account, before);
         }
         if again {
             self.send(after.owner, RoomNews { wish: Some(RoomWish::Leave), ..no_news(id) });

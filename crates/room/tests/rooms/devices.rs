@@ -415,6 +415,25 @@ fn a_device_that_hears_late_of_a_removal_asks_whether_the_next_invitation_was_an
     assert_eq!(standing(&world, &id, 2), Some(Standing::Member));
 }
 
+#[test]
+fn a_device_that_the_owner_does_not_know_yet_hears_from_the_others_that_they_are_out() {
+    for closed in [false, true] {
+        let mut world = World::new(&[1, 2], 9);
+        let id = world.with(0, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+        let bob = world.account(1);
+        world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+        world.settle();
+        world.with(1, |rooms, step| rooms.join(&id, step)).unwrap();
+        world.settle();
+        world
+            .with(0, |rooms, step| if closed { rooms.close(&id, step) } else { rooms.remove(&id, bob, step) })
+            .unwrap();
+        settle_where(&mut world, |letter| (letter.from, letter.to) != (0, 2));
+        let ended = Some(if closed { Standing::Closed } else { Standing::Removed });
+        assert_eq!([standing(&world, &id, 1), standing(&world, &id, 2)], [ended, ended]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
