@@ -273,6 +273,13 @@ impl Ledger {
         begun(Deed::Removed).any(between) && answered > 0 && answered < begun(Deed::Invited).count()
     }
 
+    /// Whether somebody's last yes was said on a machine that was cut off since, perhaps before their other one heard of it: that one asks.
+    #[must_use]
+    pub fn was_yes_cut_off(&self, room: usize, whom: usize) -> bool {
+        let last = self.deeds(room, Deed::Joined, whom).max_by_key(|done| done.at_ms);
+        last.is_some_and(|done| self.revoked.contains_key(&done.whom))
+    }
+
     /// Deeds of this kind to somebody in a room, at any machine.
     pub fn deeds(&self, room: usize, deed: Deed, whom: usize) -> impl Iterator<Item = &Done> {
         let all = self.rooms.get(&room).into_iter().flatten();

@@ -214,6 +214,7 @@ impl Facts<'_> {
         let unsteady = [written.from, who, owner].into_iter().any(|one| ledger.unsteady.contains(&one));
         let reason = self.copy.and_then(|copy| copy.reason.as_deref());
         match reason {
+            Some("not-a-member") if ledger.was_yes_cut_off(room, who) => true,
             Some("not-a-member" | "out-of-room") => out(who) || out(written.from) || closed || unsteady,
             Some("no-such-room") => unsteady,
             _ => false,
