@@ -230,10 +230,12 @@ impl NodeHost {
         Engine::open(parts).map_err(|error| error.message)
     }
 
-    /// Everything that this disk holds as received, whether a process runs or not.
+    /// Everything that this disk holds as received, whether a process runs or not, and its key is mislaid or not.
     #[must_use]
     pub fn received(&self) -> Vec<Message> {
-        let Ok(mut engine) = self.open(self.copy_of_disk(), Path::new("/nowhere"), 0) else {
+        let copy = self.copy_of_disk();
+        self.find_in(&copy.keys);
+        let Ok(mut engine) = self.open(copy, Path::new("/nowhere"), 0) else {
             return Vec::new();
         };
         let request = InboxRequest { all: true, ..InboxRequest::default() };
@@ -446,6 +448,10 @@ impl NodeHost {
     /// Puts a mislaid key file back, once more when a copy from the time without it was put in place since.
     pub fn find_keys(&self) {
         let keys = self.disk.borrow().keys.clone();
+        self.find_in(&keys);
+    }
+
+    fn find_in(&self, keys: &MemoryKeys) {
         let is_there = keys.read(KeyFile::Identity).ok().flatten().is_some();
         if let Some(bytes) = self.mislaid.borrow().as_ref().filter(|_| !is_there) {
             // Memory takes everything.
