@@ -78,7 +78,10 @@ impl Engine {
         let verdict = match self.prove(arrived) {
             Ok(proved) => self.judge(proved, &mut waits),
             Err(Unopened::Foreign) => Verdict::Foreign,
-            Err(Unopened::Unreadable { account }) => Verdict::Unreadable { account },
+            Err(Unopened::Unreadable { account }) => {
+                self.unreadable_ms = Some(self.now.wall_ms);
+                Verdict::Unreadable { account }
+            }
             Err(Unopened::Stranger { account }) => {
                 if !again && keep_unproved(&mut self.unproved, account, row, bytes) {
                     self.delivery.defer_row(row, &mut delivery_step!(self));
@@ -223,8 +226,8 @@ impl Engine {
                 None => placement = self.place(letter),
                 Some(said_in) => match self.place_from_room(&body, letter, said_in) {
                     Ok((place, entry)) => (placement, *waits) = (place, entry),
-                    // Unmarked: the other devices of this account tell a new one of their rooms, and the sender leaves it again.
-                    Err("no-such-room") if self.is_new_device() => return Verdict::Foreign,
+                    // Unmarked: what makes the room known here is on its way, and the sender leaves it again.
+                    Err("no-such-room") if self.may_be_told_of_rooms() => return Verdict::Foreign,
                     Err(reason) => declined = Some(reason.to_owned()),
                 },
             },

@@ -156,6 +156,8 @@ pub struct Engine {
     pub(super) devices_changed: bool,
     /// Envelopes of devices that a contact's newer list may name, until that was asked for.
     pub(super) unproved: BTreeMap<Fingerprint, Vec<(penpal_delivery::SpoolRow, Vec<u8>)>>,
+    /// When a contact's envelope came last for which there is no key here, by the wall clock.
+    pub(super) unreadable_ms: Option<u64>,
     /// Envelopes dropped because nobody known sent them, since the start.
     pub(super) foreign_envelopes: u64,
     /// What the step says once it is durable.
@@ -264,6 +266,7 @@ impl Engine {
             unsaid_reads: Vec::new(),
             devices_changed: false,
             unproved: BTreeMap::new(),
+            unreadable_ms: None,
             foreign_envelopes: 0,
             outputs: Vec::new(),
             answers: Vec::new(),

@@ -12,9 +12,9 @@ use super::machines::{Engine, contact_step, delivery_step, room_step};
 use super::notices::Holds;
 use super::storage;
 
-/// How long after it was linked a device takes no message from a room that it does not know for a mistake, in milliseconds. Whoever sent one
-/// leaves it again.
-const NEW_DEVICE_MS: u64 = HOUR_MS;
+/// How long a device to which the others still tell their rooms takes no message from one that it does not know for a mistake, in milliseconds.
+/// Whoever sent one leaves it again.
+const TOLD_WITHIN_MS: u64 = HOUR_MS;
 
 /// Pinned manifests of contacts, and our own.
 pub(super) struct Pinned<'c>(pub(super) &'c Contacts);
@@ -119,12 +119,14 @@ impl Engine {
         true
     }
 
-    /// Whether this device became one of the account so lately that what the others say of rooms may still be on its way.
-    pub(super) fn is_new_device(&self) -> bool {
-        let here = self.contacts.devices().into_iter().find(|device| device.here);
-        here.is_some_and(|here| {
-            !here.primary && self.now.wall_ms < here.added_ms.saturating_add(NEW_DEVICE_MS)
-        })
+    /// Whether what is said of a room that the other devices joined may still be on its way here: to a device that is new, or to one that lost
+    /// its receive keys, for which it is sealed again.
+    pub(super) fn may_be_told_of_rooms(&self) -> bool {
+        let devices = self.contacts.devices();
+        let lately = |since_ms: u64| self.now.wall_ms < since_ms.saturating_add(TOLD_WITHIN_MS);
+        let here = devices.iter().find(|device| device.here);
+        let is_new = here.is_some_and(|here| !here.primary && lately(here.added_ms));
+        is_new || (devices.len() > 1 && self.unreadable_ms.is_some_and(lately))
     }
 
     /// An own message failed: when a member refused it because of its room, this account may be out of it without having heard.

@@ -273,11 +273,12 @@ impl Ledger {
         begun(Deed::Removed).any(between) && answered > 0 && answered < begun(Deed::Invited).count()
     }
 
-    /// Whether somebody's last yes was said on a machine that was cut off since, perhaps before their other one heard of it: that one asks.
+    /// Whether somebody's last yes until then was said on a machine that was cut off since, perhaps before their other one heard of it: that
+    /// one asks.
     #[must_use]
-    pub fn was_yes_cut_off(&self, room: usize, whom: usize) -> bool {
-        let last = self.deeds(room, Deed::Joined, whom).max_by_key(|done| done.at_ms);
-        last.is_some_and(|done| self.revoked.contains_key(&done.whom))
+    pub fn was_yes_cut_off(&self, room: usize, whom: usize, until_ms: u64) -> bool {
+        let yes = self.deeds(room, Deed::Joined, whom).filter(|done| done.at_ms.0 <= until_ms);
+        yes.max_by_key(|done| done.at_ms).is_some_and(|done| self.revoked.contains_key(&done.whom))
     }
 
     /// Deeds of this kind to somebody in a room, at any machine.

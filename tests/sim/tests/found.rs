@@ -1,7 +1,7 @@
 //! What worlds have found, as small worlds of its own.
 
 use penpal_sim::alarms;
-use penpal_sim::plan::{Act, Fault, Gathering, Letter, Plan};
+use penpal_sim::plan::{Act, Fault, Gathering, Letter, Plan, Second};
 use penpal_sim::world::{Outcome, run};
 
 /// Two people with a relay each.
@@ -76,4 +76,25 @@ fn mail_to_another_relay_goes_on_after_a_full_disk() {
     let long = |number: u64| Letter { bytes: 30_000, ..letter(11_000 + 300 * number, 0, 1) };
     let letters = (0..20).map(long).chain([letter(30_000, 0, 1)]);
     holds(&two(letters.collect(), vec![(10_000, full)]));
+}
+
+/// The second machine joins a room while the first is off and loses its receive keys: what the owner said of the room comes to that one only
+/// when it is sealed again, and what others say in it may be there before.
+#[test]
+fn what_is_said_in_a_room_waits_for_a_machine_that_lost_its_keys_and_does_not_know_the_room() {
+    for seed in 1..=2 {
+        let mut acts = vec![(0, Act::Create), (1_000, Act::Invite(2)), (20_000, Act::Invite(1))];
+        acts.extend((0..5).map(|number| (40_000 + 300 * number, Act::Say { from: 2, to: None, bytes: 10 })));
+        let off = Fault::Crash { node: 1, steps: 1, when: 0, crash: 0, ms: 32_768 };
+        let plan = Plan {
+            seed,
+            relays: 1,
+            homes: vec![0, 0, 0],
+            pairs: vec![(0, 1), (0, 2), (1, 2)],
+            rooms: vec![Gathering { owner: 0, acts }],
+            seconds: vec![Second { of: 1, at_ms: None, revoked_ms: None }],
+            ..two(Vec::new(), vec![(15_000, off), (17_000, Fault::LoseReceiveKeys { node: 1 })])
+        };
+        holds(&plan);
+    }
 }

@@ -208,13 +208,13 @@ impl Facts<'_> {
 
     /// Whether one of the two may have been out of the room when it came.
     fn may_be_refused(&self, owner: usize) -> bool {
-        let Self { ledger, written, room, who, .. } = *self;
+        let Self { ledger, written, said, room, who, .. } = *self;
         let out = |one: usize| self.was_out(owner, one);
         let closed = ledger.deeds(room, Deed::Closed, owner).next().is_some();
         let unsteady = [written.from, who, owner].into_iter().any(|one| ledger.unsteady.contains(&one));
         let reason = self.copy.and_then(|copy| copy.reason.as_deref());
         match reason {
-            Some("not-a-member") if ledger.was_yes_cut_off(room, who) => true,
+            Some("not-a-member") if ledger.was_yes_cut_off(room, who, said.at_ms.1) => true,
             Some("not-a-member" | "out-of-room") => out(who) || out(written.from) || closed || unsteady,
             Some("no-such-room") => unsteady,
             _ => false,

@@ -282,7 +282,7 @@ impl World {
             (true, None | Some(Standing::Invited | Standing::Left | Standing::Removed)) if unsteady => None,
             // The yes to an invitation that was taken back met the next one, which asks the person again.
             (true, Some(Standing::Invited)) if ledger.was_asked_again(room, guest) => None,
-            (true, Some(Standing::Invited)) if ledger.was_yes_cut_off(room, guest) => None,
+            (true, Some(Standing::Invited)) if ledger.was_yes_cut_off(room, guest, u64::MAX) => None,
             (true, found) => Some(format!("a member says {found:?}")),
             (false, Some(Standing::Member)) => Some("it was taken out and does not know".to_owned()),
             (false, _) => None,
