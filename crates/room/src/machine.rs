@@ -283,8 +283,10 @@ impl Rooms {
         let Some(room) = self.rooms.get(id).filter(|room| room.record.owner != me) else { return };
         let known = |name: ShortHash| before.chain.iter().any(|(known, _)| *known == name);
         let new: Vec<_> = room.log.chain().into_iter().filter(|signed| !known(signed.name())).collect();
-        let news = entries_news(id, &new);
-        self.send(me, news);
+        if !new.is_empty() {
+            let news = entries_news(id, &new);
+            self.send(me, news);
+        }
     }
 
     /// The log changed: standing, notices, messages that waited, introductions, and own entries that do not count any more.
