@@ -158,6 +158,8 @@ pub struct Ledger {
     pub linked: BTreeMap<usize, String>,
     /// Those that are to be linked in the storm.
     pub linked_late: BTreeSet<usize>,
+    /// Names under which machines were cut off that had not come, as far as their person knew.
+    pub cut_off_unseen: BTreeMap<(usize, String), Revoked>,
     /// Second machines that somebody tried to cut off.
     pub revoked: BTreeMap<usize, Revoked>,
     /// What people read at which machine.

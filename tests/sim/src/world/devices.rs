@@ -89,10 +89,19 @@ impl World {
     }
 
     async fn linked_as(&self, machine: usize, name: String) {
-        self.ledger.borrow_mut().linked.insert(machine, name);
+        self.note_linked(machine, name);
         let name = self.session_of(machine);
         let request = OpenRequest { caller: Caller::default(), name, agent: None };
         drop(self.node(machine).call::<SessionOpen>(Call::SessionOpen(request)).await);
+    }
+
+    fn note_linked(&self, machine: usize, name: String) {
+        let mut ledger = self.ledger.borrow_mut();
+        // Its answer waited for it, and it took that after it had been cut off.
+        if let Some(revoked) = ledger.cut_off_unseen.get(&(machine, name.clone())).copied() {
+            ledger.revoked.insert(machine, revoked);
+        }
+        ledger.linked.insert(machine, name);
     }
 
     /// A machine that came into the list and never came itself is cut off, as the notice about it says.
@@ -106,6 +115,10 @@ impl World {
             for _ in 0..4 * TRIES {
                 let request = RevokeRequest { caller: Caller::default(), name: name.clone() };
                 let revoked = self.node(first).call::<DeviceRevoke>(Call::DeviceRevoke(request)).await;
+                if let Ok(answer) = &revoked {
+                    let revoked = self.revoked_now(machine, answer);
+                    self.ledger.borrow_mut().cut_off_unseen.insert((machine, name.clone()), revoked);
+                }
                 if !matches!(&revoked, Err(CallError::Api(error)) if error.code == ErrorCode::RelayAway) {
                     break;
                 }
@@ -162,24 +175,29 @@ impl World {
         let name = self.own_name(machine).await;
         let has_come = name.is_some();
         if let Some(name) = name {
-            self.ledger.borrow_mut().linked.insert(machine, name);
+            self.note_linked(machine, name);
         }
         has_come
+    }
+
+    fn revoked_now(&self, machine: usize, answer: &penpal_local_api::devices::Revoked) -> Revoked {
+        let at_ms = self.node(machine).clock.wall_ms();
+        Revoked {
+            number: Some(self.ledger.borrow().written.len()),
+            at_relay_ms: answer.at_relay.then_some(at_ms),
+        }
     }
 
     /// Cuts a second machine off, where the root key is.
     pub(super) async fn revoke(self: Rc<Self>, machine: usize) {
         let first = self.node(self.plan.person(machine));
         let Some(name) = self.ledger.borrow().linked.get(&machine).cloned() else { return };
-        self.ledger.borrow_mut().revoked.insert(machine, Revoked::default());
+        self.ledger.borrow_mut().revoked.entry(machine).or_default();
         for _ in 0..TRIES {
             let request = RevokeRequest { caller: Caller::default(), name: name.clone() };
             match first.call::<DeviceRevoke>(Call::DeviceRevoke(request)).await {
                 Ok(answer) => {
-                    let number = self.ledger.borrow().written.len();
-                    let at_ms = self.node(machine).clock.wall_ms();
-                    let revoked =
-                        Revoked { number: Some(number), at_relay_ms: answer.at_relay.then_some(at_ms) };
+                    let revoked = self.revoked_now(machine, &answer);
                     self.ledger.borrow_mut().revoked.insert(machine, revoked);
                     return;
                 }
