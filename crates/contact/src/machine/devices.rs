@@ -168,12 +168,15 @@ impl Contacts {
                 let devices = own.manifest.0.manifest().devices.iter();
                 devices.filter(|device| device.primary == Some(true)).map(|device| device.id).next()
             };
-            let before = self.own.as_ref().and_then(primary);
+            let (before, known) = (self.own.as_ref().and_then(primary), self.others());
             self.set_manifest(manifest, step);
             let now = self.own.as_ref().and_then(primary);
             if let Some(primary) = now.filter(|now| before != Some(*now) && self.others().contains(now)) {
                 // It has what the one before knew last, and not what was done here since.
                 self.send_all_state(Some(primary), step);
+            }
+            if self.root().is_some() {
+                self.tell_newcomers(&known, step);
             }
             // Whoever signed it brings it to the relay.
             if self.root().is_none()

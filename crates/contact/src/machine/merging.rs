@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use penpal_protocol::{
-    ids::{Fingerprint, ProfileKey},
+    ids::{DeviceId, Fingerprint, ProfileKey},
     sealed::AccountState,
     wire::Profile,
 };
@@ -31,12 +31,14 @@ impl Contacts {
             Read::Changed => return,
             Read::All(all) => {
                 let (head, state) = *all;
+                let known = self.others();
                 if !self.follow_kept(&head, &state, step) {
                     return;
                 }
                 self.follow_among(&state, step);
                 self.merge_entries(&state, step);
                 self.set_kept(Some(KeptMark { state: head.state, hash: None }));
+                self.tell_newcomers(&known, step);
             }
         }
         self.plan_kept(step, Why::NotYet);
@@ -56,6 +58,23 @@ impl Contacts {
         }
         self.set_manifest(kept, step);
         self.root().is_some()
+    }
+
+    /// Tells devices that were not known here what was done without them, as edges that contacts asked for meanwhile: as later than anything
+    /// that they heard from here before.
+    pub(super) fn tell_newcomers(&mut self, known: &[DeviceId], step: &mut Step<'_>) {
+        let newcomers: Vec<DeviceId> =
+            self.others().into_iter().filter(|device| !known.contains(device)).collect();
+        if newcomers.is_empty() {
+            return;
+        }
+        let rekeying = self.contacts.iter().filter(|(_, row)| row.rekeying.is_some());
+        for contact in rekeying.map(|(contact, _)| *contact).collect::<Vec<_>>() {
+            self.link_changed(contact);
+        }
+        for device in newcomers {
+            self.send_all_state(Some(device), step);
+        }
     }
 
     /// Takes the way between our devices, which a database from before the first of them was linked does not know.

@@ -7,6 +7,7 @@ use penpal_protocol::{
     cbor::Blob,
     ids::{Capability, EdgeId, SharedKey},
     sealed::{Content, Control, Rekey},
+    wire::{Answer, RefusalCode, Request},
 };
 
 use crate::{
@@ -256,6 +257,42 @@ fn a_device_that_missed_a_contacts_new_edge_is_told_by_another_one() {
     world.run(Duration::from_secs(30));
     assert_eq!(world.name_of_bob(TOWER), Some(label("bert")));
     assert_eq!(world.edge(TOWER, BOB), Some(EdgeId::from_bytes([6; 16])));
+}
+
+/// Alice is put back to before her tower was linked, and Bob asks for new edges before she has read that it was.
+#[test]
+fn a_device_that_was_forgotten_is_told_of_new_edges_that_were_made_without_it() {
+    let mut world = World::new(50, &[0, 0, 0, 0]);
+    assert!(world.pursue(20));
+    world.settle();
+    let code = world.on(BOB, |node, step| node.link_device(step)).unwrap().unwrap().code;
+    world.run(Duration::from_secs(10));
+    world.on(ATTIC, |node, step| drop(node.join_account(&code, label("attic"), step)));
+    world.calm();
+    let backup = (world.people[ALICE].disk.clone(), world.people[ALICE].keys.clone());
+    let code = world.link().unwrap();
+    world.run(Duration::from_secs(10));
+    world.join(&code);
+    world.calm();
+    let old = world.edge(BOB, ALICE).unwrap();
+    world.deaf = vec![ALICE];
+    world.on(BOB, |node, step| node.revoke_device(&label("attic"), step).unwrap());
+    world.run(Duration::from_secs(60));
+    (world.people[ALICE].disk, world.people[ALICE].keys) = backup;
+    world.tamper = Some(|request, answer| match request {
+        Request::GetState(_) => Answer::refused(RefusalCode::Busy),
+        _ => answer,
+    });
+    world.start(ALICE);
+    world.deaf.clear();
+    while world.people[ALICE].node.devices().len() == 1 && world.edge(BOB, ALICE) == Some(old) {
+        world.run(Duration::from_secs(1));
+    }
+    assert_eq!(world.people[ALICE].node.devices().len(), 1, "she made an edge before she read the list");
+    world.tamper = None;
+    world.calm();
+    world.check_new_edge(&old);
+    world.check_both_write("later");
 }
 
 /// Alice cuts her tower off; after `heard_ms` the machine of `who` is put back to a copy of before.

@@ -303,7 +303,8 @@ impl Person {
         let opener = *found.contact();
         let me = self.node.account()?;
         assert_eq!(found.key_id(), self.spk.0, "sealed to our signed prekey");
-        let parsed = found.open(&self.spk_key, &me.device).unwrap().parse().unwrap();
+        // Not what was sealed to the device that this machine was before it was linked anew.
+        let parsed = found.open(&self.spk_key, &me.device).ok()?.parse().unwrap();
         let peer = self.node.peer(&opener)?;
         let verified = parsed.verify(&me.account, peer.manifest, now_ms).ok()?;
         if peer.shut && !matches!(opener.via, Via::Boot(_)) {
