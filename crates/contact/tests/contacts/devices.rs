@@ -32,6 +32,14 @@ impl World {
         self.on(TOWER, |node, step| drop(node.join_account(code, label("tower"), step)));
     }
 
+    /// Makes a machine a device of somebody.
+    pub(crate) fn link_to(&mut self, whose: usize, machine: usize, name: &str) {
+        let code = self.on(whose, |node, step| node.link_device(step)).unwrap().unwrap().code;
+        self.run(Duration::from_secs(10));
+        self.on(machine, |node, step| drop(node.join_account(&code, label(name), step)));
+        self.calm();
+    }
+
     /// Some minutes: a code lives a quarter of an hour. The little of delivery that people here have fetches no prekeys by itself.
     pub(crate) fn calm(&mut self) {
         for _ in 0..3 {
@@ -289,10 +297,7 @@ fn a_device_that_a_contact_hears_of_after_new_edges_is_told_them() {
     let mut world = World::new(31, &[0, 1, 0, 1]);
     assert!(world.pursue(20));
     world.settle();
-    let code = world.on(BOB, |node, step| node.link_device(step)).unwrap().unwrap().code;
-    world.run(Duration::from_secs(10));
-    world.on(ATTIC, |node, step| drop(node.join_account(&code, label("attic"), step)));
-    world.calm();
+    world.link_to(BOB, ATTIC, "attic");
     world.on(BOB, |node, step| node.revoke_device(&label("attic"), step).unwrap());
     world.calm();
     // Alice's new machine may have got what she knew of Bob before he made them: he cannot know. He hears of it last.

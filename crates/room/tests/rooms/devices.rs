@@ -396,12 +396,8 @@ fn a_yes_is_later_than_the_no_to_an_invitation_that_is_forgotten_here() {
 #[test]
 fn a_device_that_hears_late_of_a_removal_asks_whether_the_next_invitation_was_answered() {
     let mut world = World::new(&[1, 2], 8);
-    let id = world.with(0, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+    let id = world.room("team", &[1]);
     let bob = world.account(1);
-    world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
-    world.settle();
-    world.with(1, |rooms, step| rooms.join(&id, step)).unwrap();
-    world.settle();
     // What the owner tells the second device is late; what the first one says is not.
     world.with(0, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
     world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
@@ -419,12 +415,8 @@ fn a_device_that_hears_late_of_a_removal_asks_whether_the_next_invitation_was_an
 fn a_device_that_the_owner_does_not_know_yet_hears_from_the_others_that_they_are_out() {
     for closed in [false, true] {
         let mut world = World::new(&[1, 2], 9);
-        let id = world.with(0, |rooms, step| rooms.create(&label("team"), step)).unwrap();
+        let id = world.room("team", &[1]);
         let bob = world.account(1);
-        world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
-        world.settle();
-        world.with(1, |rooms, step| rooms.join(&id, step)).unwrap();
-        world.settle();
         world
             .with(0, |rooms, step| if closed { rooms.close(&id, step) } else { rooms.remove(&id, bob, step) })
             .unwrap();

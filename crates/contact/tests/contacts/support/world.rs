@@ -100,7 +100,7 @@ impl World {
     pub(crate) fn new(seed: u64, homes: &[usize]) -> Self {
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         let now = Now { mono: Duration::from_secs(5), wall_ms: 1_790_000_000_000 };
-        let names = ["alice", "bob", "carol", "dave"];
+        let names = ["alice", "bob", "carol", "dave", "erin"];
         let people = homes
             .iter()
             .enumerate()
