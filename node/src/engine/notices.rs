@@ -206,7 +206,7 @@ pub(super) fn words(notice: &Notice) -> Option<String> {
             )
         }
         Notice::DeviceNotAdded => {
-            "a machine used a code for a device, and the relay gave it no place".to_owned()
+            "a machine that used a code for a device was not added: the relay gave it no place, or it stands in the list already. Take it out first if it does, and make another code: penpal device list; penpal device revoke NAME; penpal device link".to_owned()
         }
         Notice::DeviceNeverCame { name } => {
             format!(
