@@ -21,8 +21,7 @@ use crate::{Place, runtime};
 /// Connections that are looked at, one number after the other.
 const CONNECTIONS: [u32; 4] = [500, 1_000, 5_000, 10_000];
 
-/// How long connections may settle, and are watched then.
-const SETTLE: Duration = Duration::from_secs(5);
+/// How long connections are watched once the relay has answered the `Hello` of each.
 const WATCH: Duration = Duration::from_secs(40);
 
 /// Who deposits at once, to how many each, and how many envelopes to each of these: a spool takes 10 000.
@@ -67,7 +66,6 @@ async fn idle(folder: &Path, report: &mut Report) -> anyhow::Result<()> {
             devices.extend(connect(&program, opened, count).await?);
             opened += count;
         }
-        tokio::time::sleep(SETTLE).await;
         let before = cpu_seconds(program.pid())?;
         tokio::time::sleep(WATCH).await;
         let busy = (cpu_seconds(program.pid())? - before) / WATCH.as_secs_f64() * 100.0;
