@@ -186,7 +186,7 @@ pub enum Notice {
         /// Its name.
         name: Label,
     },
-    /// A machine used a code and the relay gave it no place.
+    /// A machine used a code and is not added: the relay gave it no place, or it stands in the list, or stood, under another id.
     DeviceNotAdded,
     /// A machine was made a device and never showed itself.
     DeviceNeverCame {
