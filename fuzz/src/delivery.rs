@@ -166,7 +166,7 @@ enum Hostile {
     Disconnected(bool),
     RelayUp(bool, bool),
     RelayLost(bool, bool),
-    Drained(bool),
+    AckLost(bool),
     Edge(bool, bool, bool),
     DepositAnswer(bool, u8, u8),
     Gone(bool, bool),
@@ -281,8 +281,8 @@ fn relay_says(world: &mut World, leases: &mut Leases, said: Hostile) {
         Hostile::RelayLost(who, right) => {
             world.step(id(who), |machine, step| machine.handle_relay_lost(pin(right), step));
         }
-        Hostile::Drained(who) => {
-            world.step(id(who), |machine, step| machine.handle_drained(step));
+        Hostile::AckLost(who) => {
+            world.step(id(who), |machine, step| machine.handle_ack_lost(step));
         }
         Hostile::Edge(who, known, up) => {
             let account = account(who, known);

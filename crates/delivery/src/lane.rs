@@ -129,3 +129,82 @@ impl Lane {
         !self.ready.is_empty() || self.announce || !self.ask.is_empty() || self.receipts.is_due(now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use penpal_protocol::ids::{DeviceId, Fingerprint, XWingPublicKey};
+    use penpal_protocol::sealed::{Receipt, Stage};
+
+    use super::*;
+    use crate::record::QueuedReceipt;
+
+    const PEER: Peer =
+        Peer { account: Fingerprint::from_bytes([1; 16]), device: DeviceId::from_bytes([2; 16]) };
+
+    fn offered(number: u8) -> OfferedKey {
+        OfferedKey {
+            id: KeyId::from_bytes([number; 8]),
+            key: XWingPublicKey::from_slice(&[number; 1216]).unwrap(),
+            use_until_ms: 100,
+        }
+    }
+
+    #[test]
+    fn a_lane_says_what_it_has_and_what_it_could_do() {
+        let place = (1, MsgId::from_bytes([1; 16]));
+        let receipt = Receipt {
+            msg_id: place.1,
+            stage: Stage::Delivered,
+            session: None,
+            mechanism: None,
+            reason: None,
+            at_ms: 1,
+        };
+        let with = |change: &dyn Fn(&mut Lane)| {
+            let mut lane = Lane::default();
+            change(&mut lane);
+            (lane.has_something(), lane.has_work(Duration::ZERO))
+        };
+        assert_eq!(with(&|_| {}), (false, false));
+        assert_eq!(with(&|lane| lane.announce = true), (true, true));
+        assert_eq!(with(&|lane| lane.ask = BTreeSet::from([ShortHash::from_bytes([1; 16])])), (true, true));
+        let queued = QueuedReceipt { receipt, expires_ms: 1 };
+        let push = |lane: &mut Lane| lane.receipts.push(PEER, &mut 1, queued.clone(), &mut Ledger::default());
+        assert_eq!(with(&push), (true, true));
+        let sent = |lane: &mut Lane| {
+            push(lane);
+            lane.receipts.sending(1, 1, 1);
+        };
+        assert_eq!(with(&sent), (true, false));
+        assert_eq!(with(&|lane| lane.offer = Some(offered(1))), (true, false));
+        assert_eq!(with(&|lane| lane.ready = BTreeSet::from([place])), (false, true));
+        let flight = Flight {
+            message: None,
+            receipts: None,
+            announce: false,
+            ask: Vec::new(),
+            way: None,
+            envelope: None,
+        };
+        let flies = |lane: &mut Lane| {
+            lane.flights.insert(DepositId::from_bytes([1; 16]), flight.clone());
+        };
+        assert_eq!(with(&flies), (true, false));
+    }
+
+    #[test]
+    fn the_newest_offer_counts_and_none_is_used_twice_or_too_late() {
+        let (mut lane, mut ledger) = (Lane::default(), Ledger::default());
+        lane.take_offer(PEER, offered(1), &mut ledger);
+        lane.take_offer(PEER, offered(2), &mut ledger);
+        let changes = ledger.changes();
+        lane.take_offer(PEER, offered(2), &mut ledger);
+        assert_eq!(ledger.changes(), changes, "an offer that is repeated says nothing new");
+        assert_eq!(lane.use_offer(PEER, 100, &mut ledger), None);
+        assert_eq!(lane.use_offer(PEER, 99, &mut ledger), Some(offered(2)));
+        lane.take_offer(PEER, offered(2), &mut ledger);
+        assert_eq!(lane.use_offer(PEER, 0, &mut ledger), None);
+        lane.take_offer(PEER, offered(3), &mut ledger);
+        assert_eq!(lane.use_offer(PEER, 0, &mut ledger), Some(offered(3)));
+    }
+}

@@ -83,7 +83,7 @@ impl Spool {
         self.drained = self.record.up_to >= newest && self.record.open.is_empty();
         self.settle_at = (!self.drained).then(|| now.saturating_add(QUIET));
         // What was acknowledged last may not have got through; and the answer names the newest row.
-        self.ack_due = self.record.up_to > 0;
+        self.ack_due |= self.record.up_to > 0;
         self.answered = self.asked;
         changed
     }
@@ -110,14 +110,15 @@ impl Spool {
         self.connected && self.record.epoch == Some(row.epoch)
     }
 
-    pub(crate) fn done(&mut self, row: SpoolRow, now: Duration) {
+    /// Returns whether sealing became possible.
+    pub(crate) fn done(&mut self, row: SpoolRow, now: Duration) -> bool {
         if !self.is_current(row) {
-            return;
+            return false;
         }
         self.record.up_to = self.record.up_to.max(row.seq);
         self.record.open.retain(|open| *open != row.seq);
         self.ack_due = true;
-        self.progress(now);
+        self.progress(now)
     }
 
     pub(crate) fn defer(&mut self, row: SpoolRow, now: Duration) {
@@ -131,12 +132,13 @@ impl Spool {
         self.progress(now);
     }
 
-    fn progress(&mut self, now: Duration) {
+    fn progress(&mut self, now: Duration) -> bool {
         if self.drained || !self.connected {
-            return;
+            return false;
         }
         self.drained = self.record.up_to >= self.newest && self.record.open.is_empty();
         self.settle_at = (!self.drained).then(|| now.saturating_add(QUIET));
+        self.drained
     }
 
     /// Whether envelopes may be sealed now.
@@ -212,5 +214,111 @@ impl Spool {
     /// The newest row known, with the life of the spool.
     pub(crate) fn newest(&self) -> Option<(SpoolEpoch, u64)> {
         self.record.epoch.map(|epoch| (epoch, self.newest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPOCH: SpoolEpoch = SpoolEpoch::from_bytes([1; 8]);
+    const OTHER: SpoolEpoch = SpoolEpoch::from_bytes([2; 8]);
+    const START: Duration = Duration::from_secs(1);
+
+    fn row(seq: u64) -> SpoolRow {
+        SpoolRow { epoch: EPOCH, seq }
+    }
+
+    /// A spool that was read up to a row, but for some, and to which the relay says which row is the newest.
+    fn connected(up_to: u64, open: &[u64], newest: u64) -> (Spool, bool) {
+        let record = SpoolRecord { epoch: Some(EPOCH), up_to, open: open.to_vec() };
+        let mut spool = Spool::new(record, START);
+        let changed = spool.connected(EPOCH, newest, START);
+        (spool, changed)
+    }
+
+    #[test]
+    fn everything_that_waited_is_seen_before_anything_is_sealed() {
+        let (mut spool, changed) = connected(0, &[], 2);
+        assert!(!changed && !spool.may_seal());
+        let later = START + Duration::from_millis(100);
+        assert!(!spool.done(row(1), later));
+        assert_eq!((spool.may_seal(), spool.deadline()), (false, Some(later + QUIET)));
+        assert!(spool.done(row(2), later));
+        assert_eq!((spool.may_seal(), spool.deadline()), (true, None));
+        // What comes later is waited for by nobody.
+        assert!(!spool.done(row(3), later));
+        assert!(spool.may_seal());
+        assert!(connected(2, &[], 2).0.may_seal());
+        assert!(!connected(2, &[1], 2).0.may_seal());
+    }
+
+    #[test]
+    fn a_row_that_is_put_off_is_waited_for_only_a_moment() {
+        let (mut spool, _) = connected(0, &[], 2);
+        spool.defer(row(1), START);
+        assert!(!spool.done(row(2), START));
+        assert!(!spool.may_seal());
+        assert!(!spool.timeout(START + QUIET - Duration::from_millis(1)));
+        assert!(spool.timeout(START + QUIET));
+        assert!(spool.may_seal());
+        spool.defer(row(3), START + QUIET);
+        assert!(spool.may_seal());
+    }
+
+    #[test]
+    fn rows_that_no_spool_had_are_forgotten() {
+        let (spool, changed) = connected(9, &[3, 7], 5);
+        assert!(changed);
+        assert_eq!((spool.record.up_to, spool.record.open.as_slice()), (5, &[3][..]));
+        let (spool, changed) = connected(5, &[3], 5);
+        assert!(!changed);
+        assert_eq!((spool.record.up_to, spool.epoch()), (5, Some(EPOCH)));
+    }
+
+    #[test]
+    fn a_new_connection_is_told_what_is_done() {
+        assert_eq!(connected(0, &[], 4).0.take_ack(), None);
+        let ack = connected(3, &[2], 4).0.take_ack();
+        assert_eq!(ack, Some(AckDue { epoch: EPOCH, up_to: 3, gaps: vec![2] }));
+    }
+
+    #[test]
+    fn a_newest_row_that_was_asked_for_is_asked_for_after_a_new_connection_too() {
+        let mut spool = Spool::new(SpoolRecord::default(), START);
+        let ask = spool.ask_newest();
+        assert_eq!(spool.take_ack(), None);
+        spool.connected(EPOCH, 0, START);
+        assert!(!spool.is_answered(ask));
+        assert!(spool.take_ack().is_some());
+        assert!(!spool.is_answered(ask));
+        assert!(spool.acked(EPOCH, 7));
+        assert!(spool.is_answered(ask));
+        assert_eq!(spool.newest(), Some((EPOCH, 7)));
+        assert!(!spool.acked(OTHER, 8));
+    }
+
+    #[test]
+    fn acknowledgements_without_answer_are_bounded() {
+        let (mut spool, _) = connected(0, &[], 100);
+        for seq in 1..=u64::from(MAX_ACKS) {
+            spool.done(row(seq), START);
+            assert!(spool.take_ack().is_some());
+        }
+        spool.done(row(99), START);
+        assert_eq!(spool.take_ack(), None);
+        spool.ack_lost();
+        assert_eq!(spool.take_ack().map(|ack| ack.up_to), Some(99));
+        assert_eq!(spool.take_ack(), None);
+    }
+
+    #[test]
+    fn what_is_processed_is_everything_up_to_a_row() {
+        let (spool, _) = connected(5, &[3], 6);
+        let processed = (1..=6).filter(|seq| spool.is_processed(EPOCH, *seq)).collect::<Vec<_>>();
+        assert_eq!(processed, [1, 2]);
+        assert!(!spool.is_processed(OTHER, 1));
+        let (spool, _) = connected(5, &[], 6);
+        assert!(spool.is_processed(EPOCH, 5) && !spool.is_processed(EPOCH, 6));
     }
 }

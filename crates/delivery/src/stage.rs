@@ -52,12 +52,6 @@ impl Stage {
         }
     }
 
-    /// Whether nothing better is expected: answered, refused or expired.
-    #[must_use]
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Answered | Self::Refused | Self::Expired)
-    }
-
     /// Whether the message failed.
     #[must_use]
     pub fn is_failure(self) -> bool {
@@ -238,6 +232,31 @@ mod tests {
             note(&mut trail, held(&number.to_string()));
         }
         assert_eq!(trail.len(), MAX_TRAIL_EVENTS);
+    }
+
+    #[test]
+    fn every_stage_has_a_word() {
+        let words = ALL.map(Stage::as_str).join(" ");
+        assert_eq!(words, "queued relayed delivered held surfaced answered refused expired");
+    }
+
+    #[test]
+    fn only_what_a_retry_repeats_is_said_again() {
+        let lines = |event: &TrailEvent| {
+            let mut trail = Vec::new();
+            note(&mut trail, event.clone());
+            note(&mut trail, event.clone());
+            trail.len()
+        };
+        for stage in ALL {
+            let repeats = matches!(stage, Stage::Queued | Stage::Expired);
+            assert_eq!(lines(&TrailEvent::here(stage, 1)), if repeats { 2 } else { 1 }, "{stage:?}");
+            assert_eq!(
+                lines(&TrailEvent { by: Witness::Device, ..TrailEvent::here(stage, 1) }),
+                1,
+                "{stage:?}"
+            );
+        }
     }
 
     #[test]

@@ -273,11 +273,10 @@ impl Delivery {
 
     fn row_done(&mut self, row: Option<SpoolRow>, step: &Step<'_>) {
         let Some(row) = row else { return };
-        let could = self.spool.may_seal();
-        self.spool.done(row, step.now.mono);
+        let drained = self.spool.done(row, step.now.mono);
         self.save_spool();
         self.keyring.spool_moved(step.now.mono);
-        if !could && self.spool.may_seal() {
+        if drained {
             self.touch_all();
         }
     }

@@ -99,14 +99,8 @@ impl Delivery {
         let Some(lane) = self.lanes.get_mut(&peer) else { return };
         let Some(gap) = &mut lane.gap else { return };
         let missing = lane.pair.holes.iter().copied().find(|hole| *hole >= gap.from);
-        let mut shown = Vec::new();
-        while let Some((seq, key)) = gap.waiting.first_key_value().map(|(seq, key)| (*seq, *key)) {
-            if missing.is_some_and(|missing| missing < seq) {
-                break;
-            }
-            gap.waiting.remove(&seq);
-            shown.push((seq, key));
-        }
+        let later = missing.map(|missing| gap.waiting.split_off(&missing)).unwrap_or_default();
+        let shown = std::mem::replace(&mut gap.waiting, later);
         if gap.waiting.is_empty() && missing.is_none() {
             lane.gap = None;
         }

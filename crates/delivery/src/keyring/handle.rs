@@ -30,12 +30,6 @@ impl Delivery {
         self.commands.extend(self.keyring.publish_wanted(step.now, &mut self.ledger));
     }
 
-    /// Whether envelopes sealed to this own key may still come and be opened.
-    #[must_use]
-    pub fn is_key_live(&self, key: &KeyId) -> bool {
-        self.keyring.is_live(key)
-    }
-
     /// The own key that will be put on offer next: worth expanding before it is needed.
     #[must_use]
     pub fn next_key(&self) -> Option<KeyId> {

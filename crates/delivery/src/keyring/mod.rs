@@ -88,9 +88,7 @@ impl Keyring {
                 self.by_peer.entry(peer).or_default().insert((record.number, id));
             }
             let newest = self.newest.entry(peer).or_insert((record.number, id));
-            if newest.0 < record.number {
-                *newest = (record.number, id);
-            }
+            *newest = (*newest).max((record.number, id));
         }
         if record.state == KeyUse::Retired {
             self.retired.insert(id);
@@ -194,25 +192,4 @@ fn blank() -> KeyRecord {
 }
 
 #[cfg(test)]
-mod tests {
-    use penpal_protocol::ids::{DeviceId, Fingerprint};
-
-    use super::*;
-
-    /// What a message costs must not grow with the conversation.
-    #[test]
-    fn a_long_conversation_leaves_few_keys_to_look_through() {
-        let (mut keyring, mut ledger) = (Keyring::default(), Ledger::default());
-        let peer = Peer::new(Fingerprint::from_bytes([1; 16]), DeviceId::from_bytes([2; 16]));
-        let now = Now { mono: Duration::ZERO, wall_ms: 1_000 };
-        let seeds: Vec<KeyId> = (0..100_u64).map(|number| KeyId::from_bytes(number.to_be_bytes())).collect();
-        keyring.seeds(&seeds, &mut ledger);
-        for _ in &seeds {
-            let offer = keyring.offer(peer, now, &mut ledger).unwrap();
-            assert!(keyring.used(offer.key, peer, now, &mut ledger));
-            assert_eq!(keyring.by_peer.get(&peer).map(BTreeSet::len), Some(1));
-        }
-        let superseded = keyring.keys.values().filter(|key| key.superseded_ms.is_some()).count();
-        assert_eq!(superseded, seeds.len() - 1);
-    }
-}
+mod tests;

@@ -77,9 +77,7 @@ impl Keyring {
             self.unbounded.insert(*id, None);
             self.save(id, ledger);
         }
-        if !adopted.is_empty() {
-            self.check_by(now.mono);
-        }
+        self.check_by(now.mono);
         SeedReport { lost, adopted }
     }
 

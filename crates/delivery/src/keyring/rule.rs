@@ -68,9 +68,6 @@ impl Keyring {
 
     /// For each retired key without a barrier: asks the relay for its newest row, and takes the answer.
     fn learn_barriers(&mut self, spool: &mut Spool, ledger: &mut Ledger) {
-        if self.unbounded.is_empty() || !spool.is_connected() {
-            return;
-        }
         let mut known = Vec::new();
         for (id, ask) in &mut self.unbounded {
             match *ask {
@@ -87,13 +84,6 @@ impl Keyring {
                 self.save(&id, ledger);
                 self.next_check = Some(Duration::ZERO);
             }
-        }
-    }
-
-    /// The connection was lost, and with it answers that were waited for.
-    pub(crate) fn ask_again(&mut self) {
-        for ask in self.unbounded.values_mut() {
-            *ask = None;
         }
     }
 

@@ -163,14 +163,6 @@ impl Delivery {
     pub fn handle_disconnected(&mut self, step: &mut Step<'_>) {
         self.begin(step);
         self.spool.disconnected(step.now.mono);
-        self.keyring.ask_again();
-    }
-
-    /// The shell knows that nothing waits in the spool. Not needed: the machine notices by itself.
-    pub fn handle_drained(&mut self, step: &mut Step<'_>) {
-        self.begin(step);
-        self.spool.force_drained();
-        self.touch_all();
     }
 
     /// The relay says whether a device of this contact is connected.

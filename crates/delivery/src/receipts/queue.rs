@@ -102,7 +102,7 @@ impl ReceiptQueue {
         if next == *floor {
             return false;
         }
-        if next > *floor && next <= end {
+        if (*floor..=end).contains(&next) {
             let count = usize::try_from(next.saturating_sub(*floor)).unwrap_or(usize::MAX);
             self.drop_front(peer, floor, count, ledger);
         } else {
@@ -280,6 +280,86 @@ mod tests {
             let length = penpal_protocol::cbor::encode(&batch).len();
             assert!(length <= BATCH_BYTES + count * receipt_bytes(receipt), "{length}");
         }
+    }
+
+    #[test]
+    fn the_estimate_of_a_receipt_is_not_wasteful() {
+        let length = |receipt: &Receipt, count: usize| {
+            penpal_protocol::cbor::encode(&crate::command::batch(1, vec![receipt.clone(); count]).unwrap())
+                .len()
+        };
+        let mut one = Receipt { at_ms: u64::MAX, ..receipt(1).receipt };
+        assert_eq!(length(&one, 2) - length(&one, 1), receipt_bytes(&one));
+        one.mechanism = Some(penpal_protocol::cbor::Text::truncated(&"m".repeat(32)));
+        one.reason = Some(penpal_protocol::cbor::Text::truncated(&"r".repeat(64)));
+        assert_eq!(length(&one, 2) - length(&one, 1), receipt_bytes(&one));
+        one.session = Some(penpal_protocol::sealed::SessionRef {
+            sid: penpal_protocol::ids::SessionId::from_bytes([1; 16]),
+            name: penpal_protocol::text::Label::new(&"n".repeat(64)).unwrap(),
+        });
+        assert!(receipt_bytes(&one) - (length(&one, 2) - length(&one, 1)) <= 4);
+    }
+
+    #[test]
+    fn a_receipt_that_says_the_same_is_sent_again_and_another_reason_takes_its_place() {
+        let (mut queue, mut floor, mut ledger) = (ReceiptQueue::default(), 1, Ledger::default());
+        let because = |reason: &str| {
+            let mut one = receipt(1);
+            one.receipt.reason = Some(penpal_protocol::cbor::Text::truncated(reason));
+            one
+        };
+        queue.push(PEER, &mut floor, because("a"), &mut ledger);
+        queue.sending(floor, 1, 1);
+        assert!(!queue.is_due(Duration::ZERO));
+        let changes = ledger.changes();
+        queue.push(PEER, &mut floor, because("a"), &mut ledger);
+        assert_eq!(ledger.changes(), changes);
+        assert!(queue.is_due(Duration::ZERO));
+        queue.push(PEER, &mut floor, because("b"), &mut ledger);
+        assert_eq!(ledger.changes(), changes + 1);
+        assert_eq!(queue.choose(floor, 1000).unwrap().receipts, [because("b").receipt]);
+    }
+
+    #[test]
+    fn what_fits_goes_from_the_first_and_what_does_not_from_the_first_unsent() {
+        let (mut queue, mut floor, mut ledger) = (ReceiptQueue::default(), 1, Ledger::default());
+        for number in 0..4 {
+            queue.push(PEER, &mut floor, receipt(number), &mut ledger);
+        }
+        let room = |count| BATCH_BYTES + count * receipt_bytes(&receipt(0).receipt);
+        queue.sending(floor, 1, 2);
+        assert_eq!(ids(&queue.choose(floor, room(4)).unwrap()), [0, 1, 2, 3]);
+        assert_eq!(ids(&queue.choose(floor, room(3)).unwrap()), [2, 3]);
+        queue.sending(floor, 3, 2);
+        assert_eq!(ids(&queue.choose(floor, room(3)).unwrap()), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_repetition_begins_when_it_is_due_and_not_before() {
+        let (mut queue, mut floor, mut ledger) = (ReceiptQueue::default(), 1, Ledger::default());
+        queue.push(PEER, &mut floor, receipt(1), &mut ledger);
+        queue.sending(floor, 1, 1);
+        queue.accepted(Duration::ZERO);
+        let due = FIRST_REPEAT;
+        queue.begin_repeat(PEER, &mut floor, due - Duration::from_millis(1), 0, &mut ledger);
+        assert_eq!(queue.repeat_at(), Some(due));
+        queue.begin_repeat(PEER, &mut floor, due + Duration::from_secs(1), 0, &mut ledger);
+        assert_eq!((queue.repeat_at(), queue.is_due(Duration::ZERO)), (None, true));
+    }
+
+    #[test]
+    fn a_queue_that_fell_back_is_numbered_anew_and_one_of_nobody_is_empty() {
+        let (mut queue, mut floor, mut ledger) = (ReceiptQueue::default(), 5, Ledger::default());
+        for number in 0..3 {
+            queue.push(PEER, &mut floor, receipt(number), &mut ledger);
+        }
+        queue.sending(floor, 5, 3);
+        queue.fell_back(&mut floor);
+        assert_eq!((floor, queue.is_due(Duration::ZERO)), (5 | FELL_BACK, true));
+        ledger = Ledger::default();
+        queue.clear(PEER, &mut floor, &mut ledger);
+        assert_eq!((queue.len(), floor), (0, (5 | FELL_BACK) + 3));
+        assert_eq!(ledger.changes(), 3);
     }
 
     #[test]

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use penpal_delivery::{
-    HeldReason, HistoryLimits, MailKey, Mailbox, ResolveError, Selection, Stage, SurfaceError, Surfacing,
-};
-use penpal_protocol::ids::{MsgId, SessionId};
+use penpal_delivery::{HeldReason, MailKey, MailState, Mailbox, Selection, Stage, SurfaceError, Surfacing};
+use penpal_protocol::ids::SessionId;
+use penpal_protocol::limits::HOUR_MS;
 
 use crate::world::{Node, Send, World, peer};
 
@@ -97,40 +96,6 @@ fn a_used_up_wake_budget_is_told_and_ends_with_surfacing() {
 }
 
 #[test]
-fn short_ids_are_fixed_when_stored_and_found_by_any_unique_prefix() {
-    let mut world = World::new(704, 2);
-    let id = |byte: u8, last: u8| {
-        let mut bytes = [byte; 16];
-        bytes[15] = last;
-        MsgId::from_bytes(bytes)
-    };
-    let mut shorts = Vec::new();
-    for msg_id in [id(0, 1), id(0, 2), id(7, 1)] {
-        let mut message = Send::note(1, "x").message(&world.nodes[0]);
-        message.msg_id = Some(msg_id);
-        let accepted = world.step(0, |machine, step| machine.send(message, step)).unwrap().unwrap();
-        shorts.push(accepted.short);
-    }
-    assert_eq!(shorts[0], "0000");
-    // Two ids that differ in the last byte only: everything but the last characters is taken.
-    assert_eq!(shorts[1].len(), 26);
-    assert_eq!(shorts[2].len(), 4);
-    let node = &world.nodes[0];
-    let find = |typed: &str| node.machine().resolve(typed, |_| true, &node.rows);
-    assert_eq!(find("0000"), Ok(MailKey::own(id(0, 1))));
-    assert_eq!(find("OOOO"), Ok(MailKey::own(id(0, 1))));
-    assert!(
-        matches!(find("00000"), Err(ResolveError::Ambiguous { candidates, .. }) if candidates.len() == 2)
-    );
-    assert_eq!(find(&shorts[1]), Ok(MailKey::own(id(0, 2))));
-    assert_eq!(find(&shorts[2][..2]), Ok(MailKey::own(id(7, 1))));
-    assert!(matches!(find("zzzz"), Err(ResolveError::Unknown { .. })));
-    assert!(matches!(find("u???"), Err(ResolveError::NotAnId { .. })));
-    let none = node.machine().resolve("0000", |_| false, &node.rows);
-    assert!(matches!(none, Err(ResolveError::Unknown { .. })));
-}
-
-#[test]
 fn listings_come_in_pages_and_change_nothing() {
     let texts: Vec<String> = (0..300).map(|n| format!("{n}")).collect();
     let refs: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -146,36 +111,6 @@ fn listings_come_in_pages_and_change_nothing() {
     }
     assert_eq!(all, texts);
     assert_eq!(node.machine().unread(Mailbox::Desk).unread, 300);
-}
-
-#[test]
-fn history_is_kept_within_its_limits_and_what_waits_is_kept_in_any_case() {
-    let mut world = with_mail(706, &["read", "unread"]);
-    let read = world.nodes[1].list(Selection::Unread(Mailbox::Desk))[0].key;
-    world.step(1, |machine, step| machine.surface(read, &hook(), step)).unwrap().unwrap();
-    world.run_for(Duration::from_secs(60 * 24 * 3600));
-    assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["read", "unread"]);
-    world.run_for(Duration::from_secs(32 * 24 * 3600));
-    assert_eq!(world.nodes[1].texts(Selection::All(Mailbox::Desk)), ["unread"]);
-    assert_eq!(world.nodes[0].rows_of(penpal_delivery::Table::Mail), 0);
-    assert_eq!(world.nodes[0].rows_of(penpal_delivery::Table::Copy), 0);
-    assert_eq!(world.nodes[0].rows_of(penpal_delivery::Table::Thread), 0);
-}
-
-#[test]
-fn history_is_kept_within_a_size() {
-    let mut world = World::new(707, 2);
-    world.step(0, |machine, _| {
-        machine.set_history(HistoryLimits { max_age_ms: u64::MAX, max_bytes: 2_000 });
-    });
-    let day = Duration::from_secs(24 * 3600);
-    for n in 0..40 {
-        let text = format!("{n} {}", "x".repeat(200));
-        world.send(0, Send { life_ms: Some(3600 * 1000), ..Send::note(1, &text) }).unwrap();
-        world.run_for(day);
-    }
-    let kept = world.nodes[0].list(Selection::With(peer(1).account)).len();
-    assert!((5..20).contains(&kept), "{kept} messages kept");
 }
 
 #[test]
@@ -225,4 +160,99 @@ fn what_another_device_read_before_it_came_here_is_read_when_it_comes() {
     let taken = world.step(1, |machine, step| machine.take(Mailbox::Desk, None, 10, step)).unwrap();
     assert_eq!(taken.messages.len(), 1);
     assert_ne!(taken.messages[0].key, key);
+}
+
+#[test]
+fn a_lease_can_be_committed_for_five_minutes_after_its_end() {
+    for (late, known) in [(1, true), (0, false)] {
+        let mut world = with_mail(720, &["slow"]);
+        let lease = world.step(1, |machine, step| machine.take(Mailbox::Desk, None, 9, step)).unwrap();
+        let end = world.mono + Duration::from_secs(10 + 300) - Duration::from_millis(late);
+        world.run_until(end);
+        world.step(1, |machine, step| machine.handle_timeout(step));
+        let done = world.step(1, |machine, step| machine.commit(lease.id, None, &hook(), step)).unwrap();
+        assert_eq!(done.is_ok(), known, "{done:?}");
+    }
+}
+
+#[test]
+fn what_was_asked_for_is_read_and_what_was_handed_out_surfaced() {
+    let mut world = with_mail(721, &["a"]);
+    let key = world.nodes[1].list(Selection::Unread(Mailbox::Desk))[0].key;
+    let state = |world: &World| world.nodes[1].list(Selection::All(Mailbox::Desk))[0].state;
+    world.step(1, |machine, step| machine.surface(key, &hook(), step)).unwrap().unwrap();
+    assert_eq!(state(&world), Some(MailState::Surfaced));
+    let read = Surfacing { mechanism: "cli".to_owned(), session: None, read: true };
+    world.step(1, |machine, step| machine.surface(key, &read, step)).unwrap().unwrap();
+    assert_eq!(state(&world), Some(MailState::Read));
+    world.run_seconds(1);
+    let id = world.nodes[0].sent[0].0;
+    assert_eq!(world.nodes[0].report(id).mechanism.as_deref(), Some("hook"));
+}
+
+#[test]
+fn mail_is_moved_to_where_it_is_not_and_a_reason_is_told_once() {
+    let mut world = with_mail(722, &["a", "b"]);
+    let changes = world.nodes[1].machine().changes();
+    let moved =
+        |world: &mut World, from, to| world.step(1, |machine, step| machine.retarget(from, to, None, step));
+    assert_eq!(moved(&mut world, Mailbox::Desk, Mailbox::Desk), Some(0));
+    assert_eq!(moved(&mut world, SESSION, Mailbox::Desk), Some(0));
+    assert_eq!(world.nodes[1].machine().changes(), changes);
+    let keys: Vec<MailKey> =
+        world.nodes[1].list(Selection::Unread(Mailbox::Desk)).iter().map(|view| view.key).collect();
+    world.step(1, |machine, step| machine.surface(keys[1], &hook(), step)).unwrap().unwrap();
+    let held = |world: &mut World, key| {
+        let before = world.nodes[1].machine().changes();
+        world.step(1, |machine, step| machine.hold(key, HeldReason::WakeBudget, step));
+        world.nodes[1].machine().changes() > before
+    };
+    assert!(held(&mut world, keys[0]));
+    assert!(!held(&mut world, keys[0]));
+    assert!(!held(&mut world, keys[1]));
+}
+
+#[test]
+fn what_ends_unread_is_not_shown_after_its_end() {
+    let mut world = World::new(723, 2);
+    for (text, hours) in [("first", 1), ("second", 1), ("third", 2), ("stays", 2)] {
+        world.send(0, Send { life_ms: Some(hours * HOUR_MS), ..Send::note(1, text) }).unwrap();
+    }
+    world.run_seconds(2);
+    let keys: Vec<MailKey> =
+        world.nodes[1].list(Selection::Unread(Mailbox::Desk)).iter().map(|view| view.key).collect();
+    for key in &keys[..3] {
+        world.step(1, |machine, step| machine.let_end(*key, step));
+    }
+    // What was read does not end, and says nothing of the others.
+    world.step(1, |machine, step| machine.surface(keys[0], &hook(), step)).unwrap().unwrap();
+    let shown = |world: &World| world.nodes[1].texts(Selection::Unread(Mailbox::Desk));
+    world.run_seconds(3590);
+    assert_eq!(shown(&world), ["second", "third", "stays"]);
+    world.run_seconds(10);
+    assert_eq!(shown(&world), ["third", "stays"]);
+    world.restart(1);
+    world.run_seconds(3610);
+    assert_eq!(shown(&world), ["stays"]);
+    let states: Vec<_> =
+        world.nodes[1].list(Selection::All(Mailbox::Desk)).iter().map(|view| view.state).collect();
+    assert_eq!(states[0], Some(MailState::Surfaced));
+}
+
+#[test]
+fn pages_hold_what_was_asked_for() {
+    let mut world = with_mail(724, &["a", "b", "c", "d", "e"]);
+    world.step(1, |machine, step| machine.retarget(Mailbox::Desk, SESSION, None, step));
+    for _ in 0..5 {
+        world.send(1, Send::note(0, "back")).unwrap();
+    }
+    world.run_seconds(2);
+    let node = &world.nodes[1];
+    let list = |limit| node.machine().list(Selection::All(SESSION), None, limit, &node.rows).unwrap().len();
+    assert_eq!([0, 1, 4, 5, 9].map(list), [0, 1, 4, 5, 5]);
+    for limit in 1..=11 {
+        let page = node.machine().newer(0, limit, &node.rows).unwrap();
+        let all = node.machine().newer(0, 100, &node.rows).unwrap();
+        assert_eq!(page, all[..limit.min(10)]);
+    }
 }

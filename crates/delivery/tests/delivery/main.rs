@@ -4,9 +4,11 @@
 
 mod world;
 
+mod arriving;
 mod conversation;
 mod crashes;
 mod expiry;
+mod history;
 mod inbox;
 mod keys;
 mod local;
@@ -15,3 +17,4 @@ mod random;
 mod repair;
 mod restores;
 mod rooms;
+mod short;

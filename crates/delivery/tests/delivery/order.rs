@@ -4,7 +4,7 @@ use penpal_delivery::{Event, Mailbox, Outcome, Selection, Stage, Table};
 use penpal_protocol::ids::{Incarnation, ShortHash};
 use penpal_protocol::sealed::{Body, Order};
 
-use crate::world::{World, peer};
+use crate::world::{Send, World, peer};
 
 fn letters(world: &mut World, count: u64) -> Vec<Body> {
     let mut prev_hash = ShortHash::from_bytes([0; 16]);
@@ -175,9 +175,9 @@ fn a_refused_message_does_not_block_the_next() {
     let mut world = World::new(509, 2);
     world.offline.insert(0);
     world.cut(0);
-    let short = crate::world::Send { life_ms: Some(1000), ..crate::world::Send::note(1, "short") };
+    let short = Send { life_ms: Some(1000), ..Send::note(1, "short") };
     let expired = world.send(0, short).unwrap().msg_id;
-    world.send(0, crate::world::Send::note(1, "long")).unwrap();
+    world.send(0, Send::note(1, "long")).unwrap();
     world.run_seconds(5);
     assert_eq!(world.nodes[0].stage(expired), Stage::Expired);
     world.offline.clear();
@@ -219,4 +219,64 @@ fn what_was_declined_stays_declined_when_it_comes_again() {
     again.expires_ms += 1;
     assert!(matches!(world.deliver_forged(1, again), Some(Outcome::Stored { .. })));
     assert_eq!(shown(&world), ["2", "1"]);
+}
+
+#[test]
+fn what_waits_in_order_keeps_its_place() {
+    let mut world = World::new(510, 2);
+    let bodies = letters(&mut world, 4);
+    give(&mut world, &bodies, 1);
+    give(&mut world, &bodies, 3);
+    give(&mut world, &bodies, 4);
+    let next = world.nodes[1].machine().next_ordinal();
+    world.run_seconds(3);
+    assert_eq!(shown(&world), ["1", "3", "4"]);
+    // Nothing was moved: those behind the missing one came in order.
+    assert_eq!(world.nodes[1].machine().next_ordinal(), next);
+}
+
+#[test]
+fn a_message_that_is_not_shown_lets_those_behind_it_go_at_once() {
+    let mut world = World::new(511, 2);
+    let mut bodies = letters(&mut world, 2);
+    bodies[0].expires_ms = world.now(1).wall_ms - 1;
+    give(&mut world, &bodies, 2);
+    assert_eq!(shown(&world), Vec::<String>::new());
+    assert!(matches!(world.deliver_forged(1, bodies[0].clone()), Some(Outcome::Refused { .. })));
+    assert_eq!(shown(&world), ["2"]);
+}
+
+#[test]
+fn a_second_hole_is_waited_for_when_the_first_is_filled() {
+    let mut world = World::new(512, 2);
+    let mut bodies = letters(&mut world, 5);
+    give(&mut world, &bodies, 2);
+    // The fourth came and is not shown, so the third is missing, and nothing waits for it.
+    bodies[3].expires_ms = world.now(1).wall_ms - 1;
+    give(&mut world, &bodies, 4);
+    give(&mut world, &bodies, 1);
+    assert_eq!(shown(&world), ["1", "2"]);
+    give(&mut world, &bodies, 5);
+    assert_eq!(shown(&world), ["1", "2"]);
+    give(&mut world, &bodies, 3);
+    assert_eq!(shown(&world), ["1", "2", "3", "5"]);
+}
+
+#[test]
+fn places_begin_at_one_in_each_life_of_the_database() {
+    let mut world = World::new(513, 2);
+    let mut lives = Vec::new();
+    for _ in 0..2 {
+        for text in ["first", "second"] {
+            world.send(0, Send::note(1, text)).unwrap();
+            world.run_seconds(5);
+        }
+        lives.push(*world.nodes[0].machine().incarnation().as_bytes());
+        world.step(0, |machine, step| machine.handle_rolled_back(step));
+    }
+    for life in lives {
+        let places = world.places.keys().filter(|(from, _, of, _)| *from == peer(0) && *of == life);
+        assert_eq!(places.map(|(_, _, _, seq)| *seq).collect::<Vec<_>>(), [1, 2]);
+    }
+    assert!(!world.nodes[1].events.contains(&Event::Gap { peer: peer(0) }));
 }

@@ -311,6 +311,41 @@ impl World {
         Some(result)
     }
 
+    /// One step of a node of which nothing leaves it: what it asks for.
+    pub(crate) fn commands(
+        &mut self,
+        id: Id,
+        input: impl FnOnce(&mut penpal_delivery::Delivery, &mut penpal_delivery::Step<'_>),
+    ) -> Vec<Command> {
+        let now = self.now(id);
+        let (_, commands, _) = self.nodes[id].step(now, input).expect("the node runs");
+        self.nodes[id].commit();
+        self.nodes[id].check_events();
+        commands
+    }
+
+    /// The same, of what it seals.
+    pub(crate) fn seals(
+        &mut self,
+        id: Id,
+        input: impl FnOnce(&mut penpal_delivery::Delivery, &mut penpal_delivery::Step<'_>),
+    ) -> Vec<penpal_delivery::SealJob> {
+        let commands = self.commands(id, input).into_iter();
+        let jobs = commands.filter_map(|command| match command {
+            Command::Seal(job) => Some(*job),
+            _ => None,
+        });
+        jobs.collect()
+    }
+
+    /// The same, of a message that it takes.
+    pub(crate) fn seals_of(&mut self, from: Id, send: &Send) -> Vec<penpal_delivery::SealJob> {
+        let message = send.message(&self.nodes[from]);
+        self.seals(from, |machine, step| {
+            machine.send(message, step).expect("a good message");
+        })
+    }
+
     fn faults_of(&mut self, id: Id) -> Faults {
         match self.nodes[id].crash_at {
             Some((1, faults)) => {
@@ -540,11 +575,26 @@ impl World {
             }
             steps += 1;
             assert!(steps < 500_000, "seed {}: the world does not come to rest", self.seed);
+            self.check_nothing_was_due_before(when);
             self.mono = self.mono.max(when);
             let (_, what) = self.queue.pop_first().expect("there is a first");
             self.happen(what);
         }
         self.mono = end;
+    }
+
+    /// Nodes that slept until now had nothing to do before: what is due at some moment was asked for at that moment.
+    fn check_nothing_was_due_before(&mut self, when: Duration) {
+        let Some(early) = when.checked_sub(Duration::from_millis(2)).filter(|early| *early > self.mono)
+        else {
+            return;
+        };
+        let present = std::mem::replace(&mut self.mono, early);
+        for id in 0..self.nodes.len() {
+            let now = self.now(id);
+            self.nodes[id].check_nothing_is_due(now, self.seed);
+        }
+        self.mono = present;
     }
 
     fn happen(&mut self, what: Happening) {

@@ -142,6 +142,8 @@ pub(crate) struct Node {
     /// Prekeys of peers, as fetched last.
     pub(crate) prekeys: BTreeMap<Peer, KeyId>,
     pub(crate) skew_ms: i64,
+    /// The same when the machine was called last.
+    skew_seen: i64,
     /// Where letters go.
     pub(crate) places: Placement,
     pub(crate) run: u64,
@@ -154,6 +156,8 @@ pub(crate) struct Node {
     pub(crate) crash_at: Option<(u64, super::Faults)>,
     /// Its rows are an older copy, and the relay has not said so yet.
     pub(crate) rolled_back: bool,
+    /// What every sealing gives, where it is to fail.
+    pub(crate) seals: Option<Sealed>,
     /// Most envelopes sealed in one step.
     pub(crate) most_sealed: usize,
     pub(crate) unreadable: u64,
@@ -176,6 +180,7 @@ impl Node {
             contacts: BTreeMap::new(),
             prekeys: BTreeMap::new(),
             skew_ms: 0,
+            skew_seen: 0,
             places: Placement { mailbox: Mailbox::Desk, held: None, quiet: false },
             run: 0,
             wake_at: None,
@@ -184,6 +189,7 @@ impl Node {
             events: Vec::new(),
             crash_at: None,
             rolled_back: false,
+            seals: None,
             most_sealed: 0,
             unreadable: 0,
             foreign: BTreeSet::new(),
@@ -223,6 +229,7 @@ impl Node {
         input: impl FnOnce(&mut Delivery, &mut Step<'_>) -> T,
     ) -> Option<(T, Vec<Command>, BTreeMap<DepositId, Envelope>)> {
         let machine = self.machine.as_mut()?;
+        self.skew_seen = self.skew_ms;
         let mut step = Step { now, records: &self.rows, rng: &mut self.rng };
         let result = input(machine, &mut step);
         machine.flush(&mut step);
@@ -233,9 +240,10 @@ impl Node {
                     SealKey::Receive(offered) => (Some(offered.id), Some(offered.id)),
                     SealKey::Prekey => (self.prekeys.get(&job.peer).copied(), None),
                 };
-                let sealed = match key {
-                    None => Sealed::NoPrekey,
-                    Some(key) => {
+                let sealed = match (self.seals, key) {
+                    (Some(sealed), _) => sealed,
+                    (None, None) => Sealed::NoPrekey,
+                    (None, Some(key)) => {
                         let mut id = [0; 16];
                         step.rng.fill_bytes(&mut id);
                         let hash = ShortHash::from_bytes(id);
@@ -254,6 +262,35 @@ impl Node {
         self.most_sealed = self.most_sealed.max(envelopes.len());
         self.pending = machine.take_changes().expect("own rows can be read");
         Some((result, commands, envelopes))
+    }
+
+    /// A timer that is called before the moment that was asked for finds nothing to do.
+    pub(crate) fn check_nothing_is_due(&mut self, now: Now, seed: u64) {
+        let jumped = self.skew_ms != self.skew_seen;
+        let Some(machine) = self.machine.as_mut().filter(|_| !jumped) else { return };
+        let due = machine.poll_timeout();
+        if due.is_some_and(|at| at <= now.mono) {
+            return;
+        }
+        let changes = machine.changes();
+        let mut step = Step { now, records: &self.rows, rng: &mut self.rng };
+        machine.handle_timeout(&mut step);
+        machine.flush(&mut step);
+        let id = self.id;
+        assert_eq!(
+            machine.poll_command(),
+            None,
+            "seed {seed}: node {id} at {:?}, asked for {due:?}",
+            now.mono
+        );
+        assert_eq!(machine.poll_event(), None, "seed {seed}: node {id} at {:?}, asked for {due:?}", now.mono);
+        assert_eq!(machine.changes(), changes, "seed {seed}: node {id} at {:?}, asked for {due:?}", now.mono);
+        // The wall clock counts milliseconds.
+        let near =
+            |one: std::time::Duration, other| one.abs_diff(other) <= std::time::Duration::from_millis(1);
+        let then = machine.poll_timeout();
+        let same = due.zip(then).map_or(due == then, |(due, then)| near(due, then));
+        assert!(same, "seed {seed}: node {id} at {:?}, asked for {due:?}, then for {then:?}", now.mono);
     }
 
     pub(crate) fn commit(&mut self) {
