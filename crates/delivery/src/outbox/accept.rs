@@ -1,7 +1,7 @@
 //! Taking a message from a caller.
 
 use penpal_protocol::ids::{ConversationId, Fingerprint, MsgId, TraceId};
-use penpal_protocol::limits::{DEFAULT_MESSAGE_LIFE_MS, MAX_BODY_BYTES, MAX_MESSAGE_LIFE_MS};
+use penpal_protocol::limits::{DEFAULT_MESSAGE_LIFE_MS, MAX_CONTENT_BYTES, MAX_MESSAGE_LIFE_MS};
 use penpal_protocol::sealed::{Content, Kind, chain_hash, identity_hash};
 
 use super::{Attempt, GONE};
@@ -102,9 +102,6 @@ pub enum SendError {
         got: u64,
     },
 }
-
-/// Room in the largest envelope for the fields of a body beside its content, in bytes.
-const BODY_ROOM: usize = 2 * 1024;
 
 /// Longest address that is kept with a message, in bytes.
 const MAX_TO_BYTES: usize = 256;
@@ -341,9 +338,8 @@ fn check(message: &NewMessage) -> Result<Vec<u8>, SendError> {
         return Err(SendError::Life { max: MAX_MESSAGE_LIFE_MS, got: life_ms });
     }
     let content = message.content.encode();
-    let max = MAX_BODY_BYTES - BODY_ROOM;
-    if content.len() > max {
-        return Err(SendError::TooLong { max, got: content.len() });
+    if content.len() > MAX_CONTENT_BYTES {
+        return Err(SendError::TooLong { max: MAX_CONTENT_BYTES, got: content.len() });
     }
     Ok(content)
 }

@@ -146,14 +146,9 @@ impl Delivery {
     pub(super) fn seal_receipts(&mut self, peer: Peer, key: SealKey, step: &mut Step<'_>) {
         let offer = self.offer_for(peer, step);
         let lane = self.lane(peer);
-        let small = room(0, offer.is_some(), 0);
-        let floor = lane.pair.receipts_floor;
-        let chosen = match lane.receipts.choose(floor, small.receipts) {
-            Some(chosen) if chosen.receipts.len() < lane.receipts.len() => {
-                lane.receipts.choose(floor, room(0, offer.is_some(), RECEIPTS_STEP).receipts)
-            }
-            chosen => chosen,
-        };
+        // Few leave most of it empty, and go in a smaller one.
+        let room = room(0, offer.is_some(), RECEIPTS_STEP);
+        let chosen = lane.receipts.choose(lane.pair.receipts_floor, room.receipts);
         self.seal_bare(peer, key, offer, (Kind::Receipts, Vec::new(), Vec::new()), chosen, step);
     }
 

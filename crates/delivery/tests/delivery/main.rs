@@ -13,6 +13,7 @@ mod inbox;
 mod keys;
 mod local;
 mod order;
+mod outbox;
 mod random;
 mod repair;
 mod restores;
