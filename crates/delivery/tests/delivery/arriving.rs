@@ -158,10 +158,12 @@ fn mail_is_told_of_once_and_when_it_can_be_seen() {
     world.step(1, |machine, step| {
         machine.set_contact(peer(0).account, info(peer(0), Standing::OnProbation), step);
     });
-    let held = world.send(0, Send::note(1, "held")).unwrap().msg_id;
-    world.run_seconds(1);
+    let body = world.forge_letter(0, 1, "held", None);
+    let held = body.msg_id;
+    world.deliver_forged(1, body);
     assert_eq!(arrived(&world, 1), [key(shown)]);
     assert_eq!(world.nodes[1].machine().hidden_count(), 1);
+    // It waits for a person, and for no time.
     assert!(world.nodes[1].machine().poll_timeout().is_some_and(|at| at > world.mono));
     // Nothing that is said of the contact again lets it go, but that somebody accepted it.
     world.step(1, |machine, step| {
@@ -313,4 +315,64 @@ fn an_answer_counts_only_from_whom_it_was_asked() {
     world.send(1, Send::reply(0, "yes", claimed)).unwrap();
     world.run_seconds(1);
     assert_eq!(all(&world), [1, 1, 1]);
+}
+
+#[test]
+fn a_machine_that_was_called_is_due_at_once() {
+    let mut world = World::new(1014, 2);
+    world.run_seconds(100);
+    let now = world.now(0);
+    let message = Send::note(1, "x").message(&world.nodes[0]);
+    let node = &mut world.nodes[0];
+    let mut step = penpal_delivery::Step { now, records: &node.rows, rng: &mut node.rng };
+    let machine = node.machine.as_mut().unwrap();
+    assert!(machine.poll_timeout().is_some_and(|at| at > now.mono));
+    machine.send(message, &mut step).unwrap();
+    assert_eq!(machine.poll_timeout(), Some(now.mono));
+}
+
+#[test]
+fn mail_from_the_future_of_a_contact_that_nobody_accepted_waits_for_both() {
+    let mut world = World::new(1015, 2);
+    world.step(1, |machine, step| {
+        machine.set_contact(peer(0).account, info(peer(0), Standing::OnProbation), step);
+    });
+    let mut bodies = ["early", "room"].map(|text| world.forge_letter(0, 1, text, None));
+    bodies[0].sent_ms += MAX_CLOCK_AHEAD_MS + 60_000;
+    bodies[0].expires_ms += MAX_CLOCK_AHEAD_MS + 60_000;
+    let [early, room] = bodies;
+    let hidden = |world: &World| world.nodes[1].machine().hidden_count();
+    world.deliver_forged(1, early).unwrap();
+    world.run_seconds(120);
+    assert_eq!(hidden(&world), 1);
+    let key = MailKey::from_contact(room.msg_id, peer(0).account);
+    let content = room.parse_content().unwrap();
+    let placement = Placement { mailbox: Mailbox::Desk, held: Some(HeldReason::RoomEpoch), quiet: false };
+    let opened = Opened { key: KeyId::from_bytes([0; 8]), body: room, content, placement };
+    let verdict = Verdict::Opened(Box::new(opened));
+    let arrival = Arrival { row: None, enc: mark(7), envelope: mark(7), verdict };
+    world.step(1, |machine, step| machine.handle_arrival(arrival, step));
+    assert_eq!(hidden(&world), 2);
+    world.step(1, |machine, step| {
+        machine.set_contact(peer(0).account, info(peer(0), Standing::Active), step);
+    });
+    // The other one waits for its room.
+    assert_eq!(hidden(&world), 1);
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["early"]);
+    world.step(1, |machine, step| machine.release_from_room(key, step));
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["early", "room"]);
+}
+
+#[test]
+fn reading_one_message_lets_another_come_in_its_time() {
+    let mut world = World::new(1016, 2);
+    let mut body = world.forge_letter(0, 1, "early", None);
+    body.sent_ms += MAX_CLOCK_AHEAD_MS + 60_000;
+    body.expires_ms += MAX_CLOCK_AHEAD_MS + 60_000;
+    world.deliver_forged(1, body).unwrap();
+    let plain = world.forge_letter(0, 1, "plain", None);
+    world.deliver_forged(1, plain).unwrap();
+    assert_eq!(crate::world::Node::take_all(&mut world, 1).len(), 1);
+    world.run_seconds(61);
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["early"]);
 }

@@ -65,6 +65,9 @@ fn a_copy_that_is_owed_again_stays_owed_however_old_its_first_receipt_is() {
     let refusal = world.forge_receipt(1, 0, id, penpal_protocol::sealed::Stage::Expired);
     world.deliver_forged(0, refusal);
     assert_eq!(world.nodes[0].stage(id), Stage::Expired);
+    // No relay takes it: nothing writes it anew.
+    world.relay.down = true;
+    world.cut(0);
     world.step(0, |machine, step| machine.retry(id, step)).unwrap().unwrap();
     world.run_for(DAY * 5);
     assert_eq!(world.nodes[0].rows_of(Table::Outbox), 1);

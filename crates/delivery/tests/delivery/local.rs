@@ -5,7 +5,7 @@ use penpal_delivery::{
 };
 use penpal_protocol::ids::SessionId;
 use penpal_protocol::limits::MAX_MESSAGE_LIFE_MS;
-use penpal_protocol::sealed::Kind;
+use penpal_protocol::sealed::{Kind, SessionRef};
 
 use crate::world::{Send, World};
 
@@ -61,6 +61,25 @@ fn local_mail_for_nobody_waits_in_the_desk_and_says_so() {
     assert_eq!(accepted.stage, Stage::Held);
     assert_eq!(world.nodes[0].report(accepted.msg_id).reason.as_deref(), Some("no-such-session"));
     assert_eq!(world.nodes[0].texts(Selection::Unread(Mailbox::Desk)), ["anyone?"]);
+    let trace = |world: &World| {
+        world.nodes[0].machine().trace(accepted.msg_id, &world.nodes[0].rows).unwrap().unwrap().pop().unwrap()
+    };
+    assert_eq!(trace(&world).reason.as_deref(), Some("no-such-session"));
+    // It finds its session, which is gone again before it looks.
+    world.step(0, |machine, step| machine.retarget(Mailbox::Desk, API, Some(HeldReason::SessionGone), step));
+    assert_eq!(trace(&world).reason.as_deref(), Some("session-gone"));
+    let name = penpal_protocol::text::Label::new("api").unwrap();
+    let session = Some(SessionRef { sid: SessionId::from_bytes([1; 16]), name });
+    let surfacing = Surfacing { mechanism: "hook".to_owned(), session, read: false };
+    world
+        .step(0, |machine, step| machine.surface(MailKey::own(accepted.msg_id), &surfacing, step))
+        .unwrap()
+        .unwrap();
+    let last = trace(&world);
+    assert_eq!(
+        (last.stage, last.session.as_deref(), last.mechanism.as_deref()),
+        (Stage::Surfaced, Some("api"), Some("hook"))
+    );
 }
 
 #[test]

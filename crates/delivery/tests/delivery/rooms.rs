@@ -294,13 +294,13 @@ fn what_is_for_one_of_the_room_stands_as_it_does_with_that_one() {
     let mut world = World::new(50, 3);
     // The others keep it and show it to nobody, so they never say more than that they have it.
     world.nodes[2].places.quiet = true;
-    let id = world.send(0, Send { for_session_of: Some(1), ..said(&[1, 2], "for bob") }).unwrap().msg_id;
+    let id = world.send(0, Send { for_session_of: Some(1), ..said(&[2, 1], "for bob") }).unwrap().msg_id;
     world.run_seconds(1);
     assert_eq!(Node::take_all(&mut world, 1).len(), 1);
     world.run_seconds(1);
     let report = world.nodes[0].report(id);
     let stages: Vec<Stage> = report.copies.iter().map(|copy| copy.stage).collect();
-    assert_eq!(stages, [Stage::Surfaced, Stage::Delivered]);
+    assert_eq!(stages, [Stage::Delivered, Stage::Surfaced]);
     assert_eq!(report.stage, Stage::Surfaced);
     world.restart(0);
     assert_eq!(world.nodes[0].report(id).stage, Stage::Surfaced);
@@ -340,15 +340,40 @@ fn an_answer_that_is_held_answers_nothing_until_it_is_shown() {
 
 #[test]
 fn a_message_from_the_future_waits_for_its_time_after_its_entry_came() {
-    let mut world = World::new(53, 2);
+    for restarts in [true, false] {
+        let mut world = World::new(53, 2);
+        world.nodes[1].places.held = Some(HeldReason::RoomEpoch);
+        world.nodes[0].skew_ms = i64::try_from(3 * DAY_MS).unwrap();
+        let id = world.send(0, said(&[1], "from the future")).unwrap().msg_id;
+        world.run_seconds(3);
+        let key = MailKey::from_contact(id, peer(0).account);
+        world.step(1, |machine, step| machine.release_from_room(key, step)).unwrap();
+        assert!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)).is_empty());
+        if restarts {
+            world.restart(1);
+        }
+        world.run_seconds(2 * 24 * 3600 + 60);
+        assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["from the future"]);
+    }
+}
+
+#[test]
+fn an_entry_that_comes_when_the_clocks_agree_just_so_shows_the_message() {
+    let mut world = World::new(54, 2);
     world.nodes[1].places.held = Some(HeldReason::RoomEpoch);
-    world.nodes[0].skew_ms = i64::try_from(3 * DAY_MS).unwrap();
-    let id = world.send(0, said(&[1], "from the future")).unwrap().msg_id;
+    world.nodes[0].skew_ms = i64::try_from(2 * DAY_MS).unwrap();
+    let sent_ms = world.now(0).wall_ms;
+    let id = world.send(0, said(&[1], "just so")).unwrap().msg_id;
     world.run_seconds(3);
+    let ahead = sent_ms - world.now(1).wall_ms - penpal_protocol::limits::MAX_CLOCK_AHEAD_MS;
+    world.run_for(std::time::Duration::from_millis(ahead));
     let key = MailKey::from_contact(id, peer(0).account);
     world.step(1, |machine, step| machine.release_from_room(key, step)).unwrap();
-    assert!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)).is_empty());
-    world.restart(1);
-    world.run_seconds(2 * 24 * 3600 + 60);
-    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["from the future"]);
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["just so"]);
+    // What is said in a room is of nobody's thread, and whoever said it is known.
+    let newer = world.nodes[1].machine().newer(0, 9, &world.nodes[1].rows).unwrap();
+    assert_eq!(
+        newer.iter().map(|(view, from)| (view.key, *from)).collect::<Vec<_>>(),
+        [(key, Some(peer(0).account))]
+    );
 }

@@ -114,3 +114,14 @@ fn what_was_not_taken_has_no_id_here() {
         world.nodes[0].list(Selection::With(peer(1).account)).iter().map(|view| view.state).collect();
     assert_eq!(states, [Some(MailState::Unread)]);
 }
+
+#[test]
+fn an_exact_id_is_found_behind_many_that_only_begin_so() {
+    let mut world = World::new(734, 1);
+    let first = send_as(&mut world, starting(&[1, 0, 0, 0xff]));
+    assert_eq!(first.len(), 4);
+    for number in 0..150 {
+        assert!(send_as(&mut world, starting(&[1, 0, 0, number])).len() > 4);
+    }
+    assert_eq!(find(&world, &first), Ok(MailKey::own(MsgId::from_bytes(starting(&[1, 0, 0, 0xff])))));
+}

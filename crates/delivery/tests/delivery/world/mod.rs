@@ -251,6 +251,12 @@ impl World {
         }
     }
 
+    /// Ends a node's connection, and lets it make no other.
+    pub(crate) fn take_offline(&mut self, id: Id) {
+        self.offline.insert(id);
+        self.cut(id);
+    }
+
     /// As a node does, which waits longer when its connections do not last: a spool full of what is put off would be cut off by chance each time.
     fn pause(&mut self, id: Id) -> Duration {
         let (last, times) = self.cuts.get(&id).copied().unwrap_or_default();
@@ -322,6 +328,15 @@ impl World {
         self.nodes[id].commit();
         self.nodes[id].check_events();
         commands
+    }
+
+    /// The bundles of a node come to another one; what that asks for then.
+    pub(crate) fn fetched(&mut self, id: Id, of: Id) -> Vec<Command> {
+        let account = peer(of).account;
+        let keys = self.relay.prekeys(account);
+        let keys = keys.into_iter().map(|(device, key)| (Peer::new(account, device), key));
+        self.nodes[id].prekeys.extend(keys);
+        self.commands(id, |machine, step| machine.handle_prekeys(account, true, step))
     }
 
     /// The same, of what it seals.
