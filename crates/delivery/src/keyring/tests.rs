@@ -292,6 +292,21 @@ fn a_prekey_is_handed_out_again_until_it_is_taken() {
 }
 
 #[test]
+fn a_prekey_outlives_its_successor_by_two_days() {
+    let mut desk = Desk::new(20);
+    let first = desk.publish().unwrap();
+    desk.pass(Duration::from_millis(PREKEY_PERIOD_MS));
+    let second = desk.publish().unwrap();
+    desk.keyring.prekey_taken(second, desk.now, &mut desk.ledger);
+    for (hours, state) in [(47, KeyUse::Prekey), (1, KeyUse::Retired)] {
+        desk.pass(Duration::from_millis(hours * HOUR_MS));
+        desk.keyring.next_check = Some(Duration::ZERO);
+        desk.check();
+        assert_eq!((desk.state(first), desk.state(second)), (Some(state), Some(KeyUse::Prekey)));
+    }
+}
+
+#[test]
 fn a_prekey_that_was_taken_supersedes_those_before_it_and_no_other_key() {
     let mut desk = Desk::new(20);
     let day = Duration::from_millis(PREKEY_PERIOD_MS);

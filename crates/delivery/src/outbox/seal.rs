@@ -1,7 +1,7 @@
 //! Building what goes into one envelope.
 
 use penpal_protocol::cbor::List;
-use penpal_protocol::envelope::{ENCAPSULATION_BYTES, HEADER_BYTES, LADDER, TAG_BYTES, ladder_step};
+use penpal_protocol::envelope::{LADDER, MAX_ENVELOPE_BYTES, capacity, ladder_step};
 use penpal_protocol::ids::{ConversationId, DepositId, MsgId, ShortHash, TraceId};
 use penpal_protocol::limits::{DEFAULT_MESSAGE_LIFE_MS, MAX_NEED_RESEAL};
 use penpal_protocol::sealed::{Content, Kind, NeedReseal, Order};
@@ -16,9 +16,8 @@ use crate::record::{FixedOrder, MailRecord, SealedRecord};
 use crate::stage::{Stage, TrailEvent};
 use crate::step::Step;
 
-/// What an envelope has beside the encoded body, in bytes: header, encapsulation, tag, the pair with its signature,
-/// and at least one byte of padding.
-const ENVELOPE_BYTES: usize = HEADER_BYTES + ENCAPSULATION_BYTES + TAG_BYTES + 1 + 5 + 66 + 1;
+/// What an envelope has beside the encoded body, in bytes, at most.
+const ENVELOPE_BYTES: usize = MAX_ENVELOPE_BYTES - capacity(MAX_ENVELOPE_BYTES);
 
 /// Encoded length of a body without content, key and receipts, in bytes, at most.
 const BODY_BYTES: usize = 288;
@@ -273,6 +272,7 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use penpal_protocol::envelope::{ENCAPSULATION_BYTES, HEADER_BYTES, TAG_BYTES};
     use penpal_protocol::ids::{
         DeviceId, Fingerprint, Incarnation, KeyId, ShortHash, Signature, XWingPublicKey,
     };

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use penpal_delivery::{HistoryLimits, Mailbox, Outcome, Selection, Stage, Surfacing, Table};
-use penpal_protocol::limits::{DAY_MS, HOUR_MS};
+use penpal_delivery::{
+    Arrival, HistoryLimits, Mailbox, Outcome, Selection, Stage, Surfacing, Table, Verdict,
+};
+use penpal_protocol::ids::ShortHash;
+use penpal_protocol::limits::{DAY_MS, HOUR_MS, SPOOL_ROW_LIFE_MS};
 
 use crate::world::{Node, Send, World, peer};
 
@@ -23,6 +26,20 @@ fn a_mark_stays_two_days_longer_than_its_message() {
     assert!(world.nodes[1].rows_of(Table::Seen) > 0);
     world.run_for(DAY * 30);
     assert_eq!(world.nodes[1].rows_of(Table::Seen), 0);
+}
+
+#[test]
+fn the_mark_of_what_could_not_be_opened_stays_as_long_as_a_relay_may_show_it() {
+    let mut world = World::new(912, 2);
+    let id = ShortHash::from_bytes([7; 16]);
+    let verdict = Verdict::Unreadable { account: peer(0).account };
+    let arrival = Arrival { row: None, enc: id, envelope: id, verdict };
+    world.step(1, |machine, step| machine.handle_arrival(arrival, step));
+    let marked = |world: &World| world.nodes[1].machine().is_seen(&id, &world.nodes[1].rows).unwrap();
+    world.run_for(Duration::from_millis(SPOOL_ROW_LIFE_MS) + DAY / 2);
+    assert!(marked(&world));
+    world.run_for(DAY * 2);
+    assert!(!marked(&world));
 }
 
 #[test]

@@ -280,3 +280,17 @@ fn places_begin_at_one_in_each_life_of_the_database() {
     }
     assert!(!world.nodes[1].events.contains(&Event::Gap { peer: peer(0) }));
 }
+
+#[test]
+fn a_place_that_is_taken_twice_hides_neither_message() {
+    let mut world = World::new(514, 2);
+    let bodies = letters(&mut world, 3);
+    give(&mut world, &bodies, 1);
+    give(&mut world, &bodies, 3);
+    let other = world.forge_letter(0, 1, "also 3", bodies[2].order);
+    world.deliver_forged(1, other);
+    assert_eq!(shown(&world), ["1", "also 3"]);
+    assert!(world.nodes[1].events.contains(&Event::Gap { peer: peer(0) }));
+    give(&mut world, &bodies, 2);
+    assert_eq!(shown(&world), ["1", "also 3", "2", "3"]);
+}

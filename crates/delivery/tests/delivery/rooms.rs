@@ -4,7 +4,7 @@ use penpal_delivery::{
     Destination, DismissError, Event, HeldReason, MailKey, MailState, Mailbox, Placement, ResolveError,
     RetryError, Selection, Stage, Standing, exact_id,
 };
-use penpal_protocol::ids::{MsgId, RoomId, ShortHash};
+use penpal_protocol::ids::{DeviceId, MsgId, RoomId, ShortHash};
 use penpal_protocol::limits::DAY_MS;
 use penpal_protocol::sealed::{Kind, RoomRef, Stage as StatedStage};
 
@@ -376,4 +376,19 @@ fn an_entry_that_comes_when_the_clocks_agree_just_so_shows_the_message() {
         newer.iter().map(|(view, from)| (view.key, *from)).collect::<Vec<_>>(),
         [(key, Some(peer(0).account))]
     );
+}
+
+#[test]
+fn a_message_for_hundreds_of_devices_is_one_record_that_can_be_read() {
+    let mut world = World::new(55, 2);
+    let device = |number: u16| {
+        let mut id = [0xee; 16];
+        id[..2].copy_from_slice(&number.to_be_bytes());
+        Destination::Device(penpal_delivery::Peer::new(peer(1).account, DeviceId::from_bytes(id)))
+    };
+    let to = (0..500).map(device).collect();
+    let message = Send { to, ..said(&[], "to everybody") }.message(&world.nodes[0]);
+    let sent = world.step(0, |machine, step| machine.send(message, step)).unwrap().unwrap();
+    world.restart(0);
+    assert_eq!(world.nodes[0].report(sent.msg_id).copies.len(), 500);
 }
