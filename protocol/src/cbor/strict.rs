@@ -216,6 +216,7 @@ mod tests {
             _ => None,
         };
         assert_eq!(form("8200c000"), Some(2), "tag");
+        assert_eq!((form("d4"), form("d500")), (Some(0), Some(0)), "tags with the numbers of false and true");
         assert_eq!(form("8200f6"), Some(2), "null");
         assert_eq!(form("8200f7"), Some(2), "undefined");
         assert_eq!(form("8200f90000"), Some(2), "float");

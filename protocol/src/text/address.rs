@@ -294,6 +294,16 @@ mod tests {
     fn an_error_shows_the_address_and_not_all_of_a_long_one() {
         let error = |text: &str| text.parse::<Address>().unwrap_err();
         assert_eq!(error("me/web"), AddressError::OwnDevice { address: "me/web".to_owned() });
+        for (text, part) in [
+            ("me b", "the name in "),
+            ("/web", "the contact in "),
+            ("bob/me/web", "the device in "),
+            ("./a b", "the session in "),
+            ("#a b", "the room in "),
+        ] {
+            let shown = error(text).to_string();
+            assert!(shown.starts_with(&format!("{part}{text:?}")), "{shown}");
+        }
         let long = format!("a/b/c/{}", "d".repeat(100));
         assert_eq!(error(&long), AddressError::TooManyParts { address: long[..100].to_owned() });
     }

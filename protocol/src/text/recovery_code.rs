@@ -130,9 +130,9 @@ fn check(body: &[u8]) -> [u8; CHECK_BYTES] {
     hash.first_chunk().copied().unwrap_or_default()
 }
 
-/// The check character of a line; lines are counted modulo 32.
+/// The check character of a line; no code has as many as 32.
 fn line_check(line: &[u8], number: usize) -> u8 {
-    let number = u8::try_from(number % 32).unwrap_or_default();
+    let number = u8::try_from(number).unwrap_or_default();
     check_value(std::iter::once(number).chain(line.iter().copied()))
 }
 
@@ -248,12 +248,20 @@ mod tests {
     fn each_error_says_where_to_look() {
         let good = lines();
         assert_eq!(error(" \n"), RecoveryCodeError::Empty);
-        assert_eq!(error("048H2-48U"), RecoveryCodeError::Character { line: 1, character: 'U' });
+        for (before, line) in [(7, 1), (24, 1), (25, 2), (49, 2), (50, 3)] {
+            let text = format!("{}U", "0".repeat(before));
+            assert_eq!(error(&text), RecoveryCodeError::Character { line, character: 'U' }, "{before}");
+        }
         assert_eq!(error(&good[..4].join(" ")[..29 * 2]), RecoveryCodeError::Length { got: 49 });
         assert_eq!(error("048H2"), RecoveryCodeError::Length { got: 5 });
         let mut wrong = good.clone();
         wrong[2].replace_range(3..4, "D");
         assert_eq!(error(&wrong.join(" ")), RecoveryCodeError::Line { line: 3 });
+        assert_eq!(
+            error(&wrong[..3].join(" ")),
+            RecoveryCodeError::Line { line: 3 },
+            "also where more is missing"
+        );
         let mut swapped = good.clone();
         swapped.swap(1, 2);
         assert_eq!(error(&swapped.join(" ")), RecoveryCodeError::Line { line: 2 });

@@ -149,3 +149,17 @@ impl Event {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_is_told_without_a_payload() {
+        let kind = FrameKind::Cloned;
+        assert_eq!(Event::Cloned.encode(), []);
+        assert_eq!(Event::decode(kind.number(), &[]), Ok(Event::Cloned));
+        let source = cbor::CborError::Trailing { offset: 0, extra: 1 };
+        assert_eq!(Event::decode(kind.number(), &[0]), Err(FrameError::Payload { kind, source }));
+    }
+}

@@ -30,10 +30,9 @@ fn arrival(enc: ShortHash, row: Option<SpoolRow>, body: Body) -> Arrival {
 }
 
 fn arrived(world: &World, id: usize) -> Vec<MailKey> {
-    let keys = world.nodes[id].events.iter().filter_map(|event| match event {
-        Event::Arrived { key, .. } => Some(*key),
-        _ => None,
-    });
+    let events = world.nodes[id].events.iter();
+    let keys =
+        events.filter_map(|event| if let Event::Arrived { key, .. } = event { Some(*key) } else { None });
     keys.collect()
 }
 

@@ -125,10 +125,10 @@ fn unreadable(world: &mut World, numbers: std::ops::Range<u16>) -> Vec<Command> 
 
 /// The envelopes that are asked for.
 fn asked(commands: Vec<Command>) -> Vec<ShortHash> {
-    let jobs = commands.into_iter().filter_map(|command| match command {
-        Command::Seal(job) if job.kind == Kind::NeedReseal => Some(*job),
-        _ => None,
-    });
+    let jobs = commands
+        .into_iter()
+        .filter_map(|command| if let Command::Seal(job) = command { Some(*job) } else { None });
+    let jobs = jobs.filter(|job| job.kind == Kind::NeedReseal);
     let lists = jobs.map(|SealJob { kind, content, .. }| match Content::decode(kind, &content) {
         Ok(Content::NeedReseal(need)) => need.envelopes.iter().copied().collect::<Vec<_>>(),
         other => panic!("{other:?}"),

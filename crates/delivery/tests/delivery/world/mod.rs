@@ -346,10 +346,8 @@ impl World {
         input: impl FnOnce(&mut penpal_delivery::Delivery, &mut penpal_delivery::Step<'_>),
     ) -> Vec<penpal_delivery::SealJob> {
         let commands = self.commands(id, input).into_iter();
-        let jobs = commands.filter_map(|command| match command {
-            Command::Seal(job) => Some(*job),
-            _ => None,
-        });
+        let jobs =
+            commands.filter_map(|command| if let Command::Seal(job) = command { Some(*job) } else { None });
         jobs.collect()
     }
 
