@@ -97,6 +97,30 @@ fn what_was_taken_is_there_however_often_the_disk_is_full() {
     assert!(refused > 100 && died_full > 5, "{refused} refused, {died_full} ends on a full disk");
 }
 
+/// Growth is refused as soon as the last file is being written, though it has room: that is for what frees space.
+#[test]
+fn the_last_file_is_kept_for_what_frees_space() {
+    let (disk, index) = (MemDisk::new(), MemIndex::new());
+    disk.set_capacity(Some(4 * SEGMENT_BYTES + 1000));
+    let (mut store, mut model) = (open(&disk, &index), MemStore::new());
+    let mut rows = 0;
+    while both(&mut store, &mut model, row(rows + 1, 2000)) == Outcome::Done {
+        rows += 1;
+    }
+    assert_eq!(store.stats().spare_segments, 1);
+    for n in 1..rows {
+        if store.stats().spare_segments == 0 {
+            break;
+        }
+        assert_eq!(both(&mut store, &mut model, Batch::new().remove(QUEUE, [n])), Outcome::Done);
+    }
+    assert_eq!(store.stats().spare_segments, 0);
+    assert_eq!(both(&mut store, &mut model, row(rows + 1, 10)), Outcome::Full);
+    disk.set_capacity(None);
+    assert_eq!(both(&mut store, &mut model, row(rows + 1, 10)), Outcome::Done);
+    assert_same(&store, &model, "with room");
+}
+
 /// What is removed leaves the disk although the index cannot say that it knows; a restart then makes the index anew.
 #[test]
 fn removing_frees_segments_while_the_index_has_no_room() {

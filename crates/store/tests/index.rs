@@ -125,6 +125,20 @@ fn a_stale_index_is_rebuilt() {
     }
 }
 
+/// Only the mark was put back: what it says of the log is not so.
+#[test]
+fn a_clean_end_of_another_time_is_not_trusted() {
+    let (dir, mut model) = closed();
+    let mark = fs::read(dir.path().join("index.clean")).expect("read");
+    let mut store = open(dir.path());
+    fill(&mut store, &mut model, 6);
+    Box::new(store).close().expect("close");
+    fs::write(dir.path().join("index.clean"), mark).expect("write");
+    let store = open(dir.path());
+    assert!(matches!(store.opening().rebuilt, Some(Rebuilt::Stale { .. })), "{:?}", store.opening());
+    assert_same(&store, &model, "rebuilt");
+}
+
 #[test]
 fn noise_in_place_of_the_index_is_rebuilt() {
     let mut histories = Histories::new(9);

@@ -54,6 +54,7 @@ fn what_was_removed_is_in_no_file_any_more() {
     }
     commit(&mut store, &mut model, Batch::new().delete(table, GONE).delete(short, GONE).drop_queue(queue));
     assert!(found(dir.path(), GONE), "a removed row stays in the log for a while");
+    assert!(store.scrub().expect("begun") && store.is_scrubbing());
     scrub(&mut store);
     assert_same(&store, &model, "scrubbed");
     Box::new(store).close().expect("close");

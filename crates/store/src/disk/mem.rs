@@ -494,7 +494,7 @@ impl DiskFile for MemFile {
         Ok(())
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn bytes(&self) -> io::Result<u64> {
         let state = self.state()?;
         Ok(state.files.get(self.file).map_or(0, |file| file.now.len() as u64))
     }

@@ -67,11 +67,23 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Makes everything written so far durable.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Length in bytes.
-    fn len(&self) -> io::Result<u64>;
+    /// How long it is.
+    fn bytes(&self) -> io::Result<u64>;
+}
 
-    /// Whether the file holds nothing.
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_want_of_room_is_a_full_disk() {
+        for (kind, full) in [
+            (io::ErrorKind::StorageFull, true),
+            (io::ErrorKind::QuotaExceeded, true),
+            (io::ErrorKind::PermissionDenied, false),
+            (io::ErrorKind::Other, false),
+        ] {
+            assert_eq!(is_full(&kind.into()), full, "{kind}");
+        }
     }
 }

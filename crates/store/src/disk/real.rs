@@ -152,7 +152,34 @@ impl DiskFile for RealFile {
         self.file.sync_data()
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn bytes(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_is_as_long_as_asked_and_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path()).unwrap();
+        for bytes in [0, 1, 70_000, 2 * FILL_BYTES + 5] {
+            disk.allocate("file", bytes).unwrap();
+            let content = fs::read(dir.path().join("file")).unwrap();
+            assert_eq!((content.len() as u64, content.iter().any(|byte| *byte != 0)), (bytes, false));
+        }
+        assert!(disk.in_background());
+    }
+
+    #[test]
+    fn a_file_for_which_there_is_no_room_is_not_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(dir.path()).unwrap();
+        let too_much = 1 << 60;
+        assert!(disk.has_room(0).unwrap() && !disk.has_room(too_much).unwrap());
+        assert!(super::super::is_full(&disk.allocate("file", too_much).unwrap_err()));
+        assert_eq!(disk.list().unwrap(), Vec::<String>::new());
     }
 }

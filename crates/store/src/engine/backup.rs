@@ -87,9 +87,7 @@ impl Backup for Snapshot {
         let disk = RealDisk::new(dir).map_err(failed)?;
         // Last: with it, the folder is a store.
         self.format.write(&disk).map_err(failed)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
-        }
+        File::open(dir.join("..")).and_then(|parent| parent.sync_all()).map_err(failed)?;
         Ok(BackupReport { position: self.position, bytes: done })
     }
 }
@@ -99,7 +97,7 @@ fn copy(part: &Part, to: &Path, mut step: impl FnMut(u64)) -> Result<(), BackupE
     let target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(failed)?;
     let mut buffer = vec![0; STEP_BYTES];
     let mut at = 0;
-    while at < part.bytes {
+    loop {
         let wanted = usize::try_from(part.bytes - at).unwrap_or(usize::MAX).min(STEP_BYTES);
         let piece = buffer.get_mut(..wanted).unwrap_or_default();
         let read = part.file.read_at(piece, at).map_err(|source| ReadError::Io {

@@ -11,7 +11,7 @@ use crate::index::rows::Tally;
 use crate::index::shard::Folded;
 use crate::log::batch::Parsed;
 use crate::log::layout::{Pos, SegmentNo, offset_usize, segment_name, set_aside_name};
-use crate::log::record::{Grave, Placed, Record};
+use crate::log::record::{Grave, Placed, Record, unlink_size};
 use crate::log::recover::{Found, SegmentReader, Unreadable};
 use crate::log::writer::Need;
 use crate::{CommitError, Compacted, Finding};
@@ -185,7 +185,6 @@ impl LogStore {
                 let found = Found { offset: cleaning.offset, batch };
                 match self.move_batch(emptied, &found, done)? {
                     Moved::All => {}
-                    Moved::Seal if cleaning.salvage => {}
                     Moved::Seal => break,
                     // Begun again when there is room.
                     Moved::NoRoom => return self.flush(),
@@ -299,7 +298,7 @@ impl LogStore {
             }
         }
         let record = Record::Unlink { segments: segments.to_vec() };
-        if !self.make_room(16 + segments.len() * 4, Need::Unlink)? {
+        if !self.make_room(unlink_size(segments.len()), Need::Unlink)? {
             return Ok(false);
         }
         self.record(record)?;

@@ -168,3 +168,6 @@ impl Store for LogStore {
         Ok(end)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -376,10 +376,8 @@ impl Opener {
             self.overwrite_with_zeros(resume.segment, scanned.offset)?;
         }
         let file = self.reader.disk.open(&name).map_err(io_error("open", &name))?;
-        let len = file.len().map_err(io_error("measure", &name))?;
-        if len < self.reader.segment_bytes {
-            write_zeros(&*file, len, self.reader.segment_bytes).map_err(io_error("extend", &name))?;
-        }
+        let bytes = file.bytes().map_err(io_error("measure", &name))?;
+        write_zeros(&*file, bytes, self.reader.segment_bytes).map_err(io_error("extend", &name))?;
         file.sync_data().map_err(io_error("sync", &name))
     }
 
@@ -427,8 +425,6 @@ impl LogStore {
         };
         if sealed || !damages.is_empty() {
             self.segments.require(1).map_err(|error| allocation(error, needed))?;
-        }
-        if sealed || !damages.is_empty() {
             // Never write behind a seal, nor into a file that is about to be set aside.
             let advanced = if sealed { self.advance() } else { self.rotate(Need::Free) };
             if !advanced.map_err(failed)? {

@@ -103,7 +103,7 @@ impl Reader {
     ) -> Result<SegmentReader, OpenError> {
         let name = segment_name(segment);
         let file = self.disk.open(&name).map_err(io_error("open", &name))?;
-        let len = file.len().map_err(io_error("measure", &name))?;
+        let len = file.bytes().map_err(io_error("measure", &name))?;
         if len > self.segment_bytes {
             let finding = Finding {
                 place: name,
@@ -185,7 +185,7 @@ impl Reader {
                 OpenError::Damaged { file: segment_name(segment), offset: 0, detail }
             }
         })?;
-        if !damages.iter().all(|damage| damage.offset > 0) || senseless.is_some() {
+        if senseless.is_some() {
             existing = None;
         }
         damages.extend(senseless);

@@ -101,3 +101,75 @@ impl Drop for Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemIndex;
+    use super::super::rows::Watermark;
+    use super::super::shard::Shard;
+    use super::super::{Bases, IndexHome};
+    use super::*;
+    use crate::log::layout::Pos;
+
+    const MARK: Watermark = Watermark { log: 7, batch: 1, end: Pos::START, crc: 0 };
+
+    fn shards(index: &mut MemIndex) -> [Shard; 2] {
+        let Bases { short, long } = index.reset(7).unwrap();
+        [short, long].map(|base| Shard::open(base).unwrap())
+    }
+
+    #[test]
+    fn a_fold_is_done_by_the_thread_and_told_once() {
+        let mut index = MemIndex::new();
+        let mut shards = shards(&mut index);
+        let mut folder = Folder::start();
+        assert!(folder.exists() && !folder.is_busy() && !Folder::none().exists());
+        assert_eq!(folder.poll().unwrap(), None);
+        for (full, ended) in [(true, Folded::NoRoom), (false, Folded::Done)] {
+            index.set_full(full);
+            folder.ask(shards.each_mut().map(|shard| shard.begin_fold(MARK))).unwrap();
+            assert!(folder.is_busy());
+            assert_eq!(folder.wait().unwrap(), Some(ended));
+            assert!(!folder.is_busy());
+            assert_eq!((folder.wait().unwrap(), folder.poll().unwrap()), (None, None));
+        }
+        folder.ask(shards.each_mut().map(|shard| shard.begin_fold(MARK))).unwrap();
+        let polled = loop {
+            if let Some(ended) = folder.poll().unwrap() {
+                break ended;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!((polled, folder.is_busy()), (Folded::Done, false));
+    }
+
+    #[test]
+    fn a_failure_is_told_and_so_is_the_end_of_the_thread() {
+        let mut index = MemIndex::new();
+        let mut shards = shards(&mut index);
+        let mut folder = Folder::start();
+        index.fail();
+        folder.ask(shards.each_mut().map(|shard| shard.begin_fold(MARK))).unwrap();
+        folder.wait().unwrap_err();
+        assert!(!folder.is_busy());
+        let worker = folder.worker.as_mut().unwrap();
+        worker.jobs = None;
+        worker.thread.take().unwrap().join().unwrap();
+        folder.ask(shards.each_mut().map(|shard| shard.begin_fold(MARK))).unwrap_err();
+        folder.wait().unwrap_err();
+        folder.poll().unwrap_err();
+    }
+
+    /// Whoever closes the maps counts on nobody else holding them.
+    #[test]
+    fn the_thread_has_ended_when_it_is_dropped() {
+        let mut index = MemIndex::new();
+        let mut shards = shards(&mut index);
+        let mut folder = Folder::start();
+        folder.ask(shards.each_mut().map(|shard| shard.begin_fold(MARK))).unwrap();
+        drop(folder);
+        for shard in shards {
+            assert_eq!(std::sync::Arc::strong_count(&shard.into_base()), 1);
+        }
+    }
+}

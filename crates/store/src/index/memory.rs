@@ -46,7 +46,7 @@ impl MemIndex {
     pub fn lose(&self) {
         let mut state = self.state();
         let unflushed = state.unflushed.as_ref().map(|_| Default::default());
-        *state = State { unflushed, full: state.full, ..State::default() };
+        *state = State { unflushed, full: state.full, room: state.room, ..State::default() };
     }
 
     /// Whether there is no room for changes from now on: then nothing of them is made.

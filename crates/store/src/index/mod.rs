@@ -148,3 +148,6 @@ pub trait IndexHome: Send {
     /// Remembers that what is there must not be trusted again.
     fn distrust(&mut self);
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,9 +80,7 @@ impl Catalog {
         let key = state_key(queue);
         let Some(bytes) = self.short.get(&key)? else { return Ok(None) };
         let state = QueueState::decode(&bytes)?;
-        // Every change of a queue changes its state: an unchanged one has all its rows below.
-        let below = if self.short.overlays(&key) { u64::MAX } else { state.rows };
-        let resident = Resident { state, below };
+        let resident = Resident { state, below: state.rows };
         self.keep(queue, resident);
         Ok(Some(resident))
     }
@@ -175,7 +173,7 @@ impl Catalog {
     fn store_queue(&mut self, queue: QueueId, state: &QueueState, fresh: bool) {
         self.short.put(state_key(queue), state.encode(), fresh);
         let known = self.residents.borrow().get(&queue).map(|resident| resident.below);
-        let below = known.unwrap_or(if fresh { 0 } else { u64::MAX });
+        let below = known.unwrap_or(if fresh { 0 } else { state.rows });
         self.keep(queue, Resident { state: *state, below });
     }
 
@@ -226,9 +224,7 @@ impl Catalog {
         let known = self.queue(queue)?;
         let mut state = known.unwrap_or_else(|| QueueState::new(pos.segment));
         let mut dead = Vec::new();
-        if state.rows > 0 && state.first <= up_to {
-            self.each_queued(queue, up_to, |seq, row| dead.push((seq, row)))?;
-        }
+        self.each_queued(queue, up_to, |seq, row| dead.push((seq, row)))?;
         self.kill(queue, &mut state, dead)?;
         if let Some(old) = state.floor.replace(Floor { pos, up_to, last }) {
             self.retire(Life::Short, old.pos.segment, FLOOR_SIZE);
@@ -298,7 +294,6 @@ impl Catalog {
         for (seq, row) in dead {
             if self.short.delete(&queued_key(queue, seq))
                 && let Some(resident) = self.residents.borrow_mut().get_mut(&queue)
-                && resident.below < u64::MAX
             {
                 resident.below = resident.below.saturating_sub(1);
             }

@@ -151,11 +151,6 @@ impl Shard {
         }
     }
 
-    /// Whether the overlay knows of a key.
-    pub(crate) fn overlays(&self, key: &[u8]) -> bool {
-        self.overlay.contains_key(key)
-    }
-
     /// As [`Self::range`], when nothing below the overlay can match: many times quicker.
     pub(crate) fn overlay_range(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<IndexRow> {
         if from >= to {
@@ -298,4 +293,75 @@ fn merge<'a>(
     }
     let room = limit.saturating_sub(rows.len());
     rows.extend(page.take(room));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::IndexHome;
+    use super::super::memory::MemIndex;
+    use super::*;
+    use crate::log::layout::Pos;
+
+    const MARK: Watermark = Watermark { log: 7, batch: 1, end: Pos::START, crc: 0 };
+
+    fn shard() -> (MemIndex, Shard) {
+        let mut index = MemIndex::new();
+        let base = index.reset(7).unwrap().short;
+        (index, Shard::open(base).unwrap())
+    }
+
+    fn keys(shard: &Shard, from: &str, inclusive: bool, to: &str, limit: usize) -> String {
+        let rows = shard.range(from.as_bytes(), inclusive, to.as_bytes(), limit).unwrap();
+        rows.into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect()
+    }
+
+    fn put(shard: &mut Shard, key: &str) {
+        shard.put(key.as_bytes().to_vec(), b"value".to_vec(), true);
+    }
+
+    /// Rows in the base, rows in an overlay that waits for room, and rows above both.
+    #[test]
+    fn ranges_are_of_all_layers_and_no_longer_than_asked() {
+        let (index, mut shard) = shard();
+        for key in ["a", "c", "e", "g", "i"] {
+            put(&mut shard, key);
+        }
+        assert_eq!(Fold::run_all(&[shard.begin_fold(MARK)]).unwrap(), Folded::Done);
+        shard.folded();
+        for key in ["b", "f", "j"] {
+            put(&mut shard, key);
+        }
+        shard.delete(b"e");
+        index.set_full(true);
+        assert_eq!(Fold::run_all(&[shard.begin_fold(MARK)]).unwrap(), Folded::NoRoom);
+        put(&mut shard, "d");
+        put(&mut shard, "f");
+        shard.delete(b"j");
+        let all = "abcdfgi";
+        for limit in 0..10 {
+            let first = all.chars().take(limit).collect::<String>();
+            assert_eq!(keys(&shard, "a", true, "k", limit), first, "{limit}");
+        }
+        for (at, from) in all.char_indices() {
+            let from = from.to_string();
+            assert_eq!(keys(&shard, &from, false, "k", 9), all[at + 1..]);
+            assert_eq!(keys(&shard, &from, true, "k", 9), all[at..]);
+            assert_eq!(keys(&shard, "a", true, &from, 9), all[..at]);
+            assert_eq!(keys(&shard, &from, false, &from, 9), "");
+        }
+    }
+
+    #[test]
+    fn rows_of_both_are_merged_up_to_the_limit() {
+        let row = |key: &str| (key.as_bytes().to_vec(), Vec::new());
+        let entry = || Entry { value: Some(Vec::new()), in_base: false };
+        let overlay = [(b"a".to_vec(), entry()), (b"d".to_vec(), entry())];
+        for (limit, expected) in [(1, "a"), (2, "ab"), (3, "abc"), (4, "abcd"), (9, "abcde")] {
+            let mut rows = Vec::new();
+            let above = overlay.iter().map(|(key, entry)| (key, entry));
+            merge(vec![row("b"), row("c"), row("e")], above, limit, &mut rows);
+            let keys: Vec<u8> = rows.into_iter().flat_map(|(key, _)| key).collect();
+            assert_eq!(keys, expected.as_bytes(), "{limit}");
+        }
+    }
 }

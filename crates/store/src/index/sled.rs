@@ -499,6 +499,98 @@ mod tests {
     }
 
     #[test]
+    fn what_has_failed_is_not_trusted_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut home = SledIndex::new(dir.path(), 1024 * 1024).with_boot_id_for_tests(Some("this"));
+        drop(home.reset(7).unwrap());
+        assert_eq!(home.judge(7).unwrap(), Ok(None));
+        home.distrust();
+        assert_eq!(home.judge(7).unwrap(), Err(Rebuilt::NotClosed));
+        home.distrust();
+        assert!(home.in_background() && home.has_room());
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_removed_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = SledIndex::new(dir.path(), 1024 * 1024);
+        home.remove(CLEAN_FILE).unwrap();
+        fs::create_dir(dir.path().join(CLEAN_FILE)).unwrap();
+        let error = home.remove(CLEAN_FILE).unwrap_err();
+        assert!(matches!(error, IndexError::Io { action: "remove", .. }), "{error}");
+    }
+
+    /// Of indexes that were not trusted the last one is kept, until its owner wants none.
+    #[test]
+    fn one_index_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut home = SledIndex::new(dir.path(), 1024 * 1024);
+        let kept = dir.path().join(SET_ASIDE);
+        for round in ["one", "two"] {
+            drop(home.reset(7).unwrap());
+            fs::write(dir.path().join(FOLDER).join(round), "").unwrap();
+        }
+        assert!(kept.join("one").exists());
+        drop(home.reset(7).unwrap());
+        assert!(kept.join("two").exists() && !kept.join("one").exists());
+        home.forget().unwrap();
+        assert!(!kept.exists());
+        home.forget().unwrap();
+    }
+
+    /// More than a piece goes through the file beside the database, a piece does not.
+    #[test]
+    fn only_long_lists_of_changes_are_written_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = SledIndex::new(dir.path(), 1024 * 1024);
+        let base = home.open_base("short").unwrap();
+        // Nothing can be written there.
+        fs::create_dir(dir.path().join("index/short.redo")).unwrap();
+        let keys: Vec<[u8; 4]> = (0..1000_u32).map(u32::to_be_bytes).collect();
+        let apply = |count: usize| {
+            base.apply(&mut keys.iter().take(count).map(|key| (key.as_slice(), Some(&b"x"[..]))))
+        };
+        apply(PIECE_ROWS).unwrap();
+        for count in [PIECE_ROWS + 1, 1000] {
+            assert!(matches!(apply(count), Err(IndexError::Io { action: "write", .. })), "{count}");
+        }
+    }
+
+    #[test]
+    fn room_is_allocated_behind_the_end() {
+        use std::os::unix::fs::MetadataExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        fs::write(&path, "").unwrap();
+        let mut ahead = Ahead::of(dir.path()).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        if ahead.reserve().is_err() {
+            println!("allocating ahead: SKIPPED, this file system cannot");
+            return;
+        }
+        let has = |ahead: &Ahead, len: u64, up_to: u64| {
+            let meta = file.metadata().unwrap();
+            assert_eq!((meta.len(), ahead.up_to), (len, up_to));
+            assert!(meta.blocks() * 512 >= up_to, "{} blocks", meta.blocks());
+        };
+        has(&ahead, 0, 2 * ROOM_BYTES);
+        // There is room for another piece, up to the last byte.
+        for len in [10, ROOM_BYTES] {
+            file.set_len(len).unwrap();
+            assert!(ahead.reserve().unwrap());
+            has(&ahead, len, 2 * ROOM_BYTES);
+        }
+        file.set_len(ROOM_BYTES + 1).unwrap();
+        assert!(ahead.reserve().unwrap());
+        has(&ahead, ROOM_BYTES + 1, 3 * ROOM_BYTES + 1);
+        // Shorter than it was: what lay behind its end is gone.
+        file.set_len(100).unwrap();
+        assert!(ahead.reserve().unwrap());
+        has(&ahead, 100, 100 + 2 * ROOM_BYTES);
+    }
+
+    #[test]
     fn a_boot_has_an_id_here() {
         assert_eq!(boot_id(), boot_id());
         assert!(boot_id().is_some_and(|id| id.len() >= 16));

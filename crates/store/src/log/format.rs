@@ -112,7 +112,13 @@ mod tests {
             assert!(matches!(Format::parse(text.as_bytes()), Err(OpenError::NotAStore { .. })), "{text}");
         }
         assert!(matches!(Format::parse(b"\xff"), Err(OpenError::NotAStore { .. })));
-        let odd = SAMPLE.replace("16777216", "1000");
-        assert!(matches!(Format::parse(odd.as_bytes()), Err(OpenError::SegmentSize { bytes: 1000, .. })));
+        for odd in [1000, 32_768, 100_000, 33_554_432] {
+            let text = SAMPLE.replace("16777216", &odd.to_string());
+            let refused = Format::parse(text.as_bytes());
+            assert!(matches!(refused, Err(OpenError::SegmentSize { bytes, .. }) if bytes == odd), "{odd}");
+        }
+        for size in [MIN_SEGMENT_BYTES, SEGMENT_BYTES] {
+            check_segment_bytes(size).unwrap();
+        }
     }
 }

@@ -72,6 +72,11 @@ pub(crate) fn append_size(row_len: u32) -> u32 {
     offset32(FRAME_BYTES + 28) + row_len
 }
 
+/// Bytes that it needs to declare so many segments gone.
+pub(crate) fn unlink_size(segments: usize) -> usize {
+    FRAME_BYTES + segments * size_of::<SegmentNo>()
+}
+
 /// Bytes of a floor.
 pub(crate) const FLOOR_SIZE: u32 = 5 + 32;
 
@@ -318,6 +323,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::log::layout::offset_usize;
 
     fn samples() -> Vec<Record<'static>> {
         let grave = Grave { first: 1, last: 2, limit: Pos { segment: 3, offset: 4 } };
@@ -371,6 +377,9 @@ mod tests {
         assert_eq!(read[0].size, put_size(3, 5));
         assert_eq!(read[2].size, append_size(3));
         assert_eq!(read[3].size, FLOOR_SIZE);
+        assert_eq!(offset_usize(read[7].size), unlink_size(1));
+        let many = Record::Unlink { segments: vec![5; 300] };
+        assert_eq!(many.encode(&mut Vec::new()), unlink_size(300));
         assert_eq!(read[1].offset, 1000 + read[0].size);
     }
 
@@ -382,6 +391,17 @@ mod tests {
             let set = [&[7, 8, 0, 0, 0][..], &first.to_le_bytes(), &last.to_le_bytes()].concat();
             let refused: Vec<_> = Records::new(&set, 0).collect();
             assert!(matches!(refused[..], [Err(_)]), "segments {first} to {last}");
+        }
+        let most = u32::try_from(MAX_SEGMENTS).unwrap();
+        for (ranges, fits) in [
+            (vec![(1, most)], true),
+            (vec![(1, most + 1)], false),
+            (vec![(1, most - 1), (most + 5, most + 5)], true),
+            (vec![(1, most - 1), (most + 5, most + 6)], false),
+        ] {
+            let mut set = Vec::new();
+            Record::SegmentSet { ranges: ranges.clone() }.encode(&mut set);
+            assert_eq!(Records::new(&set, 0).next().is_some_and(|read| read.is_ok()), fits, "{ranges:?}");
         }
         let trailing: Vec<_> = Records::new(&[9, 1, 0, 0, 0, 7], 0).collect();
         assert!(matches!(trailing[..], [Err(_)]));

@@ -196,19 +196,18 @@ pub(crate) fn salvage<E: From<Unreadable>>(
     mut visit: impl FnMut(Found<'_>) -> Result<(), E>,
 ) -> Result<(Scanned, Vec<Damage>), E> {
     let mut damages = Vec::new();
-    let (mut from, mut above, mut last) = (0, 0, None);
+    let (mut from, mut above) = (0, 0);
     loop {
         let scanned = scan(reader, from, None, above, &mut visit)?;
-        last = scanned.last.or(last);
         if let End::Damaged(damage) = &scanned.end
             && let Some(next) = damage.next
         {
             damages.push(damage.clone());
-            above = last.map_or(above, |(number, _)| number);
+            above = scanned.last.map_or(above, |(number, _)| number);
             from = next;
             continue;
         }
-        return Ok((Scanned { last, ..scanned }, damages));
+        return Ok((scanned, damages));
     }
 }
 
@@ -289,6 +288,40 @@ mod tests {
         // A hole in the numbers is damage too.
         let (scanned, _) = run(&segment(&[5, 7]));
         assert!(matches!(scanned.end, End::Damaged(Damage { offset: 512, .. })), "{:?}", scanned.end);
+    }
+
+    #[test]
+    fn numbers_rise_from_where_others_ended() {
+        let bytes = segment(&[5, 6]);
+        for (above, fits) in [(4, true), (5, false), (6, false)] {
+            let scanned = scan(&mut reader(&bytes), 0, None, above, |_| Ok::<_, Unreadable>(())).unwrap();
+            assert_eq!(scanned.last.is_some(), fits, "above {above}");
+        }
+    }
+
+    /// Most segments are read in several pieces.
+    #[test]
+    fn what_lies_far_behind_is_read_too() {
+        let size = 4 * WINDOW_BYTES;
+        let mut bytes = vec![0; size];
+        let record = Record::Unlink { segments: vec![9; 5_000] };
+        let (mut at, mut number) = (0, 1);
+        while at + 30_000 < size {
+            let one = batch(number, &record);
+            bytes[at..at + one.len()].copy_from_slice(&one);
+            (at, number) = (at + one.len(), number + 1);
+        }
+        let disk = MemDisk::new();
+        disk.set_content("file", &bytes);
+        let mut reader = SegmentReader::new(LOG, 1, disk.open("file").unwrap(), size as u64);
+        let scanned = scan(&mut reader, 0, None, 0, |_| Ok::<_, Unreadable>(())).unwrap();
+        assert_eq!((scanned.end, scanned.offset), (End::Open { torn: false }, offset32(at)));
+        assert_eq!(scanned.last.map(|(last, _)| last), Some(number - 1));
+        assert!(reader.window.len() <= WINDOW_BYTES, "{}", reader.window.len());
+        // Back to the beginning, and to the last bytes.
+        assert!(matches!(reader.parse_at(0).unwrap(), Parsed::Batch(batch) if batch.number == 1));
+        assert_eq!(reader.view(size - 100, 512).unwrap(), &[0; 100]);
+        assert_eq!(reader.window.len(), 100);
     }
 
     #[test]

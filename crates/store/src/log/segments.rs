@@ -139,9 +139,6 @@ impl Segments {
         while self.spares.len() < spares {
             if self.awaited > 0 {
                 self.collect(true)?;
-                if self.spares.len() >= spares || self.full {
-                    break;
-                }
                 continue;
             }
             let segment = self.next;
@@ -211,21 +208,19 @@ impl Segments {
 
     fn collect(&mut self, wait: bool) -> io::Result<()> {
         let Some(helper) = &self.helper else { return Ok(()) };
-        let mut wait = wait;
-        while self.awaited > 0 {
-            let answer = if wait { helper.answers.recv().ok() } else { helper.answers.try_recv().ok() };
-            let Some((segment, result)) = answer else { break };
+        let mut answer = if wait { helper.answers.recv().ok() } else { helper.answers.try_recv().ok() };
+        if wait && answer.is_none() {
+            // The helper is gone: nothing asked of it will come.
+            self.awaited = 0;
+        }
+        while let Some((segment, result)) = answer {
             self.awaited -= 1;
-            wait = false;
             match result {
                 Ok(()) => self.spares.push_back(segment),
                 Err(error) if is_full(&error) => self.full = true,
                 Err(error) => return Err(error),
             }
-        }
-        if wait {
-            // The helper is gone: nothing asked of it will come.
-            self.awaited = 0;
+            answer = helper.answers.try_recv().ok();
         }
         Ok(())
     }
@@ -329,3 +324,6 @@ impl Drop for Helper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,3 +163,25 @@ impl Writer {
 }
 
 const KEPT_BUFFER_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, MemDisk};
+
+    #[test]
+    fn a_record_is_told_where_it_lies_and_how_long_it_is() {
+        let disk = MemDisk::new();
+        disk.set_content("file", &[0; 8192]);
+        let at = Resume { segment: 3, offset: 1024, last: (6, 0) };
+        let mut writer = Writer::new(LogId(42), 8192, disk.open("file").unwrap(), at);
+        let places = [2, 3].map(|segments| {
+            let placed = writer.push(Record::Unlink { segments: vec![9; segments] });
+            (placed.offset, placed.value_offset, placed.size)
+        });
+        assert_eq!(places, [(1056, 1069, 13), (1069, 1086, 17)]);
+        writer.flush().unwrap();
+        assert_eq!((writer.end(), writer.last_number()), (Pos { segment: 3, offset: 1536 }, 7));
+        assert_eq!(writer.push(Record::Seal).offset, 1568);
+    }
+}
