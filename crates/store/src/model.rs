@@ -412,3 +412,47 @@ impl LogPosition {
         Self { log: (both >> 64) as u64, commit: both as u64 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: Table = Table::new(1, Life::Long);
+    const QUEUE: QueueId = QueueId([7; 16]);
+
+    fn refusal(batch: &Batch, max_bytes: usize) -> Option<Refusal> {
+        batch.check(max_bytes, |_| Ok::<_, std::convert::Infallible>(Some(5))).unwrap().err()
+    }
+
+    #[test]
+    fn limits_are_kept_to_the_last_byte() {
+        let one = Batch::new().put(TABLE, b"key", vec![0; 100]).append(QUEUE, 6, 0, vec![0; 50]);
+        let bytes = 2 * MAX_OP_OVERHEAD + 153;
+        assert_eq!(refusal(&one, bytes), None);
+        assert_eq!(refusal(&one, bytes - 1), Some(Refusal::TooLarge { bytes, max: bytes - 1 }));
+        for length in [MAX_KEY_BYTES, MAX_KEY_BYTES + 1] {
+            for batch in
+                [Batch::new().put(TABLE, vec![7; length], ""), Batch::new().delete(TABLE, vec![7; length])]
+            {
+                let too_long = Refusal::KeyTooLong { bytes: length, max: MAX_KEY_BYTES };
+                assert_eq!(refusal(&batch, usize::MAX), (length > MAX_KEY_BYTES).then_some(too_long));
+            }
+        }
+        for count in [MAX_REMOVED_ROWS, MAX_REMOVED_ROWS + 1] {
+            let batch = Batch::new().remove(QUEUE, vec![1; count]);
+            let too_many = Refusal::TooManyRows { count, max: MAX_REMOVED_ROWS };
+            assert_eq!(refusal(&batch, usize::MAX), (count > MAX_REMOVED_ROWS).then_some(too_many));
+            assert_eq!(batch.stored_bytes(), MAX_OP_OVERHEAD + 8 * count);
+        }
+        for seq in [4, 5, 6] {
+            let batch = Batch::new().append(QUEUE, seq, 0, "");
+            assert_eq!(refusal(&batch, usize::MAX).is_none(), seq > 5, "{seq}");
+        }
+    }
+
+    #[test]
+    fn only_what_happened_is_done() {
+        assert!(Outcome::Done.is_done());
+        assert!(!Outcome::Full.is_done() && !Outcome::Conflict { expect: 0 }.is_done());
+    }
+}

@@ -89,7 +89,8 @@ fn rebuilt(disk: &MemDisk, store: LogStore) -> LogStore {
 fn tombstones_stay_as_long_as_what_they_removed() {
     let (disk, mut store) = new();
     done(&mut store, Batch::new().put(LONG, b"first", "v"));
-    append_until(&disk, &mut store, STAYS, 2);
+    append(&mut store, STAYS, 20);
+    append_until(&disk, &mut store, GOES, 2);
     done(&mut store, Batch::new().delete(LONG, b"first"));
     done(&mut store, Batch::new().put(LONG, b"second", "v"));
     done(&mut store, Batch::new().delete(LONG, b"second"));

@@ -219,13 +219,16 @@ impl LogStore {
         let folded =
             self.catalog.watermarks().map_or(0, |[short, long]| short.end.segment.min(long.end.segment));
         let behind = self.writer.segment().saturating_sub(folded);
-        if self.catalog.pending() >= MAX_PENDING_ROWS {
-            self.catalog.finish_fold()?;
-        }
+        self.wait_for_fold()?;
         if self.catalog.pending() >= FOLD_ROWS || behind >= FOLD_SEGMENTS {
             self.fold_beside()?;
         }
         Ok(())
+    }
+
+    /// Has the other thread catch up, when more gathered than may.
+    fn wait_for_fold(&mut self) -> Result<(), IndexError> {
+        if self.catalog.pending() >= MAX_PENDING_ROWS { self.catalog.finish_fold() } else { Ok(()) }
     }
 
     /// Whether a fold waits for room; begins it again when there may be some.

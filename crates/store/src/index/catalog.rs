@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::queue::Resident;
-use super::rows::{Place, QUEUED_FROM, QUEUED_TO, ROWS_FROM, ROWS_TO, Tally, Value, Watermark, row_key};
+use super::rows::{Place, QUEUED_FROM, QUEUED_TO, ROWS_TO, Tally, Value, Watermark, row_key};
 use super::shard::{Fold, Folded, Shard};
 use super::{Bases, IndexRow};
 use crate::log::layout::{Pos, SegmentNo};
@@ -231,16 +231,11 @@ impl Catalog {
 
     /// Pages through all table rows and queued rows of a map, for verification.
     pub(crate) fn page(&self, life: Life, after: &[u8], limit: usize) -> Result<Vec<IndexRow>, IndexError> {
-        let rows = match after {
-            b"" => self.shard(life).range(ROWS_FROM, true, ROWS_TO, limit)?,
-            after if after < ROWS_TO => self.shard(life).range(after, false, ROWS_TO, limit)?,
-            _ => Vec::new(),
-        };
+        let rows = self.shard(life).range(after, false, ROWS_TO, limit)?;
         if !rows.is_empty() {
             return Ok(rows);
         }
-        let from = if after < QUEUED_FROM { QUEUED_FROM } else { after };
-        self.shard(life).range(from, false, QUEUED_TO, limit)
+        self.shard(life).range(after.max(QUEUED_FROM), false, QUEUED_TO, limit)
     }
 
     fn put(&mut self, table: Table, key: &[u8], mut place: Place) -> Result<(), IndexError> {

@@ -92,7 +92,6 @@ pub(crate) const WATERMARK_KEY: &[u8] = b"w";
 pub(crate) const TALLY_FROM: &[u8] = b"s";
 pub(crate) const TALLY_TO: &[u8] = b"t";
 pub(crate) const STATES_TO: &[u8] = b"v";
-pub(crate) const ROWS_FROM: &[u8] = b"k";
 pub(crate) const ROWS_TO: &[u8] = b"l";
 pub(crate) const QUEUED_FROM: &[u8] = b"q";
 pub(crate) const QUEUED_TO: &[u8] = b"r";

@@ -588,6 +588,9 @@ mod tests {
         file.set_len(100).unwrap();
         assert!(ahead.reserve().unwrap());
         has(&ahead, 100, 100 + 2 * ROOM_BYTES);
+        // Where nothing can be allocated, it is not for want of room.
+        let file = fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        Ahead { file, len: 0, up_to: 0 }.reserve().unwrap_err();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::catalog::{At, Catalog};
 use super::memory::MemIndex;
-use super::rows::{QUEUED_FROM, ROWS_FROM, Watermark};
+use super::rows::Watermark;
 use super::shard::Folded;
 use super::{IndexHome, Rebuilt};
 use crate::log::layout::Pos;
@@ -137,8 +137,8 @@ fn all_rows_are_paged_through() {
                     assert!(seen.len() <= expected, "{life:?}, pages of {limit}");
                 }
                 assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
-                let rows = seen.iter().filter(|key| key.starts_with(ROWS_FROM)).count();
-                let queued = seen.iter().filter(|key| key.starts_with(QUEUED_FROM)).count();
+                let rows = seen.iter().filter(|key| key.starts_with(b"k")).count();
+                let queued = seen.iter().filter(|key| key.starts_with(b"q")).count();
                 assert_eq!((rows, rows + queued), (5, expected), "{life:?}, pages of {limit}");
             }
         }

@@ -180,7 +180,7 @@ impl Segments {
         self.existing.remove(&segment);
         self.open.borrow_mut().remove(&segment);
         let unread = Arc::strong_count(&self.readers) == 1;
-        if self.full && keep_as.is_none() && unread && self.spares.len() + self.awaited == 0 {
+        if self.full && keep_as.is_none() && unread && self.spares.is_empty() && self.awaited == 0 {
             return self.recycle(segment);
         }
         // There may be room again.
