@@ -170,6 +170,19 @@ mod tests {
     use crate::disk::{Disk, MemDisk};
 
     #[test]
+    fn what_frees_segments_has_room_when_nothing_else_has() {
+        let disk = MemDisk::new();
+        disk.set_content("file", &[0; 8192]);
+        let at = Resume { segment: 1, offset: 1024, last: (6, 0) };
+        let writer = Writer::new(LogId(42), 8192, disk.open("file").unwrap(), at);
+        // Of sixteen sectors two are written, one is the seal's and eight are kept.
+        for (need, sectors) in [(Need::Grow, 5), (Need::Free, 5), (Need::Unlink, 13)] {
+            let most = sectors * SECTOR - HEADER_BYTES;
+            assert!(writer.has_room(most, need) && !writer.has_room(most + 1, need), "{need:?}");
+        }
+    }
+
+    #[test]
     fn a_record_is_told_where_it_lies_and_how_long_it_is() {
         let disk = MemDisk::new();
         disk.set_content("file", &[0; 8192]);
