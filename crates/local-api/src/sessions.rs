@@ -100,7 +100,7 @@ pub enum Mode {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MuteRequest {
-    /// Who says so.
+    /// Who says so: a person.
     pub caller: Caller,
     /// The session.
     pub name: String,
@@ -112,7 +112,7 @@ pub struct MuteRequest {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HideRequest {
-    /// Who says so.
+    /// Who says so: a person.
     #[serde(default)]
     pub caller: Caller,
     /// The session.

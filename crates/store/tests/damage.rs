@@ -169,6 +169,29 @@ fn a_missing_segment_is_refused_by_name_and_repaired_on_demand() {
     assert_eq!(seqs(&open(&disk)), left);
 }
 
+#[test]
+fn a_repair_without_room_says_so_and_goes_on_when_there_is() {
+    let disk = filled(60);
+    for (name, at) in [("0000000001.log", 2560), ("0000000002.log", 2560)] {
+        spoil(&disk, name, at + 700);
+    }
+    let repair = || try_open(&disk, Options { repair: true, ..options() });
+    disk.set_capacity(Some(disk.used_bytes()));
+    for _ in 0..2 {
+        let error = repair().expect_err("there is no room");
+        assert!(matches!(error, OpenError::Full { .. }), "{error}");
+    }
+    disk.set_capacity(None);
+    let store = repair().expect("repair");
+    assert_eq!(seqs(&store).len(), 58);
+    drop(store);
+    let names = disk.list().expect("list");
+    for name in ["0000000001.damaged", "0000000002.damaged"] {
+        assert!(names.iter().any(|found| found == name), "{names:?}");
+    }
+    assert_eq!(seqs(&open(&disk)).len(), 58);
+}
+
 /// Found by the fuzzer: the newest segment looked whole by itself, its batches numbered below those of the one before. The
 /// store opened, went on behind them, and did not find what it had written when it was opened again.
 #[test]

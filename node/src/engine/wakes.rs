@@ -205,27 +205,32 @@ impl Engine {
         Some((session.or(of_run)?, *rung))
     }
 
-    /// Mail that calls for a wake: asks, and answers to own asks.
+    /// Mail that calls for a wake.
     fn calling(&self, session: SessionId) -> Vec<(MailView, Source)> {
         let mailbox = Mailbox::Session(session);
         if self.delivery.unread(mailbox).unread == 0 {
             return Vec::new();
         }
         let Ok(mut views) = self.to_show(mailbox) else { return Vec::new() };
-        views.retain(|view| match view.kind {
-            Kind::Ask => true,
-            Kind::Reply => view.reply_to.is_some_and(|asked| {
-                let own = self.delivery.view(MailKey::own(asked), &self.storage);
-                own.is_ok_and(|own| own.is_some_and(|own| own.kind == Kind::Ask))
-            }),
-            _ => false,
-        });
+        views.retain(|view| self.calls(view));
         let source = |view: &MailView| match (view.key.from, view.sent_from) {
             (Some(contact), _) => Source::Contact(contact),
             (None, Some(Mailbox::Session(sender))) => Source::Session(sender),
             (None, Some(Mailbox::Desk) | None) => Source::Desk,
         };
         views.into_iter().map(|view| (source(&view), view)).map(|(source, view)| (view, source)).collect()
+    }
+
+    /// Whether a message may wake its session or hold its turn: an ask, or an answer to an own ask.
+    pub(super) fn calls(&self, view: &MailView) -> bool {
+        match view.kind {
+            Kind::Ask => true,
+            Kind::Reply => view.reply_to.is_some_and(|asked| {
+                let own = self.delivery.view(MailKey::own(asked), &self.storage);
+                own.is_ok_and(|own| own.is_some_and(|own| own.kind == Kind::Ask))
+            }),
+            _ => false,
+        }
     }
 
     fn callers_for_wake(&self, session: SessionId) -> BTreeSet<Source> {

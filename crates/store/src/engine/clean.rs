@@ -311,13 +311,16 @@ impl LogStore {
         Ok(true)
     }
 
-    /// Takes damaged segments out of the log, keeping what can be read of them.
-    pub(super) fn set_aside(&mut self, segments: &[SegmentNo]) -> Result<Vec<Finding>, CommitError> {
+    /// Takes damaged segments out of the log, keeping what can be read of them. `None`: there is no room for that.
+    pub(super) fn set_aside(&mut self, segments: &[SegmentNo]) -> Result<Option<Vec<Finding>>, CommitError> {
         let mut findings = Vec::new();
         for segment in segments {
             let cleaning = self.start_cleaning(*segment, true)?;
             let mut done = Compacted::default();
             self.clean(cleaning, u64::MAX, &mut done)?;
+            if done.freed_segments == 0 {
+                return Ok(None);
+            }
             findings.push(Finding {
                 place: segment_name(*segment),
                 offset: None,
@@ -328,6 +331,6 @@ impl LogStore {
                 ),
             });
         }
-        Ok(findings)
+        Ok(Some(findings))
     }
 }

@@ -18,7 +18,7 @@ use crate::log::format::{Format, check_segment_bytes};
 use crate::log::layout::{
     FORMAT_FILE, FileKind, LOCK_FILE, SEGMENT_BYTES, SegmentNo, file_kind, segment_name,
 };
-use crate::log::record::Record;
+use crate::log::record::{Record, unlink_size};
 use crate::log::recover::{Damage, End, SegmentReader};
 use crate::log::segments::{Segments, allocate};
 use crate::log::writer::{Need, Resume, Writer};
@@ -414,6 +414,9 @@ fn damaged_segments(survey: &Survey, replayed: &Replayed) -> Vec<Damage> {
     damages
 }
 
+/// Missing segments that one record declares gone: some thousand bytes, which every segment has room for.
+const UNLINKED_AT_ONCE: usize = 1024;
+
 impl LogStore {
     /// Makes the store ready for commits.
     fn go_on(&mut self, sealed: bool, damages: &[Damage], missing: Vec<SegmentNo>) -> Result<(), OpenError> {
@@ -433,8 +436,12 @@ impl LogStore {
         } else if self.writer.at_beginning() {
             self.begin_segment();
         }
-        if !missing.is_empty() {
-            self.record(Record::Unlink { segments: missing }).map_err(failed)?;
+        for segments in missing.chunks(UNLINKED_AT_ONCE) {
+            // What is written past the end of a segment is not looked for by the next opening.
+            if !self.make_room(unlink_size(segments.len()), Need::Unlink).map_err(failed)? {
+                return Err(OpenError::Full { needed });
+            }
+            self.record(Record::Unlink { segments: segments.to_vec() }).map_err(failed)?;
             self.flush().map_err(failed)?;
         }
         let mut segments: Vec<SegmentNo> = damages.iter().map(|damage| damage.segment).collect();
@@ -446,7 +453,9 @@ impl LogStore {
                 detail: damage.detail.clone(),
             });
         }
-        let findings = self.set_aside(&segments).map_err(failed)?;
+        let Some(findings) = self.set_aside(&segments).map_err(failed)? else {
+            return Err(OpenError::Full { needed });
+        };
         self.opening.repaired.extend(findings);
         self.prepare_spares().map_err(failed)
     }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{LogStore, Options};
-use crate::disk::MemDisk;
+use crate::disk::{Disk, MemDisk};
 use crate::index::catalog::At;
 use crate::index::memory::MemIndex;
 use crate::log::batch::{LogId, finish};
 use crate::log::layout::{HEADER_BYTES, offset32, segment_name};
 use crate::log::record::{Placed, Record};
+use crate::log::writer::Need;
 use crate::{Batch, Life, OpenError, Outcome, QueueId, SpoolStore, Store, Table};
 
 const SEGMENT_BYTES: usize = 64 * 1024;
@@ -79,4 +80,33 @@ fn an_index_that_says_otherwise_is_a_finding() {
         // Of another length, it also counts other bytes for its segment.
         assert_eq!(report.findings.len(), findings, "{:?}", report.findings);
     }
+}
+
+/// What says that segments are gone is written where the next opening looks for it, however full the newest segment is.
+#[test]
+fn a_repaired_log_goes_on_behind_a_full_segment() {
+    let disk = MemDisk::new();
+    let mut store = open(&disk, options()).unwrap();
+    let mut rows = 0;
+    let mut append_until = |store: &mut LogStore, segment: u32| {
+        while store.writer.end().segment < segment {
+            rows += 1;
+            let row = Batch::new().append(QUEUE, rows, 0, vec![1; 2000]);
+            assert_eq!(store.commit(vec![row]).unwrap(), [Outcome::Done]);
+        }
+        rows
+    };
+    append_until(&mut store, 3);
+    while store.writer.has_room(1, Need::Unlink) {
+        store.record(Record::Unlink { segments: Vec::new() }).unwrap();
+        store.flush().unwrap();
+    }
+    drop(store);
+    disk.remove(&segment_name(1)).unwrap();
+    let mut store = open(&disk, Options { repair: true, ..options() }).unwrap();
+    let first = store.usage(QUEUE).unwrap().and_then(|usage| usage.first_seq).unwrap();
+    let last = append_until(&mut store, 5);
+    drop(store);
+    let left = open(&disk, options()).unwrap().read(QUEUE, 0, 999, usize::MAX).unwrap();
+    assert_eq!(left.iter().map(|row| row.seq).collect::<Vec<_>>(), (first..=last).collect::<Vec<_>>());
 }

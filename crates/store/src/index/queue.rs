@@ -64,7 +64,7 @@ const MAX_RESIDENT: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resident {
     state: QueueState,
-    /// At most so many of its rows are below the overlay. Mostly none: then nothing has to be asked there.
+    /// At most so many of its rows are found below the overlay only. Mostly none: then nothing has to be asked there.
     below: u64,
 }
 
@@ -137,14 +137,14 @@ impl Catalog {
         rows.iter().map(|(key, value)| Ok((parse_queued_key(key)?.1, QueuedRow::decode(value)?))).collect()
     }
 
-    /// Calls `visit` for every row with a number of at most `up_to`.
+    /// Calls `visit` for every row with a number above `after` and of at most `up_to`.
     fn each_queued(
         &self,
         queue: QueueId,
+        mut after: u64,
         up_to: u64,
         mut visit: impl FnMut(u64, QueuedRow),
     ) -> Result<(), IndexError> {
-        let mut after = 0;
         loop {
             let page = self.queued_between(queue, after, up_to, PAGE)?;
             let full = page.len() == PAGE;
@@ -224,7 +224,10 @@ impl Catalog {
         let known = self.queue(queue)?;
         let mut state = known.unwrap_or_else(|| QueueState::new(pos.segment));
         let mut dead = Vec::new();
-        self.each_queued(queue, up_to, |seq, row| dead.push((seq, row)))?;
+        if state.rows > 0 {
+            // What is below the first was removed, and may be thousands of marks of that.
+            self.each_queued(queue, state.first.saturating_sub(1), up_to, |seq, row| dead.push((seq, row)))?;
+        }
         self.kill(queue, &mut state, dead)?;
         if let Some(old) = state.floor.replace(Floor { pos, up_to, last }) {
             self.retire(Life::Short, old.pos.segment, FLOOR_SIZE);
@@ -257,7 +260,7 @@ impl Catalog {
     pub(super) fn drop_queue(&mut self, queue: QueueId, limit: Pos) -> Result<(), IndexError> {
         let Some(mut state) = self.queue(queue)? else { return Ok(()) };
         let (mut dead, mut kept_last) = (Vec::new(), 0);
-        self.each_queued(queue, u64::MAX, |seq, row| {
+        self.each_queued(queue, 0, u64::MAX, |seq, row| {
             if row.place.pos() <= limit {
                 dead.push((seq, row));
             } else {
@@ -305,7 +308,7 @@ impl Catalog {
             (state.first, state.oldest, state.newest, state.ordered) = (0, u32::MAX, 0, true);
             return Ok(());
         }
-        if lost_first && let Some((seq, row)) = self.queued_after(queue, 0, 1)?.first() {
+        if lost_first && let Some((seq, row)) = self.queued_after(queue, state.first, 1)?.first() {
             state.first = *seq;
             if state.ordered {
                 state.oldest = row.minute;
@@ -320,7 +323,7 @@ impl Catalog {
     /// Looks at every row: minutes did not rise with numbers.
     fn survey_minutes(&self, queue: QueueId, state: &mut QueueState) -> Result<(), IndexError> {
         (state.oldest, state.newest, state.ordered) = (u32::MAX, 0, true);
-        self.each_queued(queue, u64::MAX, |_, row| {
+        self.each_queued(queue, 0, u64::MAX, |_, row| {
             state.ordered &= row.minute >= state.newest;
             state.oldest = state.oldest.min(row.minute);
             state.newest = state.newest.max(row.minute);

@@ -133,22 +133,19 @@ impl Shard {
         entry.value = Some(value);
     }
 
-    /// Deletes a row that exists. Answers whether there was more of it than the overlay's entry.
+    /// Deletes a row that exists. Answers whether it lay below the overlay, and only there.
     pub(crate) fn delete(&mut self, key: &[u8]) -> bool {
         match self.overlay.get_mut(key) {
-            Some(entry) if entry.in_base => {
-                entry.value = None;
-                true
-            }
+            Some(entry) if entry.in_base => entry.value = None,
             Some(_) => {
                 self.overlay.remove(key);
-                false
             }
             None => {
                 self.overlay.insert(key.to_vec(), Entry { value: None, in_base: true });
-                true
+                return true;
             }
         }
+        false
     }
 
     /// As [`Self::range`], when nothing below the overlay can match: many times quicker.

@@ -205,6 +205,31 @@ fn a_row_that_comes_late_or_again_is_counted_once() {
     assert_eq!(world.catalog.live_bytes(), u64::from(2 * append_size(3)));
 }
 
+/// The same queue in two lives: the end of the first comes when rows of the second, with its numbers, are in the index.
+#[test]
+fn a_row_in_the_index_is_found_whatever_became_of_others_of_its_number() {
+    let mut world = World::new();
+    for seq in [1, 2, 3, 4, 5, 1, 2] {
+        world.append(1, seq, 0);
+    }
+    assert_eq!(world.fold(), Folded::Done);
+    let queue = QueueId([1; 16]);
+    let first_life = Grave { first: 1, last: 1, limit: Pos { segment: 1, offset: 5500 } };
+    world.apply(Record::DropQueue { grave: first_life, queue });
+    let seqs = |world: &World| {
+        let rows = world.catalog.queued_after(queue, 0, 9).unwrap();
+        rows.into_iter().map(|(seq, _)| seq).collect::<Vec<_>>()
+    };
+    assert_eq!(seqs(&world), [1, 2]);
+    world.append(1, 3, 0);
+    world.remove(1, 3);
+    world.remove(1, 1);
+    assert_eq!(seqs(&world), [2]);
+    assert_eq!(world.catalog.queue(queue).unwrap().map(|state| (state.rows, state.first)), Some((1, 2)));
+    world.apply(Record::Floor { queue, up_to: 2, last: 5 });
+    assert_eq!(seqs(&world), [] as [u64; 0]);
+}
+
 #[test]
 fn each_reason_for_making_an_index_anew_reads_well() {
     let detail = "why".to_owned();

@@ -42,7 +42,7 @@ pub(crate) enum Args {
     },
     /// Say when mail may reach a session's model
     ///
-    /// Without an option: at its person's next prompt, never by a wake.
+    /// Without an option: at its person's next prompt, never by a wake. Only a person can say so; inside an agent this refuses.
     Mute {
         /// Its name
         name: String,
@@ -56,7 +56,7 @@ pub(crate) enum Args {
     /// Hide a session from contacts
     ///
     /// They see it no longer in `penpal contact sessions`. Whoever knows its name can still write to it (`--anyway`), and its own
-    /// messages name it.
+    /// messages name it. Only a person can say so; inside an agent this refuses.
     Hide {
         /// Its name
         name: String,

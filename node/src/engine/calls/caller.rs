@@ -121,23 +121,34 @@ impl Engine {
                 }
                 Ok(Mailbox::Desk)
             }
-            Some(name) => {
-                let name = super::label(name)?;
-                let named = self.sessions.by_name(&name).ok_or_else(|| self.no_session(&name))?;
-                // What is kept by hand is anybody's here; another agent's mail and name are its own.
-                if own.is_some_and(|own| own != named) && self.acts_in_agent(caller) && self.is_agents(named)
-                {
-                    let message = format!("{name} is another agent's session, and this runs inside an agent");
-                    return Err(ApiError::new(ErrorCode::NeedsPerson, message));
-                }
-                Ok(Mailbox::Session(named))
-            }
+            Some(name) => self.acting_as(own, caller, name).map(Mailbox::Session),
             None if own.is_none() && self.acts_in_agent(caller) => {
                 let message = "an agent acts for its own session, and it cannot be told which one is calling";
                 Err(ApiError::new(ErrorCode::WhichSession, message))
             }
             None => Ok(own.map_or(Mailbox::Desk, Mailbox::Session)),
         }
+    }
+
+    /// The session of a name, if the caller may act for it.
+    pub(super) fn acting_session(&mut self, caller: &Caller, name: &str) -> Result<SessionId, ApiError> {
+        let own = self.caller_session(caller)?;
+        self.acting_as(own, caller, name)
+    }
+
+    /// What is kept by hand is anybody's here; another agent's mail and name are its own.
+    fn acting_as(
+        &self,
+        own: Option<SessionId>,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<SessionId, ApiError> {
+        let named = self.session_named(name)?;
+        if own.is_some_and(|own| own != named) && self.acts_in_agent(caller) && self.is_agents(named) {
+            let message = format!("{name} is another agent's session, and this runs inside an agent");
+            return Err(ApiError::new(ErrorCode::NeedsPerson, message));
+        }
+        Ok(named)
     }
 
     /// Whether a session is an agent's, and not one that was opened by hand.

@@ -134,14 +134,13 @@ impl Engine {
     /// The mailbox of which a hook shows something now: the session's own, and the desk where its person allowed that and the own one
     /// has nothing to show.
     fn mailbox_to_show(&self, session: SessionId, holds: bool) -> Result<Option<Mailbox>, ApiError> {
-        // A turn is held for what its session is to answer or asked for. A note can wait, and so can what was written to its person.
-        let calls = |view: &MailView| matches!(view.kind, Kind::Ask | Kind::Reply);
+        // A turn is held for what its session is to answer or asked for. What else there is can wait, and so can what was written to its person.
         for mailbox in self.mailboxes_of(session) {
             if self.delivery.unread(mailbox).unread == 0 || (holds && mailbox == Mailbox::Desk) {
                 continue;
             }
             let waiting = self.to_show(mailbox)?;
-            if !waiting.is_empty() && (!holds || waiting.iter().any(calls)) {
+            if !waiting.is_empty() && (!holds || waiting.iter().any(|view| self.calls(view))) {
                 return Ok(Some(mailbox));
             }
         }

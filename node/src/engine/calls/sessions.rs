@@ -75,7 +75,7 @@ impl Engine {
     }
 
     pub(super) fn session_rename(&mut self, request: &RenameRequest) -> Outcome {
-        let sid = self.session_named(&request.name)?;
+        let sid = self.acting_session(&request.caller, &request.name)?;
         let new = label(&request.new)?;
         self.sessions.handle_rename(sid, new, self.now).map_err(|error| name_error(&error))?;
         self.session_shape(sid)
@@ -83,7 +83,7 @@ impl Engine {
 
     pub(super) fn session_summary(&mut self, request: &SummaryRequest) -> Outcome {
         let sid = match &request.name {
-            Some(name) => self.session_named(name)?,
+            Some(name) => self.acting_session(&request.caller, name)?,
             None => self.caller_session(&request.caller)?.ok_or_else(|| {
                 ApiError::new(ErrorCode::WhichSession, "this call belongs to no session")
                     .hint("penpal session summary NAME TEXT")
@@ -97,6 +97,7 @@ impl Engine {
     }
 
     pub(super) fn session_mute(&mut self, request: &MuteRequest) -> Outcome {
+        self.person_only(&request.caller)?;
         let sid = self.session_named(&request.name)?;
         let mode = match request.mode {
             Mode::Wake => DeliveryMode::Wake,
@@ -109,6 +110,7 @@ impl Engine {
     }
 
     pub(super) fn session_hide(&mut self, request: &HideRequest) -> Outcome {
+        self.person_only(&request.caller)?;
         let sid = self.session_named(&request.name)?;
         let hidden = self.sessions.handle_hide(sid, request.hidden, self.now);
         hidden.map_err(|error| ApiError::new(ErrorCode::UnknownAddress, error.to_string()))?;
