@@ -169,8 +169,13 @@ impl Delivery {
         self.ledger.put(Table::Copy, key, &copy);
     }
 
+    /// Counts what the limit is for, mail that was seen: no mark without content, nor what waits, whose author could else end the history
+    /// of everybody.
     fn count(&mut self, value: &[u8]) {
-        if let Ok(mail) = MailRecord::from_bytes(value) {
+        let counts = |state| matches!(state, MailState::Surfaced | MailState::Read | MailState::History);
+        if let Ok(mail) = MailRecord::from_bytes(value)
+            && mail.received.as_ref().is_none_or(|received| counts(received.state))
+        {
             let day = self.sweep.bytes_by_day.entry(mail.stored_ms / DAY_MS).or_default();
             *day = day.saturating_add(u64::from(mail.content_bytes));
         }

@@ -592,7 +592,7 @@ impl Node {
         }
         if !boot {
             let (mine, theirs) = (&body.manifest, body.peer_manifest.as_ref());
-            self.contacts.handle_message(opener, mine, theirs, &mut contact_step!(self));
+            self.contacts.handle_message(opener, &body.from_device, mine, theirs, &mut contact_step!(self));
         }
         if let Content::Control(control) = &content {
             match self.contacts.handle_control(opener, &body.from_device, control, &mut contact_step!(self)) {

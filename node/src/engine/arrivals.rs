@@ -122,7 +122,7 @@ impl Engine {
             return;
         }
         let (theirs, ours) = (&body.manifest, body.peer_manifest.as_ref());
-        self.contacts.handle_message(opener, theirs, ours, &mut contact_step!(self));
+        self.contacts.handle_message(opener, &body.from_device, theirs, ours, &mut contact_step!(self));
         if let Content::Presence(presence) = content {
             let Body { from, from_device, incarnation, .. } = body;
             // A further device of an account that was up already: the relay says nothing of it.
@@ -184,7 +184,7 @@ impl Engine {
         }
         if !boot {
             let (mine, theirs) = (&body.manifest, body.peer_manifest.as_ref());
-            self.contacts.handle_message(opener, mine, theirs, &mut contact_step!(self));
+            self.contacts.handle_message(opener, &body.from_device, mine, theirs, &mut contact_step!(self));
         }
         let mut placement = Placement { mailbox: Mailbox::Desk, held: None, quiet: false };
         let mut declined = None;

@@ -179,6 +179,7 @@ impl Contacts {
     pub fn unblock(&mut self, name: &Label, step: &mut Step<'_>) -> Result<(), ContactError> {
         let (contact, _) = self.contact_named(name)?;
         self.blocked_by_people(contact, false);
+        self.want_profile(contact);
         self.standing_changed(contact, step);
         Ok(())
     }
@@ -263,7 +264,7 @@ impl Contacts {
         } else if row.link.as_ref().is_some_and(|link| link.edge_out == *edge) {
             // One of several that was revoked is refused like a contact that is gone. The profile is refused only with the edge itself.
             if row.manifest.0.manifest().devices.len() > 1 {
-                self.jobs.want(Job::FetchProfile(*contact));
+                self.want_profile(*contact);
             } else {
                 self.gone(*contact, step);
             }

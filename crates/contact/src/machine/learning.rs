@@ -149,15 +149,20 @@ impl Contacts {
 
     /// Takes what every verified message says besides its content: which manifests its author holds.
     ///
-    /// A message under the keys of an acceptance also confirms that acceptance.
+    /// A message under the keys of an acceptance also confirms that acceptance. `device` wrote it. Of who is blocked nothing is taken:
+    /// what follows from it would tell that somebody is here.
     pub fn handle_message(
         &mut self,
         opener: Opener,
+        device: &DeviceId,
         theirs: &ManifestRef,
         ours: Option<&ManifestRef>,
         step: &mut Step<'_>,
     ) {
         let contact = opener.contact;
+        if self.contacts.get(&contact).is_some_and(|row| row.blocked) {
+            return;
+        }
         match opener.via {
             Via::Accepting => self.acceptance_confirmed(contact, step),
             Via::Rekeyed => self.rekey_confirmed(contact, step),
@@ -166,7 +171,7 @@ impl Contacts {
             Via::Boot(_) | Via::BootAgain => {}
         }
         if !matches!(opener.via, Via::Boot(_) | Via::BootAgain) {
-            self.compare_their_manifest(contact, theirs);
+            self.compare_their_manifest(contact, device, theirs);
             self.compare_our_manifest(contact, ours, step);
         }
         if !self.dirty.is_empty() || self.jobs.is_wanted(Job::FetchProfile(contact)) {
@@ -174,7 +179,7 @@ impl Contacts {
         }
     }
 
-    fn compare_their_manifest(&mut self, contact: Fingerprint, theirs: &ManifestRef) {
+    fn compare_their_manifest(&mut self, contact: Fingerprint, device: &DeviceId, theirs: &ManifestRef) {
         let Some(row) = self.contacts.get_mut(&contact) else { return };
         let held = row.manifest.0.reference();
         if theirs.version > held.version {
@@ -188,7 +193,11 @@ impl Contacts {
         let earlier =
             row.manifest.0.manifest().previous.iter().map(|earlier| (earlier.version, earlier.hash));
         let mut known = earlier.chain([(held.version, held.hash)]);
-        if known.any(|(version, hash)| version == theirs.version && hash != theirs.hash) && !row.repin {
+        // The word of the device that signs is enough. Another one may be stolen; what it says of lists is believed when they are seen.
+        if row.is_signed_by(device)
+            && known.any(|(version, hash)| version == theirs.version && hash != theirs.hash)
+            && !row.repin
+        {
             self.key_changed(contact, KeyChange::Fork);
         }
     }
@@ -237,11 +246,18 @@ impl Contacts {
     /// Asks a contact's relay for its newest manifest and bundles. [`Command::Fetched`] follows in any case.
     pub fn fetch(&mut self, contact: &Fingerprint, step: &mut Step<'_>) {
         if self.contacts.contains_key(contact) {
-            self.jobs.want(Job::FetchProfile(*contact));
+            self.want_profile(*contact);
             self.settle(step);
         }
         if !self.jobs.is_wanted(Job::FetchProfile(*contact)) {
             self.queue.push_back(Command::Fetched { contact: *contact, fresh: false });
+        }
+    }
+
+    /// Plans to look at a contact's profile. Not at that of who is blocked: its relay would see that somebody is here.
+    pub(super) fn want_profile(&mut self, contact: Fingerprint) {
+        if self.contacts.get(&contact).is_some_and(|row| !row.blocked) {
+            self.jobs.want(Job::FetchProfile(contact));
         }
     }
 

@@ -247,6 +247,7 @@ impl Contacts {
     }
 
     fn resume_contacts(&mut self, step: &mut Step<'_>) {
+        let mut wanted = Vec::new();
         for (contact, row) in &self.contacts {
             for link in super::requests::links(row) {
                 if !link.made {
@@ -261,8 +262,11 @@ impl Contacts {
             }
             let stale = row.manifest.0.is_stale(step.now.wall_ms);
             if row.gone_since_ms.is_some() || stale || row.announced > row.manifest.0.version() {
-                self.jobs.want(Job::FetchProfile(*contact));
+                wanted.push(*contact);
             }
+        }
+        for contact in wanted {
+            self.want_profile(contact);
         }
         for contact in self.contacts.keys().copied().collect::<Vec<_>>() {
             self.queue.push_back(Command::RouteChanged(contact));

@@ -185,7 +185,7 @@ impl Contacts {
         row.forget_earlier(now_ms);
         self.touch(RowKey::Contact(contact));
         self.rekey_unanswered(contact, REKEY_AGAIN_MS, step);
-        self.jobs.want(Job::FetchProfile(contact));
+        self.want_profile(contact);
         self.plan_contact(contact, now_ms);
     }
 

@@ -95,8 +95,10 @@ impl World {
     fn bob_names(&mut self, who: usize, his: Option<ManifestRef>, ours: Option<ManifestRef>) {
         let bob = self.people[BOB].fp();
         let held = self.people[who].node.manifest(&bob).unwrap().reference();
-        let opener = Opener { contact: bob, via: Via::Link };
-        self.on(who, |node, step| node.handle_message(opener, &his.unwrap_or(held), ours.as_ref(), step));
+        let (opener, device) = (Opener { contact: bob, via: Via::Link }, self.device(BOB));
+        self.on(who, |node, step| {
+            node.handle_message(opener, &device, &his.unwrap_or(held), ours.as_ref(), step);
+        });
     }
 
     /// Mail goes to and from both machines.
@@ -344,6 +346,21 @@ fn a_device_that_is_refused_is_no_contact_that_is_gone() {
     world.calm();
     assert_eq!(world.state(BOB, ALICE), Some(State::Gone));
     assert_eq!(world.noticed(BOB, |notice| matches!(notice, Notice::Gone { .. })), 1);
+}
+
+/// A stolen device that could make contacts block its account would do so for longer than until it is revoked.
+#[test]
+fn only_the_device_that_signs_can_say_that_there_is_another_list() {
+    let mut world = World::of_two_devices(8);
+    let alice = world.people[ALICE].fp();
+    let held = world.people[BOB].node.manifest(&alice).unwrap().reference();
+    let forked = ManifestRef { hash: ShortHash::from_bytes([9; 16]), ..held };
+    let opener = Opener { contact: alice, via: Via::Link };
+    for (device, shut) in [(world.device(TOWER), false), (world.device(ALICE), true)] {
+        world.on(BOB, |node, step| node.handle_message(opener, &device, &forked, None, step));
+        world.calm();
+        assert_eq!(world.people[BOB].node.peer(&opener).unwrap().shut, shut);
+    }
 }
 
 #[test]

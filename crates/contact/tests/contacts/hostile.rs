@@ -6,7 +6,7 @@ use penpal_contact::{
 };
 use penpal_protocol::{
     cbor::Blob,
-    ids::{ShortHash, SlotId},
+    ids::{DeviceId, ShortHash, SlotId},
     sealed::{Control, ManifestRef},
     text::InviteCode,
     wire::{Answer, InviteAnswer, InviteState, RefusalCode, Request},
@@ -37,6 +37,17 @@ fn failure(world: &World, who: usize) -> Option<AddFailure> {
 
 fn link(world: &World, of: usize) -> Opener {
     Opener { contact: world.people[of].fp(), via: Via::Link }
+}
+
+fn device(world: &World, of: usize) -> DeviceId {
+    world.people[of].node.account().unwrap().device
+}
+
+/// How often Alice asked for somebody's profile.
+fn looked(world: &World) -> usize {
+    let asked =
+        |(who, request): &&(usize, Request)| *who == ALICE && matches!(request, Request::GetContactState(_));
+    world.requests.iter().filter(asked).count()
 }
 
 #[test]
@@ -315,27 +326,41 @@ fn a_withheld_manifest_is_asked_for_again_and_known_devices_go_on() {
     let mut world = World::of_contacts(3, &[0, 0]);
     let fp = world.people[BOB].fp();
     let newer = ManifestRef { version: 9, hash: ShortHash::from_bytes([9; 16]) };
-    let opener = link(&world, BOB);
+    let (opener, device) = (link(&world, BOB), device(&world, BOB));
     let mine = world.people[ALICE].node.account().unwrap().manifest;
-    let asked = |world: &World| {
-        world
-            .requests
-            .iter()
-            .filter(|(who, r)| *who == ALICE && matches!(r, Request::GetContactState(_)))
-            .count()
-    };
-    let before = asked(&world);
-    world.on(ALICE, |node, step| node.handle_message(opener, &newer, Some(&mine), step));
+    let before = looked(&world);
+    world.on(ALICE, |node, step| node.handle_message(opener, &device, &newer, Some(&mine), step));
     world.settle();
-    assert_eq!(asked(&world), before + 1);
-    world.on(ALICE, |node, step| node.handle_message(opener, &newer, Some(&mine), step));
+    assert_eq!(looked(&world), before + 1);
+    world.on(ALICE, |node, step| node.handle_message(opener, &device, &newer, Some(&mine), step));
     world.settle();
-    assert_eq!(asked(&world), before + 1, "once for each version");
+    assert_eq!(looked(&world), before + 1, "once for each version");
     world.start(ALICE);
     world.settle();
-    assert_eq!(asked(&world), before + 2, "and at each start");
+    assert_eq!(looked(&world), before + 2, "and at each start");
     assert_eq!(world.people[ALICE].node.manifest(&fp).unwrap().version(), 1);
     world.check_rest();
+}
+
+/// Whoever runs their own relay would see the difference between somebody who blocked them and somebody who is off.
+#[test]
+fn nothing_is_asked_about_who_is_blocked() {
+    let mut world = World::of_contacts(3, &[0, 0]);
+    let (opener, device) = (link(&world, BOB), device(&world, BOB));
+    let newer = ManifestRef { version: 9, hash: ShortHash::from_bytes([9; 16]) };
+    let fp = world.people[BOB].fp();
+    world.on(ALICE, |node, step| node.block(&label("bob"), step).unwrap());
+    world.settle();
+    let before = looked(&world);
+    world.on(ALICE, |node, step| node.handle_message(opener, &device, &newer, None, step));
+    world.on(ALICE, |node, step| node.fetch(&fp, step));
+    world.days(3);
+    world.start(ALICE);
+    world.days(3);
+    assert_eq!(looked(&world), before);
+    world.on(ALICE, |node, step| node.unblock(&label("bob"), step).unwrap());
+    world.settle();
+    assert_eq!(looked(&world), before + 1, "and at once when they are not");
 }
 
 #[test]
@@ -344,8 +369,8 @@ fn a_forked_manifest_blocks_until_a_person_verifies() {
     let fp = world.people[BOB].fp();
     let pinned = world.people[ALICE].node.manifest(&fp).unwrap().reference();
     let forked = ManifestRef { hash: ShortHash::from_bytes([9; 16]), ..pinned };
-    let opener = link(&world, BOB);
-    world.on(ALICE, |node, step| node.handle_message(opener, &forked, None, step));
+    let (opener, device) = (link(&world, BOB), device(&world, BOB));
+    world.on(ALICE, |node, step| node.handle_message(opener, &device, &forked, None, step));
     assert_eq!(world.noticed(ALICE, |n| matches!(n, Notice::KeyChanged { why: KeyChange::Fork, .. })), 1);
     let view = world.view(ALICE, BOB).unwrap();
     assert_eq!(
@@ -395,8 +420,9 @@ fn impossible_revisions_do_not_use_up_our_versions() {
     world.settle();
     let mine = world.people[ALICE].node.account().unwrap().manifest;
     let lie = ManifestRef { version: u64::MAX - 1, hash: mine.hash };
-    let (opener, theirs) = (link(&world, BOB), world.people[BOB].node.account().unwrap().manifest);
-    world.on(ALICE, |node, step| node.handle_message(opener, &theirs, Some(&lie), step));
+    let (opener, device) = (link(&world, BOB), device(&world, BOB));
+    let theirs = world.people[BOB].node.account().unwrap().manifest;
+    world.on(ALICE, |node, step| node.handle_message(opener, &device, &theirs, Some(&lie), step));
     world.settle();
     assert_eq!(world.people[ALICE].node.account().unwrap().manifest, mine);
     world.relays[0].accounts.get_mut(&alice).unwrap().revision = honest;
@@ -410,8 +436,9 @@ fn a_contact_that_knows_a_manifest_we_never_signed_is_told_and_overtaken() {
     let mut world = World::of_contacts(3, &[0, 0]);
     let mine = world.people[ALICE].node.account().unwrap().manifest;
     let ahead = ManifestRef { version: mine.version + 5, hash: ShortHash::from_bytes([9; 16]) };
-    let (opener, theirs) = (link(&world, BOB), world.people[BOB].node.account().unwrap().manifest);
-    world.on(ALICE, |node, step| node.handle_message(opener, &theirs, Some(&ahead), step));
+    let (opener, device) = (link(&world, BOB), device(&world, BOB));
+    let theirs = world.people[BOB].node.account().unwrap().manifest;
+    world.on(ALICE, |node, step| node.handle_message(opener, &device, &theirs, Some(&ahead), step));
     world.settle();
     assert_eq!(world.noticed(ALICE, |n| matches!(n, Notice::ForeignManifest { .. })), 1);
     assert_eq!(world.people[ALICE].node.account().unwrap().manifest.version, mine.version + 6);
@@ -424,9 +451,10 @@ fn a_contact_behind_is_sent_our_newest_manifest_once() {
     let fp = world.people[ALICE].fp();
     let newest = world.people[ALICE].node.account().unwrap().manifest;
     assert!(newest.version > 1);
-    let (opener, theirs) = (link(&world, BOB), world.people[BOB].node.account().unwrap().manifest);
+    let (opener, device) = (link(&world, BOB), device(&world, BOB));
+    let theirs = world.people[BOB].node.account().unwrap().manifest;
     for _ in 0..2 {
-        world.on(ALICE, |node, step| node.handle_message(opener, &theirs, None, step));
+        world.on(ALICE, |node, step| node.handle_message(opener, &device, &theirs, None, step));
     }
     assert_eq!(world.people[ALICE].disk.outbox.len(), 1);
     world.settle();

@@ -174,6 +174,37 @@ fn the_newest_days_that_fit_are_kept_whole() {
     assert_eq!(kept(909, 8, 10, 7_200), 30);
 }
 
+/// A contact could end everybody's history otherwise, with what nobody was shown.
+#[test]
+fn what_nobody_saw_costs_no_history() {
+    let mut world = World::new(913, 2);
+    keep(&mut world, 1, u64::MAX, 2_000);
+    let letter = |world: &mut World, text: &str| {
+        let body = world.forge_letter(0, 1, text, None);
+        body
+    };
+    let read = letter(&mut world, "kept");
+    assert!(matches!(world.deliver_forged(1, read), Some(Outcome::Stored { .. })));
+    let surfacing = Surfacing { mechanism: "hook".to_owned(), session: None, read: true };
+    let key = world.nodes[1].list(Selection::All(Mailbox::Desk))[0].key;
+    world.step(1, |machine, step| machine.surface(key, &surfacing, step)).unwrap().unwrap();
+    let long = "x".repeat(1_500);
+    for late in [true, false] {
+        for _ in 0..3 {
+            let mut body = letter(&mut world, &long);
+            if late {
+                (body.sent_ms, body.expires_ms) = (10, 11);
+            }
+            world.deliver_forged(1, body);
+        }
+        world.run_for(DAY * 3);
+        assert!(
+            world.nodes[1].texts(Selection::All(Mailbox::Desk)).contains(&"kept".to_owned()),
+            "late: {late}"
+        );
+    }
+}
+
 #[test]
 fn history_of_many_rows_is_counted_whole_before_anything_goes() {
     // 300 and 256 rows: more than one bite, and exactly one.

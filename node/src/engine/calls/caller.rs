@@ -137,12 +137,7 @@ impl Engine {
     }
 
     /// What is kept by hand is anybody's here; another agent's mail and name are its own.
-    fn acting_as(
-        &self,
-        own: Option<SessionId>,
-        caller: &Caller,
-        name: &str,
-    ) -> Result<SessionId, ApiError> {
+    fn acting_as(&self, own: Option<SessionId>, caller: &Caller, name: &str) -> Result<SessionId, ApiError> {
         let named = self.session_named(name)?;
         if own.is_some_and(|own| own != named) && self.acts_in_agent(caller) && self.is_agents(named) {
             let message = format!("{name} is another agent's session, and this runs inside an agent");

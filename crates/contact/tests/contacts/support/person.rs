@@ -336,7 +336,13 @@ impl Person {
             }
         }
         if body.kind == Kind::Receipts {
-            self.node.handle_message(opener, &body.manifest, body.peer_manifest.as_ref(), step);
+            self.node.handle_message(
+                opener,
+                &body.from_device,
+                &body.manifest,
+                body.peer_manifest.as_ref(),
+                step,
+            );
             return;
         }
         if batch.seen.contains(&body.msg_id) {
@@ -362,7 +368,13 @@ impl Person {
             batch.seen.insert(body.msg_id);
         }
         batch.receipts.insert((from, body.from_device, body.msg_id, delivered));
-        self.node.handle_message(opener, &body.manifest, body.peer_manifest.as_ref(), step);
+        self.node.handle_message(
+            opener,
+            &body.from_device,
+            &body.manifest,
+            body.peer_manifest.as_ref(),
+            step,
+        );
     }
 }
 
