@@ -69,6 +69,17 @@ impl Relay {
         self.child = Some(child);
     }
 
+    /// Ends it and starts it on the same folder and another port.
+    ///
+    /// # Panics
+    /// When it does not end, there is no free port, or it does not say that it listens.
+    pub fn move_to_another_port(&mut self) {
+        self.stop();
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        self.listening = free.expect("a free port").to_string();
+        self.restart();
+    }
+
     /// Ends it with `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

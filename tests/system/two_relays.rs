@@ -22,3 +22,27 @@ fn people_on_different_relays_are_contacts_like_any_other() {
     bob.run(&["send", "alice/api", "still?", "--as", "web", "--anyway", "--wait", "0s"]);
     wait::until("the contact to be gone", || bob.contact_state("alice").as_deref() == Some("gone"));
 }
+
+/// A relay is known by its key. An address for it that does not answer, whoever named it, keeps nobody's mail from the others there.
+#[test]
+fn an_address_that_does_not_answer_stands_in_nobodys_way() {
+    let folder = folder();
+    let (first, mut second) =
+        (Relay::start(&folder.path().join("relay-1")), Relay::start(&folder.path().join("relay-2")));
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| Person::new(&folder, name));
+    let register = |person: &Person, relay: &Relay| {
+        person.ok(&["register", relay.address(), "--token", &relay.token(), "--handle", person.name()]);
+    };
+    register(&alice, &first);
+    register(&carol, &second);
+    connect(&alice, &carol);
+    carol.ok(&["daemon", "stop"]);
+    second.move_to_another_port();
+    register(&bob, &second);
+    // Alice's node knows of Carol's address first, and dials it for her.
+    alice.kill_node();
+    alice.ok(&["send", "carol", "are you there?"]);
+    connect(&alice, &bob);
+    alice.ok(&["send", "bob", "and you?"]);
+    wait::until("the message", || bob.bodies("desk") == ["and you?"]);
+}

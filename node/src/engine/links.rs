@@ -1,6 +1,6 @@
 //! Which links are open, and what each is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use penpal_contact::{At, Token};
 use penpal_protocol::ids::{BlobId, RelayPin};
@@ -9,7 +9,8 @@ use penpal_protocol::wire::Request;
 
 use super::LinkId;
 
-/// Links that people on other relays need, at most: as many contacts as an account may have would not fit a machine's sockets.
+/// Links at most, ours among them: as many contacts as an account may have would not fit a machine's sockets. Beyond them the oldest on
+/// which nothing is under way is closed.
 const MAX_FOREIGN: usize = 256;
 
 /// What a request to a relay was for.
@@ -88,16 +89,32 @@ impl Links {
         std::mem::take(&mut self.open).into_keys().collect()
     }
 
-    /// Notes a new link to a contact's relay; `None` when there are too many.
-    pub(super) fn open_foreign(&mut self, address: RelayAddress) -> Option<LinkId> {
-        if self.open.len() >= MAX_FOREIGN {
-            return None;
+    /// Whether there are as many links as there may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.len() >= MAX_FOREIGN
+    }
+
+    /// Links to relays of contacts that wait for no answer to a request, the oldest first.
+    pub(super) fn quiet(&self) -> impl Iterator<Item = LinkId> {
+        let asked: BTreeSet<LinkId> = self.asked.values().map(|(link, _)| *link).collect();
+        self.open.keys().copied().filter(move |link| *link != LinkId::HOME && !asked.contains(link))
+    }
+
+    /// Forgets a link to a contact's relay; gives what it will not answer any more.
+    pub(super) fn close_foreign(&mut self, id: LinkId) -> Vec<Asked> {
+        if let Some(link) = self.open.remove(&id) {
+            self.by_pin.remove(&link.address.pin);
         }
+        self.asked.extract_if(.., |_, (link, _)| *link == id).map(|(_, (_, what))| what).collect()
+    }
+
+    /// Notes a new link to a contact's relay.
+    pub(super) fn open_foreign(&mut self, address: RelayAddress) -> LinkId {
         self.next_link += 1;
         let id = LinkId(self.next_link);
         self.by_pin.insert(address.pin, id);
         self.open.insert(id, OpenLink { id, address, state: LinkState::Down(None) });
-        Some(id)
+        id
     }
 
     /// A token for a request on a link.

@@ -1,11 +1,12 @@
 //! What links report: connections, answers, events.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use penpal_contact::{At, Unreachable};
 use penpal_delivery::SpoolRow;
 use penpal_protocol::cbor::Text;
-use penpal_protocol::ids::{DepositId, EdgeId};
+use penpal_protocol::ids::{DepositId, EdgeId, RelayPin};
 use penpal_protocol::wire::{
     Answer, DepositOutcome, Event, Hello, HelloAnswer, RefusalCode, Request, Verdict,
 };
@@ -118,16 +119,32 @@ impl Engine {
             self.greeting.greeted = false;
             self.greeting.again_at = None;
         } else if !was_up || unanswered {
-            self.foreign_failed(pin);
+            self.foreign_failed(id, pin);
         }
         // A quiet link to a contact's relay that hung up is not lost: it is dialled again when there is something to say.
     }
 
-    fn foreign_failed(&mut self, pin: penpal_protocol::ids::RelayPin) {
+    /// A relay of contacts did not answer. Its key is what it is known by, and contacts may name different addresses for one: the next of them
+    /// is tried at once, so that an address that does not answer keeps nobody's mail from the others.
+    fn foreign_failed(&mut self, id: LinkId, pin: RelayPin) {
+        let Some(failed) = self.links.get(id).map(|link| link.address.clone()) else { return };
         let Some(relay) = self.foreign.get_mut(&pin) else { return };
-        let pause = FOREIGN_RETRY.0.saturating_mul(1 << relay.failures.min(8)).min(FOREIGN_RETRY.1);
+        let mut addresses = self.contacts.addresses_of(&pin);
+        addresses.insert(failed.clone());
+        let round = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         relay.failures = relay.failures.saturating_add(1);
+        let pause = if relay.failures.is_multiple_of(round) {
+            let rounds = relay.failures / round - 1;
+            FOREIGN_RETRY.0.saturating_mul(1 << rounds.min(8)).min(FOREIGN_RETRY.1)
+        } else {
+            Duration::ZERO
+        };
         relay.retry_at = Some(self.now.mono.saturating_add(pause));
+        let behind = addresses.range((Bound::Excluded(&failed), Bound::Unbounded)).next();
+        if let Some(next) = behind.or_else(|| addresses.first()).filter(|next| **next != failed).cloned() {
+            self.close_link(id);
+            self.open_link(next);
+        }
         self.delivery.handle_relay_lost(pin, &mut delivery_step!(self));
     }
 
@@ -179,7 +196,7 @@ impl Engine {
         self.outputs.push(Output::Link { link: LinkId::HOME, command });
     }
 
-    fn answered(&mut self, what: &Asked, answer: Option<Answer>) {
+    pub(super) fn answered(&mut self, what: &Asked, answer: Option<Answer>) {
         match (what, answer) {
             (Asked::Hello, Some(Answer::Hello(answer))) => self.greeted(&answer),
             (Asked::Hello, other) => {

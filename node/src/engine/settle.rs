@@ -1,5 +1,6 @@
 //! Lets the machines talk until nothing is left to say, and takes what leaves the engine.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use penpal_contact::{At, By, Command as ContactCommand, Notice};
@@ -7,8 +8,10 @@ use penpal_delivery::{
     Command as DeliveryCommand, ContactInfo, Destination, Event as DeliveryEvent, HeldReason, MailKey,
     Mailbox, NewMessage, Peer, Stage, Standing,
 };
-use penpal_protocol::ids::{Fingerprint, SessionId};
+use penpal_protocol::ids::{Fingerprint, RelayPin, SessionId};
+use penpal_protocol::limits::MAX_CONTACTS;
 use penpal_protocol::sealed::{Content, Kind};
+use penpal_protocol::text::RelayAddress;
 use penpal_protocol::wire::{Ack, Request};
 use penpal_sessions::Command as SessionsCommand;
 
@@ -270,10 +273,24 @@ impl Engine {
             self.delivery.handle_edge(contact, true, &mut delivery_step!(self));
         }
         if is_foreign && !self.foreign.contains_key(&row.relay.pin) {
+            if self.foreign.len() >= 2 * MAX_CONTACTS {
+                self.forget_relays();
+            }
             // A relay of contacts is dialled when there is something to say; until a try fails it counts as reachable.
             self.foreign.insert(row.relay.pin, super::machines::ForeignRelay::default());
             self.delivery.handle_relay_up(row.relay.pin, &mut delivery_step!(self));
             self.sessions.handle_contact_up(contact, self.now);
+        }
+    }
+
+    /// Forgets relays that no contact names any more: one that names another each day would fill the memory otherwise.
+    fn forget_relays(&mut self) {
+        let named: BTreeSet<RelayPin> =
+            self.contacts.list().iter().map(|contact| contact.relay.pin).collect();
+        for pin in
+            self.foreign.extract_if(.., |pin, _| !named.contains(pin)).map(|(pin, _)| pin).collect::<Vec<_>>()
+        {
+            self.delivery.handle_relay_lost(pin, &mut delivery_step!(self));
         }
     }
 
@@ -415,11 +432,29 @@ impl Engine {
         if let Some(link) = self.links.to(&address.pin) {
             return Some(link);
         }
-        let link = self.links.open_foreign(address.clone())?;
+        if self.links.is_full() {
+            let busy: BTreeSet<LinkId> = self.flying.values().map(|(link, ..)| *link).collect();
+            let quiet = self.links.quiet().find(|link| !busy.contains(link))?;
+            self.close_link(quiet);
+        }
+        Some(self.open_link(address))
+    }
+
+    /// Opens a link to a contact's relay.
+    pub(super) fn open_link(&mut self, address: RelayAddress) -> LinkId {
+        let link = self.links.open_foreign(address.clone());
         // Whoever deposits by capability is nobody there: a key for this link only.
         let key = penpal_transport::TransportKey::from_seed(&random(&mut self.rng));
         self.outputs.push(Output::OpenLink { link, address, key });
-        Some(link)
+        link
+    }
+
+    /// Closes a link to a contact's relay. What it was asked finds nobody.
+    pub(super) fn close_link(&mut self, link: LinkId) {
+        self.outputs.push(Output::CloseLink(link));
+        for asked in self.links.close_foreign(link) {
+            self.answered(&asked, None);
+        }
     }
 
     /// Holds the link to the account's relay, or to the one where an account was asked for.

@@ -1,7 +1,9 @@
 //! What the shell and other machines may look at.
 
+use std::collections::BTreeSet;
+
 use penpal_protocol::{
-    ids::{DeviceId, Fingerprint, InviteId, MsgId, SlotId},
+    ids::{DeviceId, Fingerprint, InviteId, MsgId, RelayPin, SlotId},
     sealed::ManifestRef,
     text::{Label, RelayAddress},
 };
@@ -305,6 +307,13 @@ impl Contacts {
         self.contacts.iter().filter(|(_, row)| row.is_open()).map(|(contact, _)| *contact)
     }
 
+    /// Addresses that contacts name for a relay.
+    #[must_use]
+    pub fn addresses_of(&self, relay: &RelayPin) -> BTreeSet<RelayAddress> {
+        let addresses = self.contacts.values().map(|row| &row.relay.0);
+        addresses.filter(|address| address.pin == *relay).cloned().collect()
+    }
+
     /// The name of an account here.
     #[must_use]
     pub fn name(&self, contact: &Fingerprint) -> Option<&Label> {
@@ -318,7 +327,7 @@ impl Contacts {
         let others = self.contacts.iter().filter(|(contact, _)| Some(**contact) != me);
         let mut all: Vec<_> = others.map(|(contact, row)| self.view_contact(*contact, row)).collect();
         let unknown = |contact: &Fingerprint| !self.contacts.contains_key(contact);
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for (_, request) in self.requests().filter(|(_, request)| unknown(&request.contact())) {
             if seen.insert(request.contact()) {
                 all.push(self.view_request(request));
