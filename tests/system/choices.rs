@@ -98,8 +98,13 @@ fn the_desk_is_shown_to_no_agent_unless_its_person_says_so() {
     let message = short(&inbox["messages"][0]);
     let work = Some("work");
     for session in [work, None] {
-        let desk =
-            [&["inbox", "desk"][..], &["session", "desk", "work"], &["send", "bob/web", "x", "--as", "desk"]];
+        let desk = [
+            &["inbox", "desk"][..],
+            &["session", "desk", "work"],
+            &["session", "hide", "work", "--end"],
+            &["session", "mute", "work", "--end"],
+            &["send", "bob/web", "x", "--as", "desk"],
+        ];
         for args in desk {
             let said = inside(alice, session, args);
             assert_eq!((said.status, said.code().as_str()), (4, "needs-person"), "{args:?}: {said:?}");
@@ -124,7 +129,12 @@ fn the_desk_is_shown_to_no_agent_unless_its_person_says_so() {
     // Another agent's mail and name are its own; what was opened by hand is anybody's here.
     let other = json!({ "session_id": "c2", "cwd": "/nowhere/other", "hook_event_name": "SessionStart", "source": "startup" });
     alice.run_with(&["hook", "claude-code", "SessionStart"], other.to_string().as_bytes());
-    for args in [&["inbox", "other"][..], &["send", "bob/web", "x", "--as", "other"]] {
+    for args in [
+        &["inbox", "other"][..],
+        &["send", "bob/web", "x", "--as", "other"],
+        &["session", "rename", "other", "mine"],
+        &["session", "summary", "other", "gone"],
+    ] {
         let said = inside(alice, work, args);
         assert_eq!((said.status, said.code().as_str()), (4, "needs-person"), "{args:?}: {said:?}");
     }

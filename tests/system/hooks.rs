@@ -172,6 +172,26 @@ fn a_held_turn_may_be_held_again_after_the_next_prompt() {
 }
 
 #[test]
+fn an_answer_holds_a_turn_only_when_its_session_asked() {
+    let folder = folder();
+    let me = started(&folder);
+    let qwen = Agent { person: &me, agent: "qwen", id: "q" };
+    me.ok(&["session", "open", "web"]);
+    for (said, holds) in [
+        (&["send", "web", "done", "--as", "q"][..], false),
+        (&["send", "web", "done?", "--as", "q", "--ask"], true),
+    ] {
+        qwen.shown("UserPromptSubmit", json!({ "prompt": "next" }));
+        me.ok(said);
+        let inbox = me.json(&["inbox", "web"]);
+        let short = inbox["messages"][0]["short"].as_str().expect("an id");
+        me.ok(&["reply", short, "thanks"]);
+        let held = qwen.shown("Stop", json!({ "stop_hook_active": false }));
+        assert_eq!(held.is_some_and(|held| held.contains("| thanks")), holds, "{said:?}");
+    }
+}
+
+#[test]
 fn a_quote_that_comes_back_as_a_prompt_is_a_wake() {
     let folder = folder();
     let me = started(&folder);
