@@ -57,7 +57,7 @@ impl Engine {
             tracing::warn!("a code from a room is of somebody else than it says");
             return;
         }
-        match self.contacts.add(&code, None, &mut contact_step!(self)) {
+        match self.contacts.add_introduced(&code, &mut contact_step!(self)) {
             Ok(_) => self.remember_introduction(&with, room),
             Err(error) => tracing::warn!(%error, "a member of a room cannot be made a contact"),
         }

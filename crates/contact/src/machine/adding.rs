@@ -30,6 +30,13 @@ pub struct NewAccount {
     pub device_name: Label,
 }
 
+/// Who gave a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GivenBy {
+    Person,
+    Introduction,
+}
+
 impl Contacts {
     /// Uses a code: registers at its relay when there is no account, checks what the inviter left there, and asks to be accepted.
     ///
@@ -44,7 +51,17 @@ impl Contacts {
         account: Option<NewAccount>,
         step: &mut Step<'_>,
     ) -> Result<InviteId, AddError> {
-        let added = self.start_adding(code, account, step);
+        let added = self.start_adding(code, GivenBy::Person, account, step);
+        self.settle(step);
+        added
+    }
+
+    /// The same with a code that came from somebody else than a person here: it gives way to any other of its author.
+    ///
+    /// # Errors
+    /// [`AddError`]; then nothing was begun.
+    pub fn add_introduced(&mut self, code: &InviteCode, step: &mut Step<'_>) -> Result<InviteId, AddError> {
+        let added = self.start_adding(code, GivenBy::Introduction, None, step);
         self.settle(step);
         added
     }
@@ -52,6 +69,7 @@ impl Contacts {
     fn start_adding(
         &mut self,
         code: &InviteCode,
+        by: GivenBy,
         account: Option<NewAccount>,
         step: &mut Step<'_>,
     ) -> Result<InviteId, AddError> {
@@ -73,8 +91,12 @@ impl Contacts {
         }
         let is_live = |adding: &&Adding| adding.inviter == code.inviter && adding.step != AddStep::Declined;
         if let Some(other) = self.adding.values().find(is_live) {
-            let name = other.prepared.as_ref().map(|prepared| prepared.name.clone());
-            return Err(AddError::Pending { name });
+            let (other, name) = (other.id, other.prepared.as_ref().map(|prepared| prepared.name.clone()));
+            // Nothing came of the other one yet, and whoever made it up may be another than it names.
+            if name.is_some() || by == GivenBy::Introduction {
+                return Err(AddError::Pending { name });
+            }
+            self.withdraw_adding(other);
         }
         let others = self.adding.values().filter(|adding| adding.step != AddStep::Declined).count();
         if self.contacts.len().saturating_add(others) >= MAX_CONTACTS
@@ -97,6 +119,7 @@ impl Contacts {
             started_ms: step.now.wall_ms,
             step: AddStep::Registering,
             prepared: None,
+            ends_ms: Some(code.expires_ms()),
         };
         self.adding.insert(id, adding);
         self.touch(RowKey::Adding(id));

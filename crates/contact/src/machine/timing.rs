@@ -11,7 +11,8 @@ use penpal_protocol::{
 use super::{Contacts, Step};
 use crate::{
     jobs::Job,
-    record::{AddStep, InviteState, RowKey},
+    notice::AddFailure,
+    record::{AddStep, Adding, InviteState, RowKey},
 };
 
 /// How long ended invites and requests are remembered, in milliseconds: as long as a spool may still hold something about them.
@@ -24,6 +25,12 @@ const BEFORE_STALE_MS: u64 = 10 * DAY_MS;
 const REKEY_AGAIN_MS: u64 = 7 * DAY_MS;
 /// Clocks are looked at again at least this often, in milliseconds: wall time may jump.
 const LONGEST_SLEEP_MS: u64 = HOUR_MS;
+
+/// Until when the record of a code is asked for, Unix milliseconds.
+fn fetched_until(adding: &Adding) -> u64 {
+    let ends_ms = adding.ends_ms.unwrap_or(u64::MAX).min(adding.started_ms.saturating_add(MEMORY_MS));
+    ends_ms.saturating_add(AFTER_EXPIRY_MS)
+}
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,9 +135,9 @@ impl Contacts {
         let at_ms = self.adding.get(&id).and_then(|adding| match adding.step {
             AddStep::Waiting => Some(now_ms.saturating_add(DAY_MS)),
             AddStep::Declined => Some(adding.started_ms.saturating_add(MEMORY_MS.saturating_mul(2))),
+            AddStep::Fetching => Some(fetched_until(adding)),
             AddStep::Registering
             | AddStep::Publishing
-            | AddStep::Fetching
             | AddStep::MakingEdge
             | AddStep::Redeeming
             | AddStep::Refused => None,
@@ -145,10 +152,10 @@ impl Contacts {
                 self.plan_adding(id, step.now.wall_ms);
             }
             Some(AddStep::Declined) => self.forget_adding(id),
+            Some(AddStep::Fetching) => self.fail_adding(id, AddFailure::NotFound),
             Some(
                 AddStep::Registering
                 | AddStep::Publishing
-                | AddStep::Fetching
                 | AddStep::MakingEdge
                 | AddStep::Redeeming
                 | AddStep::Refused,

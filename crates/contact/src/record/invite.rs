@@ -138,6 +138,9 @@ pub(crate) struct Adding {
     /// Known once the record was verified.
     #[n(5)]
     pub(crate) prepared: Option<Box<Prepared>>,
+    /// When the code ends, Unix milliseconds; absent in rows of earlier versions.
+    #[n(6)]
+    pub(crate) ends_ms: Option<u64>,
 }
 
 /// How far the use of an invite has come.

@@ -230,6 +230,7 @@ mod tests {
             started_ms: 1000,
             step: AddStep::Fetching,
             prepared: None,
+            ends_ms: None,
         };
         let name = Some(Label::new("bob").unwrap());
         let retired = RetiredEdge {

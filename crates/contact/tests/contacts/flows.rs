@@ -71,6 +71,44 @@ fn a_code_can_be_used_again_and_again_by_the_same_person() {
     assert_eq!(world.noticed(ALICE, |n| matches!(n, Notice::SecondRequest { .. })), 0);
 }
 
+/// A code may name any relay and any author: what comes to nothing ends, and is in nobody's way.
+#[test]
+fn a_code_whose_relay_does_not_answer_ends_and_gives_way_to_another_one() {
+    let mut world = World::new(41, &[1, 0]);
+    for who in [ALICE, BOB] {
+        world.register(who);
+    }
+    world.settle();
+    let codes: [_; 3] = std::array::from_fn(|_| world.invite(ALICE).unwrap());
+    world.settle();
+    world.relays[1].down = true;
+    world.add(BOB, &codes[0]).unwrap().unwrap();
+    let introduced = world.on(BOB, |node, step| node.add_introduced(&codes[1], step)).unwrap();
+    assert_eq!(introduced, Err(AddError::Pending { name: None }));
+    world.days(4);
+    assert_eq!(failure(&world, BOB), Some(AddFailure::NotFound));
+    assert!(world.people[BOB].disk.secrets.is_empty());
+    let asked = world.requests.len();
+    world.days(2);
+    let about = |(who, request): &(usize, Request)| *who == BOB && matches!(request, Request::InviteFetch(_));
+    assert!(!world.requests[asked..].iter().any(about));
+
+    let codes: [_; 2] = {
+        world.relays[1].down = false;
+        let codes = std::array::from_fn(|_| world.invite(ALICE).unwrap());
+        world.settle();
+        world.relays[1].down = true;
+        codes
+    };
+    for code in &codes {
+        world.add(BOB, code).unwrap().unwrap();
+    }
+    world.relays[1].down = false;
+    world.days(1);
+    assert_eq!(world.state(BOB, ALICE), Some(State::PendingOut));
+    assert_eq!(world.people[BOB].disk.secrets.len(), 1, "of the latter");
+}
+
 #[test]
 fn a_used_code_is_said_to_be_intercepted() {
     let (mut world, code) = invited(&[0, 0, 1]);
