@@ -157,7 +157,8 @@ impl Delivery {
             self.skip_turn(peer, &turn, step);
             return Outcome::Refused { reason: "expired".to_owned() };
         }
-        if let Some(reason) = declined {
+        let full = letter.is_some() && !placement.quiet && self.inbox.is_full_of(&peer.account, standing);
+        if let Some(reason) = declined.or_else(|| full.then(|| "inbox-full".to_owned())) {
             (received.state, received.reason) = (MailState::Refused, Some(reason.clone()));
             mail.received = Some(received);
             self.ledger.put(Table::Mail, &key.to_key(), &mail);

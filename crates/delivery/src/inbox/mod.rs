@@ -25,6 +25,7 @@ use penpal_protocol::ids::Fingerprint;
 use penpal_protocol::sealed::Kind;
 
 use crate::address::{MailKey, Mailbox};
+use crate::contacts::Standing;
 use crate::event::Event;
 use crate::record::MailRecord;
 
@@ -38,12 +39,26 @@ const LEASE: Duration = Duration::from_secs(10);
 /// How late a commit may come.
 const LATE_COMMIT: Duration = Duration::from_secs(300);
 
+/// What may wait of one contact, in messages and bytes of content: as much as a relay keeps for a device.
+const MOST_OF_A_CONTACT: Load = Load { messages: 10_000, bytes: 256 * 1024 * 1024 };
+
+/// The same of a contact to which no person wrote yet.
+const MOST_ON_PROBATION: Load = Load { messages: 256, bytes: 4 * 1024 * 1024 };
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Load {
+    messages: usize,
+    bytes: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     entries: BTreeMap<u64, Entry>,
     by_mailbox: BTreeMap<Mailbox, BTreeSet<u64>>,
     by_key: BTreeMap<MailKey, u64>,
     leases: BTreeMap<LeaseId, Leased>,
+    /// What waits of each contact.
+    loads: BTreeMap<Fingerprint, Load>,
     /// Messages from the future, by when they may be shown.
     releases: BTreeSet<(u64, MailKey)>,
     /// Messages that wait only as long as they live, by when that is over.
@@ -56,6 +71,7 @@ struct Entry {
     key: MailKey,
     mailbox: Mailbox,
     kind: Kind,
+    bytes: u32,
     /// Held where nobody sees it.
     hidden: bool,
     /// Waits for an earlier message, at most two seconds.
@@ -96,6 +112,7 @@ impl Inbox {
             key,
             mailbox: received.mailbox,
             kind: mail.kind,
+            bytes: mail.content_bytes,
             hidden: received.hidden,
             waiting: false,
             lease: None,
@@ -110,7 +127,19 @@ impl Inbox {
         }
         self.by_mailbox.entry(received.mailbox).or_default().insert(mail.ordinal);
         self.by_key.insert(key, mail.ordinal);
+        if let Some(contact) = key.from {
+            let load = self.loads.entry(contact).or_default();
+            load.messages += 1;
+            load.bytes += u64::from(entry.bytes);
+        }
         self.entries.insert(mail.ordinal, entry);
+    }
+
+    /// Whether so much waits of a contact that no more of its mail is taken.
+    pub(crate) fn is_full_of(&self, contact: &Fingerprint, standing: Standing) -> bool {
+        let most = if standing == Standing::OnProbation { MOST_ON_PROBATION } else { MOST_OF_A_CONTACT };
+        let load = self.loads.get(contact).copied().unwrap_or_default();
+        load.messages >= most.messages || load.bytes >= most.bytes
     }
 
     /// A hidden message is from the future, and may be shown from then on.
@@ -121,6 +150,15 @@ impl Inbox {
     fn remove(&mut self, key: &MailKey) -> Option<Entry> {
         let ordinal = self.by_key.remove(key)?;
         let entry = self.entries.remove(&ordinal)?;
+        if let Some(contact) = key.from
+            && let Some(load) = self.loads.get_mut(&contact)
+        {
+            load.messages = load.messages.saturating_sub(1);
+            load.bytes = load.bytes.saturating_sub(u64::from(entry.bytes));
+            if load.messages == 0 {
+                self.loads.remove(&contact);
+            }
+        }
         if let Some(ordinals) = self.by_mailbox.get_mut(&entry.mailbox) {
             ordinals.remove(&ordinal);
             if ordinals.is_empty() {
@@ -207,6 +245,32 @@ impl Inbox {
                     let mailbox = entry.mailbox;
                     events.push_back(Event::Mailbox { mailbox });
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contact_has_room_until_messages_or_bytes_are_many() {
+        let [one, other] = [1, 2].map(|byte| Fingerprint::from_bytes([byte; 16]));
+        for (standing, most) in
+            [(Standing::Active, MOST_OF_A_CONTACT), (Standing::OnProbation, MOST_ON_PROBATION)]
+        {
+            let just_less = Load { messages: most.messages - 1, bytes: most.bytes - 1 };
+            for (load, full) in [
+                (just_less, false),
+                (Load { messages: most.messages, ..just_less }, true),
+                (Load { bytes: most.bytes, ..just_less }, true),
+            ] {
+                let inbox = Inbox { loads: BTreeMap::from([(one, load)]), ..Inbox::default() };
+                assert_eq!(
+                    (inbox.is_full_of(&one, standing), inbox.is_full_of(&other, standing)),
+                    (full, false)
+                );
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use penpal_delivery::{
     Arrival, Command, Event, HeldReason, MailKey, Mailbox, Opened, Outcome, Placement, Selection, SpoolRow,
-    Stage, Standing, Table, Verdict,
+    Stage, Standing, Surfacing, Table, Verdict,
 };
 use penpal_protocol::ids::{Incarnation, KeyId, ShortHash};
 use penpal_protocol::limits::MAX_CLOCK_AHEAD_MS;
@@ -174,6 +174,59 @@ fn mail_is_told_of_once_and_when_it_can_be_seen() {
     });
     assert_eq!(arrived(&world, 1), [key(shown), key(held)]);
     assert_eq!(world.nodes[1].machine().hidden_count(), 0);
+}
+
+/// Hands letters of a contact to a node until one is refused; gives how many were taken.
+fn fill(world: &mut World, text: &str) -> usize {
+    let mut taken = 0;
+    loop {
+        let body = world.forge_letter(0, 1, text, None);
+        match world.deliver_forged(1, body) {
+            Some(Outcome::Stored { .. }) => taken += 1,
+            Some(Outcome::Refused { reason }) => {
+                assert_eq!(reason, "inbox-full");
+                return taken;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn so_much_waits_of_one_contact_and_no_more() {
+    let mut world = World::new(1010, 3);
+    let stand = |world: &mut World, standing| {
+        world.step(1, |machine, step| machine.set_contact(peer(0).account, info(peer(0), standing), step));
+    };
+    stand(&mut world, Standing::OnProbation);
+    assert_eq!(fill(&mut world, "a"), 256);
+    world.restart(1);
+    stand(&mut world, Standing::OnProbation);
+    assert_eq!(fill(&mut world, "a"), 0, "also after a restart");
+    world.send(2, Send::note(1, "of somebody else")).unwrap();
+    world.run_seconds(1);
+    assert_eq!(world.nodes[1].texts(Selection::Unread(Mailbox::Desk)), ["of somebody else"]);
+    // A person may let them in, and what was shown makes room.
+    stand(&mut world, Standing::Active);
+    let body = world.forge_letter(0, 1, "b", None);
+    assert!(matches!(world.deliver_forged(1, body), Some(Outcome::Stored { .. })));
+    let surfacing = Surfacing { mechanism: "hook".to_owned(), session: None, read: false };
+    for view in &world.nodes[1].list(Selection::With(peer(0).account))[..7] {
+        world.step(1, |machine, step| machine.surface(view.key, &surfacing, step)).unwrap().unwrap();
+    }
+    stand(&mut world, Standing::OnProbation);
+    assert_eq!(fill(&mut world, "c"), 6);
+}
+
+#[test]
+fn what_waits_of_one_contact_is_counted_by_its_bytes_too() {
+    let mut world = World::new(1011, 2);
+    world.step(1, |machine, step| {
+        machine.set_contact(peer(0).account, info(peer(0), Standing::OnProbation), step);
+    });
+    let text = "x".repeat(60 * 1024);
+    let taken = fill(&mut world, &text);
+    assert_eq!(taken, 4 * 1024 * 1024 / text.len() + 1);
 }
 
 #[test]
