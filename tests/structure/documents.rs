@@ -85,17 +85,16 @@ fn every_path_that_the_documents_cite_exists() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
-/// A claim of the threat model without its test is only a claim. A test stands in the file that is cited before it.
-#[test]
-fn every_test_that_the_threat_model_cites_exists() {
-    let text = read(&root().join("docs/threat-model.md"));
+/// Tests that a document cites and that do not stand in the file which is cited before them; and how many it cites.
+fn missing_tests(document: &str, is_test: impl Fn(&str) -> bool) -> (Vec<String>, usize) {
+    let text = read(&root().join(document));
     let mut source = None;
     let mut cited = 0;
     let mut missing = Vec::new();
     for word in quoted(&text) {
         if is_path(word) && word.ends_with(".rs") {
             source = Some((word, read(&root().join(word))));
-        } else if is_test_name(word) {
+        } else if is_test(word) {
             cited += 1;
             match &source {
                 Some((_, content)) if content.contains(&format!("fn {word}(")) => {}
@@ -104,7 +103,19 @@ fn every_test_that_the_threat_model_cites_exists() {
             }
         }
     }
+    (missing, cited)
+}
+
+/// A claim of the threat model without its test is only a claim, and so is a finding that nothing keeps from coming back.
+#[test]
+fn every_test_that_the_documents_cite_exists() {
+    // Beside tests the one names functions, which are shorter.
+    let is_long = |word: &str| is_test_name(word) && word.matches('_').count() > 3;
+    let (missing, cited) = missing_tests("docs/threat-model.md", is_test_name);
     assert!(cited > 100, "only {cited} tests were found");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    let (missing, cited) = missing_tests("docs/reliability.md", is_long);
+    assert!(cited > 20, "only {cited} tests were found");
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 

@@ -118,7 +118,11 @@ fn the_node_starts_at_login_only_when_asked_and_not_after_uninstall() {
     assert_eq!(status, Some(0), "{shown}");
     let text = fs::read_to_string(&unit).expect("the unit");
     assert!(
-        text.contains(&format!("{} --home {} daemon run", program(), owner.person.home().display())),
+        text.contains(&format!(
+            "{} --home {} daemon run --log-file",
+            program(),
+            owner.person.home().display()
+        )),
         "{text}"
     );
     assert_eq!(owner.read("told"), "--user daemon-reload\n--user enable penpal.service\n");

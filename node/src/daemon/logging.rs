@@ -1,4 +1,4 @@
-//! Where the node's log goes: its file, or the terminal it runs in.
+//! Where the node's log goes: its file, or standard error.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,12 +11,12 @@ use tracing_subscriber::EnvFilter;
 const MAX_LOG_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Begins logging what `filter` lets through, which was checked. Keys, texts and codes are logged at no level.
-pub(super) fn begin(filter: &str, path: &Path, detached: bool) {
+pub(super) fn begin(filter: &str, path: Option<&Path>) {
     let filter = EnvFilter::new(filter);
     // A line that cannot be written is lost; to say so on standard error could panic.
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_target(false).log_internal_errors(false);
-    let set = if detached {
+    let set = if let Some(path) = path {
         match open(path) {
             Ok(file) => builder.with_ansi(false).with_writer(Mutex::new(file)).try_init(),
             // Without a log the node still works; doctor says that the file cannot be written.

@@ -44,14 +44,23 @@ const LOCK_LIMIT: Duration = Duration::from_secs(8);
 /// How long links may take to say goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 
+/// How a node runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manner {
+    /// In a process session of its own, without output but a word to whoever started it.
+    pub detached: bool,
+    /// Its log goes to the file in its home, and not to standard error.
+    pub log_file: bool,
+}
+
 /// Runs the node of `home` until it is told to stop.
 ///
 /// # Errors
-/// Why it could not start. With `detached` the same is said on standard output, for whoever started it.
-pub fn run(home: &Home, settings: &Settings, detached: bool) -> Result<(), ApiError> {
-    let outcome = start(home, settings, Clock::start(), detached);
+/// Why it could not start. When detached the same is said on standard output, for whoever started it.
+pub fn run(home: &Home, settings: &Settings, manner: Manner) -> Result<(), ApiError> {
+    let outcome = start(home, settings, Clock::start(), manner);
     if let Err(error) = &outcome
-        && detached
+        && manner.detached
     {
         say(&serde_json::to_string(error).unwrap_or_default());
     }
@@ -63,27 +72,27 @@ pub fn run(home: &Home, settings: &Settings, detached: bool) -> Result<(), ApiEr
 /// # Errors
 /// Why it could not start.
 pub fn run_for_tests(home: &Home, clock: Clock) -> Result<(), ApiError> {
-    start(home, &Settings::default(), clock, false)
+    start(home, &Settings::default(), clock, Manner::default())
 }
 
-fn start(home: &Home, settings: &Settings, clock: Clock, detached: bool) -> Result<(), ApiError> {
+fn start(home: &Home, settings: &Settings, clock: Clock, manner: Manner) -> Result<(), ApiError> {
     crate::launch::prepare_home(home)?;
     let config = Config::load(home, settings).map_err(|error| error.api())?;
     let lock = lock(home)?;
     crate::portable::finish_interrupted(home)?;
-    if detached {
+    if manner.detached {
         // Fails only for a process that leads a group already: then it has what it needs.
         let own_session = rustix::process::setsid();
         let _ = own_session;
     }
-    logging::begin(&config.log, &home.log_file(), detached);
+    logging::begin(&config.log, manner.log_file.then(|| home.log_file()).as_deref());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
         .thread_stack_size(256 * 1024)
         .build()
         .map_err(|error| internal(&format!("no runtime: {error}")))?;
-    let outcome = runtime.block_on(serve(home, config, clock, detached));
+    let outcome = runtime.block_on(serve(home, config, clock, manner.detached));
     runtime.shutdown_timeout(GOODBYE_LIMIT);
     drop(lock);
     outcome

@@ -136,7 +136,7 @@ mod tests {
         assert!(service.text.contains("my tools/penpal"));
         assert!(!service.text.contains("{program}") && !service.text.contains("{home}"));
         if cfg!(not(target_os = "macos")) {
-            let line = "ExecStart=\"/opt/my tools/penpal\" --home \"/home/alice/50%%\" daemon run";
+            let line = "ExecStart=\"/opt/my tools/penpal\" --home \"/home/alice/50%%\" daemon run --log-file";
             assert!(service.text.contains(line), "{}", service.text);
         }
     }

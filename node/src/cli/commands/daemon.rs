@@ -12,6 +12,7 @@ use penpal_local_api::status::StatusRequest;
 
 use crate::cli::{Context, Done, Failure, caller};
 use crate::config::Settings;
+use crate::daemon::Manner;
 use crate::wiring;
 use crate::wiring::service::Service;
 
@@ -29,6 +30,9 @@ pub(crate) enum Args {
         /// Leave the terminal: own process session, no output (used when a command starts the node)
         #[arg(long, hide = true)]
         detached: bool,
+        /// Write the log to node.log in the home, for `penpal daemon logs`, instead of standard error
+        #[arg(long)]
+        log_file: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -61,8 +65,9 @@ pub(crate) enum Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Done {
     match args {
-        Args::Run { detached, settings } => {
-            crate::daemon::run(&context.home, settings, *detached).map_err(Failure::Api)
+        Args::Run { detached, log_file, settings } => {
+            let manner = Manner { detached: *detached, log_file: *detached || *log_file };
+            crate::daemon::run(&context.home, settings, manner).map_err(Failure::Api)
         }
         Args::Start => {
             context.node().bring_up()?;

@@ -231,7 +231,7 @@ fn done(
     if !home.is_default() {
         out.line(format_args!("  All commands name this home: {}", short(home.path(), user)))?;
     }
-    out.line("  Mail shows at the next prompt, within a turn and at its end; an ask keeps a turn from ending, once; a note never does.")?;
+    out.line("  Mail shows at the next prompt, within a turn and at its end; an ask, or the answer to one, keeps a turn from ending, once; a note never does.")?;
     out.line(match config::wakes(home) {
         Wakes::On => {
             "  An ask, or the answer to one, wakes an idle session at most once a minute (--wakes off)."

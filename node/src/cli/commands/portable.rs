@@ -15,7 +15,7 @@ use crate::cli::output::clean;
 use crate::cli::progress::{Progress, size};
 use crate::cli::{Context, Done, Failure, caller};
 use crate::interrupt::Guard;
-use crate::portable::{self, MIN_PASSPHRASE_BYTES};
+use crate::portable::{self, MIN_PASSPHRASE_CHARACTERS};
 
 /// Arguments of `export`.
 #[derive(Debug, clap::Args)]
@@ -126,8 +126,8 @@ impl Passphrase {
             Some(path) => from_file(path)?,
             None => asked(context, new)?,
         };
-        if new && passphrase.len() < MIN_PASSPHRASE_BYTES {
-            let message = format!("a passphrase has {MIN_PASSPHRASE_BYTES} characters at least");
+        if new && passphrase.chars().count() < MIN_PASSPHRASE_CHARACTERS {
+            let message = format!("a passphrase has {MIN_PASSPHRASE_CHARACTERS} characters at least");
             return Err(ApiError::new(ErrorCode::Usage, message)
                 .hint("four random words are a good one")
                 .into());
