@@ -218,7 +218,7 @@ impl Delivery {
         for peer in &touched {
             self.pump(*peer, step);
         }
-        self.commands.extend(self.keyring.want_seeds());
+        self.commands.extend(self.keyring.want_seeds(step.now.mono));
         if let Some(ack) = self.spool.take_ack() {
             self.commands.push_back(Command::Ack { epoch: ack.epoch, up_to: ack.up_to, gaps: ack.gaps });
         }

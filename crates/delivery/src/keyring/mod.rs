@@ -66,9 +66,8 @@ pub(crate) struct Keyring {
     newest: BTreeMap<Peer, (u64, KeyId)>,
     /// Retired keys whose last possible spool row is not known yet, with the acknowledgement that will tell.
     unbounded: BTreeMap<KeyId, Option<u64>>,
-    /// Seeds that the shell was told to erase.
-    erasing: BTreeSet<KeyId>,
-    wanting: bool,
+    /// When seeds were asked for that have not come.
+    wanting_since: Option<Duration>,
     next_check: Option<Duration>,
     last_erase: Option<Duration>,
     /// The prekey that was handed to the shell and is not known to be taken.

@@ -30,17 +30,18 @@ impl Keyring {
         self.pool.pop_first()
     }
 
-    /// Asks for seeds when there are few.
-    pub(crate) fn want_seeds(&mut self) -> Option<Command> {
-        let want = self.pool.len() < LOW_POOL && !self.wanting;
+    /// Asks for seeds when there are few, and again when they could not be made, as on a full disk.
+    pub(crate) fn want_seeds(&mut self, now: Duration) -> Option<Command> {
+        let asked = self.wanting_since.is_some_and(|since| now < since.saturating_add(PERIOD));
+        let want = self.pool.len() < LOW_POOL && !asked;
         want.then(|| {
-            self.wanting = true;
+            self.wanting_since = Some(now);
             Command::WantSeeds { count: SEEDS_AT_A_TIME, urgent: self.pool.is_empty() }
         })
     }
 
     pub(crate) fn seeds(&mut self, ids: &[KeyId], ledger: &mut Ledger) {
-        self.wanting = false;
+        self.wanting_since = None;
         self.publish_at = None;
         for id in ids {
             if self.keys.contains_key(id) {
@@ -94,29 +95,23 @@ impl Keyring {
         self.retired.remove(id);
         self.pool.remove(id);
         self.unbounded.remove(id);
-        self.erasing.remove(id);
         if self.publishing == Some(*id) {
             self.publishing = None;
         }
         self.save(id, ledger);
     }
 
-    /// Hands out collected deletions, at most once a minute.
+    /// Hands out collected deletions, at most once a minute, and again what could not be erased.
     pub(super) fn erase(&mut self, now: Duration) -> Option<Command> {
         if self.last_erase.is_some_and(|last| now < last.saturating_add(PERIOD)) {
             return None;
         }
-        let keys: Vec<KeyId> = self
-            .keys
-            .iter()
-            .filter(|(id, key)| key.state == KeyUse::Deleting && !self.erasing.contains(id))
-            .map(|(id, _)| *id)
-            .collect();
+        let deleting = self.keys.iter().filter(|(_, key)| key.state == KeyUse::Deleting);
+        let keys: Vec<KeyId> = deleting.map(|(id, _)| *id).collect();
         if keys.is_empty() {
             return None;
         }
         self.last_erase = Some(now);
-        self.erasing.extend(&keys);
         Some(Command::DeleteSeeds { keys })
     }
 

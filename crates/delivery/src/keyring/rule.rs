@@ -52,7 +52,7 @@ impl Keyring {
         let rest = earliest.map(|due| Duration::from_millis(due.saturating_sub(now.wall_ms)).max(PERIOD));
         self.next_check = rest.map(|rest| now.mono.saturating_add(rest));
         let command = self.erase(now.mono);
-        if self.keys.iter().any(|(id, key)| key.state == KeyUse::Deleting && !self.erasing.contains(id)) {
+        if self.keys.values().any(|key| key.state == KeyUse::Deleting) {
             self.check_by(now.mono.saturating_add(PERIOD));
         }
         command
@@ -102,7 +102,7 @@ impl Keyring {
     pub(crate) fn retire_all(&mut self, now: Now, ledger: &mut Ledger) {
         self.retire(now, ledger, |_| true);
         self.pool.clear();
-        self.wanting = false;
+        self.wanting_since = None;
         self.publish_again();
     }
 

@@ -97,14 +97,18 @@ fn an_offer_stands_until_its_last_moment_and_is_looked_at_two_days_later() {
 }
 
 #[test]
-fn seeds_are_asked_for_when_few_are_left_and_once() {
+fn seeds_are_asked_for_when_few_are_left_and_once_a_minute() {
     let count = u64::try_from(LOW_POOL).unwrap();
-    assert_eq!(Desk::new(count).keyring.want_seeds(), None);
+    let start = Duration::from_secs(7);
+    assert_eq!(Desk::new(count).keyring.want_seeds(start), None);
     for (few, urgent) in [(count - 1, false), (0, true)] {
         let mut desk = Desk::new(few);
         let wanted = Command::WantSeeds { count: SEEDS_AT_A_TIME, urgent };
-        assert_eq!(desk.keyring.want_seeds(), Some(wanted));
-        assert_eq!(desk.keyring.want_seeds(), None);
+        let again = start + PERIOD;
+        assert_eq!(desk.keyring.want_seeds(start), Some(wanted.clone()));
+        assert_eq!(desk.keyring.want_seeds(again - Duration::from_nanos(1)), None);
+        assert_eq!(desk.keyring.want_seeds(again), Some(wanted), "they did not come");
+        assert_eq!(desk.keyring.want_seeds(again), None);
     }
     let mut desk = Desk::new(2);
     let next = desk.keyring.next_seed();
@@ -266,6 +270,12 @@ fn seeds_are_erased_once_a_minute_at_most_and_none_is_forgotten() {
     assert_eq!(desk.keyring.erase(desk.now.mono - Duration::from_millis(1)), None);
     let erased = desk.keyring.erase(desk.now.mono);
     assert_eq!(erased, Some(Command::DeleteSeeds { keys: vec![carols] }));
+    // What could not be erased is handed out again.
+    desk.pass(PERIOD);
+    assert_eq!(desk.check(), Some(vec![carols]));
+    desk.keyring.erased(&[carols], &mut desk.ledger);
+    desk.pass(PERIOD);
+    assert_eq!(desk.check(), None);
 }
 
 #[test]
