@@ -179,10 +179,7 @@ fn the_newest_days_that_fit_are_kept_whole() {
 fn what_nobody_saw_costs_no_history() {
     let mut world = World::new(913, 2);
     keep(&mut world, 1, u64::MAX, 2_000);
-    let letter = |world: &mut World, text: &str| {
-        let body = world.forge_letter(0, 1, text, None);
-        body
-    };
+    let letter = |world: &mut World, text: &str| world.forge_letter(0, 1, text, None);
     let read = letter(&mut world, "kept");
     assert!(matches!(world.deliver_forged(1, read), Some(Outcome::Stored { .. })));
     let surfacing = Surfacing { mechanism: "hook".to_owned(), session: None, read: true };
