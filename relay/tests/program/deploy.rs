@@ -71,7 +71,7 @@ fn the_units_of_a_node_can_be_loaded() {
     }
     let path = dir.path().join("dev.penpal.node.plist");
     fs::write(&path, node_file("dev.penpal.node.plist")).unwrap();
-    let script = "import plistlib, sys\nfile = plistlib.load(open(sys.argv[1], 'rb'))\nassert file['Label'] == 'dev.penpal.node' and file['RunAtLoad']\nassert file['ProgramArguments'][1:] == ['--home', '/home/alice/penpal', 'daemon', 'run'], file\nassert file['KeepAlive'] == {'SuccessfulExit': False}";
+    let script = "import plistlib, sys\nfile = plistlib.load(open(sys.argv[1], 'rb'))\nassert file['Label'] == 'dev.penpal.node' and file['RunAtLoad']\nassert file['ProgramArguments'][1:] == ['--home', '/home/alice/penpal', 'daemon', 'run', '--log-file'], file\nassert file['KeepAlive'] == {'SuccessfulExit': False}";
     if let Some((good, said)) = checked("python3", &["-c", script, path.to_str().unwrap()]) {
         assert!(good, "{said}");
     }
