@@ -259,7 +259,9 @@ fn told(world: &mut World, step: Step) {
                 ManifestRef { version: u64::from(version % 4), hash: ShortHash::from_bytes([version; 16]) };
             let ours = (version > 127).then_some(theirs);
             let Some(device) = device(world, bob, &opener) else { return };
-            world.on(who(bob), |node, step| node.handle_message(opener, &device, &theirs, ours.as_ref(), step));
+            world.on(who(bob), |node, step| {
+                node.handle_message(opener, &device, &theirs, ours.as_ref(), step)
+            });
         }
         Step::Delivered(bob, which, delivered) => {
             let ids: Vec<MsgId> = world.people[who(bob)].disk.outbox.keys().copied().collect();
