@@ -180,6 +180,8 @@ pub struct Engine {
     pub(super) full_until: Duration,
     /// Few seeds are left: to be made between this step and the next.
     pub(super) seeds_wanted: bool,
+    /// Seeds in their file that no durable row knows yet, made by this process.
+    pub(super) unstored_seeds: Vec<KeyId>,
     /// Who listens to events; with nobody, none are made.
     pub(super) listeners: usize,
     pub(super) stopping: bool,
@@ -280,6 +282,7 @@ impl Engine {
             full: false,
             full_until: Duration::ZERO,
             seeds_wanted: false,
+            unstored_seeds: Vec::new(),
             listeners: 0,
             stopping: false,
         };
@@ -327,6 +330,12 @@ impl Engine {
 
     fn after_opening(&mut self) {
         self.delivery.set_history(self.config.history);
+        // Nobody was given what was made in a step that could not be stored. Each such step would make more otherwise, for as long as the disk
+        // is full. Other seeds that the log does not know may be out there: the log may be older than the file.
+        let unstored = self.unstored_seeds.clone();
+        if !unstored.is_empty() {
+            self.delivery.handle_seeds(&unstored, &mut delivery_step!(self));
+        }
         let present: BTreeSet<KeyId> = self.vault.receive.ids().collect();
         let report = self.delivery.reconcile_seeds(&present, &mut delivery_step!(self));
         tracing::debug!(?report, "keys compared with their file");

@@ -8,7 +8,7 @@ use penpal_delivery::{
     Command as DeliveryCommand, ContactInfo, Destination, Event as DeliveryEvent, HeldReason, MailKey,
     Mailbox, NewMessage, Peer, Stage, Standing,
 };
-use penpal_protocol::ids::{Fingerprint, RelayPin, SessionId};
+use penpal_protocol::ids::{Fingerprint, KeyId, RelayPin, SessionId};
 use penpal_protocol::limits::MAX_CONTACTS;
 use penpal_protocol::sealed::{Content, Kind};
 use penpal_protocol::text::RelayAddress;
@@ -414,12 +414,13 @@ impl Engine {
 
     /// Makes seeds, durable in their file before the step is.
     pub(super) fn make_seeds(&mut self) {
+        let before: BTreeSet<KeyId> = self.vault.receive.unused().collect();
         if let Err(error) = self.vault.receive.refill(&mut self.rng) {
             tracing::error!(%error, "keys cannot be made");
             return;
         }
-        let unused = self.vault.receive.unused().collect();
-        let unused: Vec<_> = unused;
+        let unused: Vec<KeyId> = self.vault.receive.unused().collect();
+        self.unstored_seeds.extend(unused.iter().filter(|id| !before.contains(*id)));
         self.delivery.handle_seeds(&unused, &mut delivery_step!(self));
     }
 
@@ -496,6 +497,7 @@ impl Engine {
 
     /// What may only be forgotten once the step is durable, and what may wait until its outputs are on their way.
     pub(super) fn after_commit(&mut self) {
+        self.unstored_seeds.clear();
         // A message is sealed 40 µs earlier when the key that it offers is at hand.
         if let Some(next) = self.delivery.next_key() {
             let expanded = self.vault.receive.key(&next);
