@@ -78,6 +78,16 @@ fn mail_to_another_relay_goes_on_after_a_full_disk() {
     holds(&two(letters.collect(), vec![(10_000, full)]));
 }
 
+/// Each step that fails wants keys, and their file can be written though the log cannot: what one made serves the next.
+#[test]
+fn keys_are_not_made_anew_for_each_step_that_finds_no_room() {
+    let full = Fault::DiskFull { node: 0, ms: 30_000 };
+    let long = |number: u64| Letter { bytes: 30_000, ..letter(11_000 + 300 * number, 0, 1) };
+    let short = |number: u64| letter(21_000 + 200 * number, 0, 1);
+    let letters = (0..20).map(long).chain((0..60).map(short)).chain([letter(45_000, 0, 1)]);
+    holds(&two(letters.collect(), vec![(10_000, full), (20_000, Fault::LoseReceiveKeys { node: 0 })]));
+}
+
 /// The second machine joins a room while the first is off and loses its receive keys: what the owner said of the room comes to that one only
 /// when it is sealed again, and what others say in it may be there before.
 #[test]
