@@ -19,7 +19,7 @@ use penpal_seal::ExportError;
 pub(crate) use export::export;
 pub(crate) use import::{MARK, finish_interrupted, import, was_interrupted};
 
-/// Shortest passphrase, in bytes: the file leaves the machine, and whoever has it may guess for years.
+/// Shortest passphrase, in characters: the file leaves the machine, and whoever has it may guess for years.
 pub(crate) const MIN_PASSPHRASE_CHARACTERS: usize = 12;
 
 /// Turns a failure of reading an export into what a person is told.

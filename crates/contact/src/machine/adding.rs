@@ -91,12 +91,13 @@ impl Contacts {
         }
         let is_live = |adding: &&Adding| adding.inviter == code.inviter && adding.step != AddStep::Declined;
         if let Some(other) = self.adding.values().find(is_live) {
-            let (other, name) = (other.id, other.prepared.as_ref().map(|prepared| prepared.name.clone()));
-            // Nothing came of the other one yet, and whoever made it up may be another than it names.
-            if name.is_some() || by == GivenBy::Introduction {
+            // While its record is asked for nothing came of the other one, and whoever made it up may be another than it names. Before, an
+            // account may be registered by it.
+            if other.step != AddStep::Fetching || by == GivenBy::Introduction {
+                let name = other.prepared.as_ref().map(|prepared| prepared.name.clone());
                 return Err(AddError::Pending { name });
             }
-            self.withdraw_adding(other);
+            self.withdraw_adding(other.id);
         }
         let others = self.adding.values().filter(|adding| adding.step != AddStep::Declined).count();
         if self.contacts.len().saturating_add(others) >= MAX_CONTACTS

@@ -109,6 +109,20 @@ fn a_code_whose_relay_does_not_answer_ends_and_gives_way_to_another_one() {
     assert_eq!(world.people[BOB].disk.secrets.len(), 1, "of the latter");
 }
 
+/// The account is made by the first code: without its secret it could not be.
+#[test]
+fn a_code_by_which_a_newcomer_registers_gives_way_to_none() {
+    let (mut world, first) = invited(&[0, 0]);
+    let second = world.invite(ALICE).unwrap();
+    world.settle();
+    world.relays[0].down = true;
+    world.add(BOB, &first).unwrap().unwrap();
+    assert_eq!(world.add(BOB, &second).unwrap(), Err(AddError::Pending { name: None }));
+    world.relays[0].down = false;
+    world.days(1);
+    assert_eq!(world.state(BOB, ALICE), Some(State::PendingOut));
+}
+
 #[test]
 fn a_used_code_is_said_to_be_intercepted() {
     let (mut world, code) = invited(&[0, 0, 1]);

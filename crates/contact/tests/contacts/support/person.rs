@@ -336,13 +336,7 @@ impl Person {
             }
         }
         if body.kind == Kind::Receipts {
-            self.node.handle_message(
-                opener,
-                &body.from_device,
-                &body.manifest,
-                body.peer_manifest.as_ref(),
-                step,
-            );
+            self.heed(opener, body, step);
             return;
         }
         if batch.seen.contains(&body.msg_id) {
@@ -368,13 +362,13 @@ impl Person {
             batch.seen.insert(body.msg_id);
         }
         batch.receipts.insert((from, body.from_device, body.msg_id, delivered));
-        self.node.handle_message(
-            opener,
-            &body.from_device,
-            &body.manifest,
-            body.peer_manifest.as_ref(),
-            step,
-        );
+        self.heed(opener, body, step);
+    }
+
+    /// Takes what every message says besides its content.
+    fn heed(&mut self, opener: Opener, body: &Body, step: &mut Step<'_>) {
+        let (theirs, ours) = (&body.manifest, body.peer_manifest.as_ref());
+        self.node.handle_message(opener, &body.from_device, theirs, ours, step);
     }
 }
 
