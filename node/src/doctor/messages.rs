@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use penpal_local_api::home::Home;
 use penpal_local_api::status::{Check, CheckState};
-use penpal_store::{Finding, LogStore, OpenError, Options, Store};
+use penpal_store::{Finding, LogStore, OpenError, Options, ReadError, Store, VerifyReport};
 
 use super::check;
 
@@ -32,8 +32,9 @@ pub(super) fn messages(home: &Home, loss: Loss) -> Option<Check> {
     let lock = File::options().create(true).truncate(false).write(true).open(home.lock()).ok()?;
     lock.try_lock().ok()?;
     Some(match look(&home.data()) {
-        Ok(findings) if findings.is_empty() => check(NAME, CheckState::Ok, "the log is whole", None),
-        Ok(findings) => damaged(home, loss, &lines(&findings)),
+        Ok(Ok(report)) if report.findings.is_empty() => check(NAME, CheckState::Ok, "the log is whole", None),
+        Ok(Ok(report)) => damaged(home, loss, &lines(&report.findings)),
+        Ok(Err(error)) => unread(&error),
         Err(OpenError::Damaged { file, offset, detail }) => {
             damaged(home, loss, &format!("{file} is damaged at byte {offset}: {detail}"))
         }
@@ -45,12 +46,23 @@ pub(super) fn messages(home: &Home, loss: Loss) -> Option<Check> {
     })
 }
 
-fn look(data: &Path) -> Result<Vec<Finding>, OpenError> {
+/// Opens the log and reads all of it.
+fn look(data: &Path) -> Result<Result<VerifyReport, ReadError>, OpenError> {
     let store = LogStore::open(data, Options::default())?;
     let report = store.verify(&mut |_| {});
     let closed = Box::new(store).close();
     drop(closed);
-    Ok(report.map(|report| report.findings).unwrap_or_default())
+    Ok(report)
+}
+
+/// A log that was not read to its end is not known to be whole.
+fn unread(error: &ReadError) -> Check {
+    let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let repair = match error {
+        ReadError::Index(_) => "penpal doctor once more: the index is made anew from the log",
+        _ => "look at the disk, and keep a copy of the home; nothing was changed",
+    };
+    check(NAME, CheckState::Failed, format!("the log cannot be read: {error}{why}"), Some(repair))
 }
 
 fn damaged(home: &Home, loss: Loss, fact: &str) -> Check {
@@ -64,7 +76,11 @@ fn damaged(home: &Home, loss: Loss, fact: &str) -> Check {
     };
     let data = home.data();
     if loss == Loss::Refused {
-        let fact = format!("{fact}. A repair takes out: {rehearsed}");
+        let fact = if rehearsed.is_empty() {
+            format!("{fact}. A repair takes nothing out, and makes the index anew")
+        } else {
+            format!("{fact}. A repair takes out: {rehearsed}")
+        };
         let repair = format!(
             "penpal doctor --fix --accept-loss: what stands in these places is lost, and what was removed by it may be back; the damaged files are kept in {}",
             data.display()
@@ -135,4 +151,19 @@ fn lines(findings: &[Finding]) -> String {
         None => format!("{} ({})", finding.place, finding.detail),
     };
     findings.iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_cannot_be_read_is_never_called_whole() {
+        let source = std::io::Error::from_raw_os_error(5);
+        let error = ReadError::Io { action: "read", file: "0000000001.log".to_owned(), source };
+        let said = unread(&error);
+        assert_eq!(said.state, CheckState::Failed);
+        assert!(said.fact.contains("0000000001.log") && said.fact.contains("os error 5"), "{}", said.fact);
+        assert!(said.repair.is_some());
+    }
 }
