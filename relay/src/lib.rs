@@ -30,6 +30,7 @@ mod admin;
 mod backup;
 mod blobs;
 mod cli;
+mod code;
 mod config;
 mod engine;
 mod folder;

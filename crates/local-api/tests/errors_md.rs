@@ -33,7 +33,7 @@ being told an account. Nobody can read anything else from the name.
 | 70 | a defect of penpal |
 | 130 | ended by Ctrl-C or another signal |
 
-`penpal-relay` exits with 0, 1, 2, 4 or 70 in the same sense.
+`penpal-relay` exits with 0, 1, 2, 4 or 70 in the same sense; its codes stand in [operations.md](operations.md#codes-of-failures).
 
 ## Codes
 

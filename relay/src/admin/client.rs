@@ -2,12 +2,10 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-use anyhow::Context;
 
 use super::perform::Office;
 use super::shape::{Ask, Reply};
@@ -22,20 +20,34 @@ const ANSWER_WAIT: Duration = Duration::from_secs(40);
 /// How long it may take for what moves all its data.
 const LONG_WAIT: Duration = Duration::from_secs(3_700);
 
+/// Asking failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// The folder was never used.
+    #[error("there is no relay in {data}")]
+    NoRelay { data: PathBuf },
+    /// A relay runs and does not answer. It may have done what was asked.
+    #[error("the running relay gives no answer on {socket}")]
+    Unanswered { socket: PathBuf, source: io::Error },
+    /// None runs, and its folder cannot be used.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+}
+
 /// Asks whoever has the folder.
-pub(crate) fn run(config: &RelayConfig, ask: Ask, progress: Option<ProgressFn>) -> anyhow::Result<Reply> {
+pub(crate) fn run(config: &RelayConfig, ask: Ask, progress: Option<ProgressFn>) -> Result<Reply, AskError> {
     let folder = Folder::new(&config.data, config.keys.as_deref());
     if !folder.is_used() {
-        anyhow::bail!("there is no relay in {}", folder.data().display());
+        return Err(AskError::NoRelay { data: folder.data().to_owned() });
     }
     let socket = folder.admin_socket();
-    let unanswered = || format!("the running relay gives no answer on {}", socket.display());
-    if let Some(reply) = over_socket(&socket, &ask).with_context(unanswered)? {
+    let unanswered = |source| AskError::Unanswered { socket: socket.clone(), source };
+    if let Some(reply) = over_socket(&socket, &ask).map_err(unanswered)? {
         return Ok(reply);
     }
     match in_folder(&folder, config, ask.clone(), progress) {
         // A relay was starting or stopping when the socket was tried.
-        Err(RelayError::InUse { data }) => match over_socket(&socket, &ask).with_context(unanswered)? {
+        Err(RelayError::InUse { data }) => match over_socket(&socket, &ask).map_err(unanswered)? {
             Some(reply) => Ok(reply),
             None => Err(RelayError::InUse { data }.into()),
         },

@@ -5,7 +5,7 @@ mod perform;
 mod server;
 mod shape;
 
-pub(crate) use client::{is_running, run};
+pub(crate) use client::{AskError, is_running, run};
 pub(crate) use perform::Office;
 pub(crate) use server::serve;
 pub use shape::check_question;

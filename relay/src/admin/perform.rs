@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::shape::{ACCOUNTS_PAGE, Ask, BackupShape, Reply, StatsShape, minute_ms};
 use crate::backup;
+use crate::code::Code;
 use crate::engine::{Inbox, Input, Stopped, Upkeep};
 use crate::folder::Folder;
 use crate::metrics::Metrics;
@@ -54,7 +55,7 @@ impl Office {
             Ask::RebuildIndex => self.rebuild().await,
         };
         done.unwrap_or_else(|error| {
-            Reply::failed("stopping", error.to_string(), "try again when it has stopped")
+            Reply::failed(Code::Stopping, error.to_string(), "try again when it has stopped")
         })
     }
 
@@ -123,7 +124,9 @@ impl Office {
     async fn backup(&self, to: PathBuf, keys_to: PathBuf) -> Result<Reply, Stopped> {
         let copy = match self.upkeep(|reply| Upkeep::Backup { reply }).await? {
             Ok(copy) => copy,
-            Err(error) => return Ok(Reply::failed("read", error.to_string(), "penpal-relay doctor")),
+            Err(error) => {
+                return Ok(Reply::failed(Code::StorageFailed, error.to_string(), "penpal-relay doctor"));
+            }
         };
         let folder = self.folder.clone();
         let (data, keys) = (to.clone(), keys_to.clone());
@@ -132,16 +135,16 @@ impl Office {
             Ok(Ok(bytes)) => Reply::Backup { v: 1, backup: BackupShape { data: to, keys: keys_to, bytes } },
             Ok(Err(error)) => {
                 let hint = "the user that runs the relay must be able to write there, for instance in its own folder";
-                Reply::failed("backup", crate::cli::chain(&error), hint)
+                Reply::failed(Code::Backup, crate::cli::chain(&error), hint)
             }
-            Err(_) => Reply::failed("internal", "writing the copy panicked", "please report this"),
+            Err(_) => Reply::failed(Code::Internal, "writing the copy panicked", "please report this"),
         })
     }
 
     async fn rebuild(&self) -> Result<Reply, Stopped> {
         let began = Instant::now();
         if let Err(error) = self.upkeep(|done| Upkeep::Rebuild { done }).await? {
-            return Ok(Reply::failed("disk-full", error.to_string(), "free some space and try again"));
+            return Ok(Reply::failed(Code::DiskFull, error.to_string(), "free some space and try again"));
         }
         let rebuilt_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Reply::Rebuilt { v: 1, rebuilt_ms })

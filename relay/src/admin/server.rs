@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::perform::Office;
 use super::shape::{Reply, parse_question};
+use crate::code::Code;
 use crate::folder::create_private_dir;
 
 /// Longest question in bytes.
@@ -83,7 +84,7 @@ async fn answer(stream: UnixStream, office: &Office) -> io::Result<()> {
     timeout(READ_WAIT, BufReader::new(reading.take(MAX_ASK_BYTES)).read_line(&mut line)).await??;
     let reply = match parse_question(&line) {
         Err(error) => Reply::failed(
-            "unknown-command",
+            Code::UnknownCommand,
             format!("the running relay does not know this command: {error}"),
             "use the penpal-relay of the version that runs",
         ),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use penpal_relay_core::{AccountInfo, AccountState, AdminAnswer, TokenInfo};
 use serde::{Deserialize, Serialize};
 
+use crate::code::Code;
+
 /// Accounts in one reply.
 pub(crate) const ACCOUNTS_PAGE: usize = 500;
 
@@ -145,8 +147,9 @@ pub(crate) struct Failure {
 }
 
 impl Reply {
-    pub(crate) fn failed(code: &str, message: impl Into<String>, hint: &str) -> Self {
-        let error = Failure { code: code.to_owned(), message: message.into(), hint: hint.to_owned() };
+    pub(crate) fn failed(code: Code, message: impl Into<String>, hint: &str) -> Self {
+        let error =
+            Failure { code: code.as_str().to_owned(), message: message.into(), hint: hint.to_owned() };
         Self::Failed { v: 1, error }
     }
 }
@@ -221,15 +224,15 @@ impl From<AdminAnswer> for Reply {
             }
             AdminAnswer::Account(info) => Self::Account { v: 1, account: info.into() },
             AdminAnswer::NoAccount => Self::failed(
-                "no-account",
+                Code::NoAccount,
                 "no account has this handle",
                 "penpal-relay account list shows them",
             ),
             // Asked for together with what the store and the counters say.
-            AdminAnswer::Census(_) => Self::failed("internal", "half an answer", "please report this"),
-            AdminAnswer::Full => Self::failed("disk-full", "the relay's disk is full", "free some space"),
+            AdminAnswer::Census(_) => Self::failed(Code::Internal, "half an answer", "please report this"),
+            AdminAnswer::Full => Self::failed(Code::DiskFull, "the relay's disk is full", "free some space"),
             AdminAnswer::Failed => {
-                Self::failed("data-unusable", "stored data is unusable", "look at the relay's log")
+                Self::failed(Code::DataUnusable, "stored data is unusable", "look at the relay's log")
             }
         }
     }
@@ -253,7 +256,10 @@ mod tests {
             ),
             (Reply::Tokens { v: 1, tokens: vec![] }, r#"{"v":1,"tokens":[]}"#),
             (Reply::Revoked { v: 1, revoked: vec![] }, r#"{"v":1,"revoked":[]}"#),
-            (Reply::failed("c", "m", "h"), r#"{"v":1,"error":{"code":"c","message":"m","hint":"h"}}"#),
+            (
+                Reply::failed(Code::Keys, "m", "h"),
+                r#"{"v":1,"error":{"code":"keys","message":"m","hint":"h"}}"#,
+            ),
         ] {
             assert_eq!(serde_json::to_string(&reply).unwrap(), text);
             assert_eq!(serde_json::from_str::<Reply>(text).unwrap(), reply);

@@ -8,6 +8,7 @@ use super::output::Output;
 use super::problem::Problem;
 use super::words::{ago, bytes, count, plain};
 use crate::admin::{AccountShape, Ask, Reply};
+use crate::code::Code;
 
 /// List, show, suspend and delete accounts
 ///
@@ -193,7 +194,7 @@ impl Delete {
             Reply::Deleted { deleted, detail, .. } => {
                 out.line(&format!("deleted {}", plain(&deleted.handle)))?;
                 let why = detail.unwrap_or_default();
-                Err(Problem::new("not-erased", format!("its removed rows are still in the log: {why}")).hint(
+                Err(Problem::new(Code::NotErased, format!("its removed rows are still in the log: {why}")).hint(
                     "free some space and delete any account again, or wait: the log is written anew in time",
                 ))
             }
@@ -206,15 +207,14 @@ impl Delete {
 pub(super) fn confirm(question: &str, flag: &str) -> Result<(), Problem> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(Problem::new("needs-a-person", format!("{question} Nobody is here to answer"))
-            .hint(format!("say {flag} if you mean it"))
-            .person());
+        return Err(Problem::new(Code::NeedsAPerson, format!("{question} Nobody is here to answer"))
+            .hint(format!("say {flag} if you mean it")));
     }
     Output::stderr().line(&format!("{question} Type yes:"))?;
     let mut answer = String::new();
-    stdin.read_line(&mut answer).map_err(|error| Problem::new("input", error.to_string()))?;
+    stdin.read_line(&mut answer).map_err(|error| Problem::new(Code::Input, error.to_string()))?;
     if answer.trim().eq_ignore_ascii_case("yes") {
         return Ok(());
     }
-    Err(Problem::new("not-confirmed", "nothing was done"))
+    Err(Problem::new(Code::NotConfirmed, "nothing was done"))
 }

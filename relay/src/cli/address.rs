@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::output::Output;
 use super::problem::Problem;
+use crate::code::Code;
 use crate::folder::{Folder, Keys, Place};
 use crate::relay::RelayError;
 
@@ -35,14 +36,12 @@ impl Address {
     }
 
     pub(super) fn run(self) -> Result<(), Problem> {
-        let data = self.place.data.display().to_string();
         let folder = Folder::new(&self.place.data, self.place.keys.as_deref());
-        let place = Place::read(&folder.place()).map_err(RelayError::from)?.ok_or_else(|| {
-            Problem::new("no-relay", format!("no relay was ever started in {data}"))
-                .hint(format!("penpal-relay serve --data {data}"))
-        })?;
+        let place = Place::read(&folder.place())
+            .map_err(RelayError::from)?
+            .ok_or_else(|| Problem::no_relay(folder.data()))?;
         let at: HostPort = place.at.parse().map_err(|error| {
-            Problem::new("place", format!("{} is not usable: {error}", folder.place().display()))
+            Problem::new(Code::Place, format!("{} is not usable: {error}", folder.place().display()))
         })?;
         let key = Keys::identity(folder.keys()).map_err(RelayError::from)?;
         let pin = RelayPin::from_bytes(key.public().pin().0);

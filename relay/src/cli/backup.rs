@@ -9,6 +9,7 @@ use super::problem::{Problem, chain};
 use super::words::{ago, bytes, count};
 use crate::admin::{Ask, Reply};
 use crate::backup::{self, RestoreError};
+use crate::code::Code;
 use crate::folder::{Folder, KeysError};
 
 /// Write a copy of the relay, which may go on running
@@ -63,7 +64,7 @@ impl Backup {
 
     pub(super) fn run(self) -> Result<(), Problem> {
         let absolute = |path: &Path| {
-            std::path::absolute(path).map_err(|error| Problem::new("path", error.to_string()).usage())
+            std::path::absolute(path).map_err(|error| Problem::new(Code::Usage, error.to_string()))
         };
         let to = absolute(&self.to)?;
         let keys_to = absolute(&self.keys_to.unwrap_or_else(|| keys_beside(&to)))?;
@@ -113,24 +114,24 @@ impl From<RestoreError> for Problem {
     fn from(error: RestoreError) -> Self {
         let message = chain(&error);
         match error {
-            RestoreError::InUse { .. } => Self::new("folder-in-use", message)
+            RestoreError::InUse { .. } => Self::new(Code::FolderInUse, message)
                 .hint("choose another folder with --data, or move the present one away"),
             RestoreError::NotACopy { .. } => {
-                Self::new("not-a-copy", message).hint("name the folder that penpal-relay backup wrote")
+                Self::new(Code::NotACopy, message).hint("name the folder that penpal-relay backup wrote")
             }
             RestoreError::Keys(KeysError::Io { .. }) => {
-                Self::new("keys", message).hint("name the file with the keys with --keys-from")
+                Self::new(Code::Keys, message).hint("name the file with the keys with --keys-from")
             }
             RestoreError::OtherKeys { .. } | RestoreError::Keys(_) => {
-                Self::new("keys", message).hint("use the file of keys that was written with this copy")
+                Self::new(Code::Keys, message).hint("use the file of keys that was written with this copy")
             }
-            RestoreError::KeysInUse { .. } => Self::new("keys-in-use", message)
+            RestoreError::KeysInUse { .. } => Self::new(Code::KeysInUse, message)
                 .hint("choose another folder with --keys, or move the present one away"),
             RestoreError::Damaged { .. } | RestoreError::Store(_) | RestoreError::Read(_) => {
-                Self::new("damaged", message).hint("use another copy; nothing was put in place")
+                Self::new(Code::Damaged, message).hint("use another copy; nothing was put in place")
             }
             RestoreError::Io { .. } => {
-                Self::new("folder", message).hint("choose a folder that this user may write with --data")
+                Self::new(Code::Folder, message).hint("choose a folder that this user may write with --data")
             }
         }
     }

@@ -15,6 +15,7 @@ use super::problem::{Problem, chain};
 use super::words::bytes;
 use crate::admin::{self, Ask, Reply};
 use crate::backup::copy_tree;
+use crate::code::Code;
 use crate::folder::{Folder, Keys, KeysError, Place};
 
 /// Check the relay's folder, keys and store, and say what to do
@@ -63,9 +64,7 @@ impl Doctor {
     pub(super) fn run(self) -> Result<(), Problem> {
         let folder = Folder::new(&self.place.data, self.place.keys.as_deref());
         if !folder.is_used() {
-            let data = folder.data().display();
-            return Err(Problem::new("no-relay", format!("there is no relay in {data}"))
-                .hint(format!("penpal-relay serve --data {data}")));
+            return Err(Problem::no_relay(folder.data()));
         }
         let running = admin::is_running(&folder);
         let mut checks = vec![self.keys(&folder), self.address(&folder)];
@@ -186,7 +185,7 @@ impl Doctor {
             ));
         }
         let failed =
-            |error: std::io::Error| Problem::new("repair", format!("cannot copy the store: {error}"));
+            |error: std::io::Error| Problem::new(Code::Repair, format!("cannot copy the store: {error}"));
         let repaired = dir.with_extension("repaired");
         if repaired.exists() {
             fs::remove_dir_all(&repaired).map_err(failed)?;
@@ -194,9 +193,9 @@ impl Doctor {
         copy_tree(dir, &repaired).map_err(failed)?;
         let options = Options { repair: true, progress: super::serve::progress(), ..Options::default() };
         let store = LogStore::open(&repaired, options)
-            .map_err(|error| Problem::new("repair", chain(&error)).hint("restore a copy"))?;
+            .map_err(|error| Problem::new(Code::Repair, chain(&error)).hint("restore a copy"))?;
         let lost: Vec<String> = store.opening().repaired.iter().map(finding).collect();
-        Box::new(store).close().map_err(|error| Problem::new("repair", chain(&error)))?;
+        Box::new(store).close().map_err(|error| Problem::new(Code::Repair, chain(&error)))?;
         let mut stderr = Output::stderr();
         stderr.line(&format!("the log is damaged: {what}"))?;
         for line in &lost {

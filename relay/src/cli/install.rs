@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::output::Output;
 use super::problem::Problem;
+use crate::code::Code;
 
 /// The unit and the settings, as they are in `deploy/`.
 const UNIT: &str = include_str!("../../../deploy/penpal-relay.service");
@@ -46,15 +47,14 @@ impl Install {
         }
         if let Some(public) = &self.public {
             let parsed: Result<crate::config::Public, _> = public.parse();
-            parsed
-                .map_err(|error| Problem::new("settings", format!("--public {public:?}: {error}")).usage())?;
+            parsed.map_err(|error| Problem::new(Code::Settings, format!("--public {public:?}: {error}")))?;
         }
         let under = |path: &str| self.root.join(path.trim_start_matches('/'));
         let unit = under("/etc/systemd/system/penpal-relay.service");
         let settings = under("/etc/penpal-relay/relay.toml");
         let program = under(PROGRAM);
         let this = std::env::current_exe()
-            .map_err(|error| Problem::new("system", format!("cannot find this program: {error}")))?;
+            .map_err(|error| Problem::new(Code::System, format!("cannot find this program: {error}")))?;
         if this != program {
             put(&program, 0o755, |path| fs::copy(&this, path).map(|_| ()))?;
             out.line(&format!("wrote {}", program.display()))?;
@@ -102,7 +102,7 @@ fn put(path: &Path, mode: u32, write: impl FnOnce(&Path) -> io::Result<()>) -> R
         fs::rename(&temporary, path)
     };
     attempt().map_err(|error: io::Error| {
-        Problem::new("install", format!("cannot write {}: {error}", path.display()))
+        Problem::new(Code::Install, format!("cannot write {}: {error}", path.display()))
             .hint("run it as root, or print the unit with --print")
     })
 }
@@ -113,9 +113,9 @@ fn systemctl(args: &[&str]) -> Result<(), Problem> {
     match ran {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
-            Err(Problem::new("systemd", format!("{said}: {status}")).hint("journalctl -u penpal-relay"))
+            Err(Problem::new(Code::Systemd, format!("{said}: {status}")).hint("journalctl -u penpal-relay"))
         }
-        Err(error) => Err(Problem::new("systemd", format!("cannot run {said}: {error}"))
+        Err(error) => Err(Problem::new(Code::Systemd, format!("cannot run {said}: {error}"))
             .hint("the files are in place; without systemd start penpal-relay serve by other means")),
     }
 }

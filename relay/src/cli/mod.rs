@@ -92,15 +92,7 @@ impl Place {
 
     /// Asks the running relay, or does it on the folder of a stopped one.
     fn ask(&self, ask: admin::Ask) -> Result<admin::Reply, Problem> {
-        let config = self.config();
-        admin::run(&config, ask, serve::progress()).map_err(|error| {
-            let problem = Problem::from(error);
-            if crate::folder::Folder::new(&config.data, None).is_used() {
-                problem
-            } else {
-                problem.hint(format!("penpal-relay serve --data {}", config.data.display()))
-            }
-        })
+        Ok(admin::run(&self.config(), ask, serve::progress())?)
     }
 }
 

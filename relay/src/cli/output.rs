@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::problem::Problem;
+use crate::code::Code;
 
 /// Where text goes. A reader that has gone away is quiet success.
 pub(super) struct Output(Box<dyn Write>);
@@ -27,8 +28,8 @@ impl Output {
 
     /// Prints a value as one line of JSON.
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), Problem> {
-        let text = serde_json::to_string(value)
-            .map_err(|error| Problem::new("internal", error.to_string()).internal())?;
+        let text =
+            serde_json::to_string(value).map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
         self.line(&text)
     }
 

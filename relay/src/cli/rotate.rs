@@ -9,6 +9,7 @@ use super::account::confirm;
 use super::output::Output;
 use super::problem::{Problem, chain};
 use crate::admin;
+use crate::code::Code;
 use crate::folder::{Folder, Keys, Place};
 use crate::relay::RelayError;
 
@@ -36,9 +37,7 @@ impl RotateKey {
     pub(super) fn run(self) -> Result<(), Problem> {
         let folder = Folder::new(&self.place.data, self.place.keys.as_deref());
         if !folder.is_used() {
-            let data = folder.data().display();
-            return Err(Problem::new("no-relay", format!("there is no relay in {data}"))
-                .hint(format!("penpal-relay serve --data {data}")));
+            return Err(Problem::no_relay(folder.data()));
         }
         if admin::is_running(&folder) {
             return Err(runs());
@@ -46,7 +45,9 @@ impl RotateKey {
         // Holds the lock, so that no relay starts meanwhile with the key that goes.
         let store = LogStore::open(&folder.store(), Options::default()).map_err(|error| match error {
             OpenError::Locked { .. } => runs(),
-            error => Problem::new("store", chain(&error)).hint("penpal-relay doctor says what can be done"),
+            error => {
+                Problem::new(Code::Store, chain(&error)).hint("penpal-relay doctor says what can be done")
+            }
         })?;
         let failed = |error| Problem::from(RelayError::Keys(error));
         let before = Keys::open(folder.keys(), true).map_err(failed)?.relay.public();
@@ -54,7 +55,7 @@ impl RotateKey {
             confirm("give this relay another key?", "--yes")?;
         }
         let after = Keys::rotate(folder.keys()).map_err(failed)?;
-        Box::new(store).close().map_err(|error| Problem::new("close", chain(&error)))?;
+        Box::new(store).close().map_err(|error| Problem::new(Code::StorageFailed, chain(&error)))?;
         let [before, pin] = [before, after].map(|key| RelayPin::from_bytes(key.pin().0));
         let at = Place::read(&folder.place()).map_err(RelayError::from)?;
         let at = at.and_then(|place| place.at.parse::<HostPort>().ok());
@@ -72,6 +73,6 @@ impl RotateKey {
 }
 
 fn runs() -> Problem {
-    Problem::new("folder-in-use", "the relay runs: it has its key in memory")
+    Problem::new(Code::FolderInUse, "the relay runs: it has its key in memory")
         .hint("stop it, rotate, and start it again; nodes wait and come back")
 }

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::output::Output;
 use super::problem::Problem;
+use crate::code::Code;
 use crate::config::{Registration, RelayConfig, Settings};
 use crate::folder::{Folder, Keys};
 use crate::relay::{ProgressFn, Relay, RelayError};
@@ -110,13 +111,13 @@ impl Serve {
             .thread_name("net")
             .enable_all()
             .build()
-            .map_err(|error| Problem::new("system", format!("cannot start threads: {error}")))?;
+            .map_err(|error| Problem::new(Code::System, format!("cannot start threads: {error}")))?;
         runtime.block_on(serve(config, json))
     }
 
     fn start_log(&self) -> Result<(), Problem> {
         let filter = EnvFilter::try_new(&self.log)
-            .map_err(|error| Problem::new("settings", format!("--log {:?}: {error}", self.log)).usage())?;
+            .map_err(|error| Problem::new(Code::Settings, format!("--log {:?}: {error}", self.log)))?;
         // Fails only when there is one already, as in a process that runs a relay beside something else.
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -169,7 +170,7 @@ fn check_folders(config: &RelayConfig, json: bool) -> Result<(), Problem> {
 }
 
 async fn serve(config: RelayConfig, json: bool) -> Result<(), Problem> {
-    let failed = |error| Problem::new("system", format!("cannot wait for signals: {error}"));
+    let failed = |error| Problem::new(Code::System, format!("cannot wait for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let policy = config.registration.clone();

@@ -4,6 +4,7 @@ use clap::{Args, CommandFactory};
 
 use super::output::Output;
 use super::problem::Problem;
+use crate::code::Code;
 
 /// Print a script that completes commands in a shell
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ impl Completions {
 /// One page with every command.
 pub(super) fn manual() -> Result<(), Problem> {
     let mut page = Vec::new();
-    let failed = |error: std::io::Error| Problem::new("internal", error.to_string()).internal();
+    let failed = |error: std::io::Error| Problem::new(Code::Internal, error.to_string());
     let command = super::Cli::command();
     clap_mangen::Man::new(command.clone()).render(&mut page).map_err(failed)?;
     for sub in command.get_subcommands() {

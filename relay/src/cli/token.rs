@@ -8,6 +8,7 @@ use super::output::Output;
 use super::problem::Problem;
 use super::words::{plain, rough};
 use crate::admin::{Ask, Reply, TokenShape};
+use crate::code::Code;
 
 /// Mint, list and revoke registration tokens
 ///
@@ -92,7 +93,7 @@ fn print(reply: &Reply, json: bool) -> Result<(), Problem> {
     match reply {
         Reply::Failed { error, .. } => Err(error.clone().into()),
         Reply::Revoked { revoked, .. } if revoked.is_empty() => {
-            Err(Problem::new("no-token", "no token like this can be used").hint("penpal-relay token list"))
+            Err(Problem::new(Code::NoToken, "no token like this can be used").hint("penpal-relay token list"))
         }
         shape if json => out.json(shape),
         Reply::Token { token, .. } => out.line(token),

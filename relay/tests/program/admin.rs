@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use penpal_protocol::text::RelayAddress;
@@ -290,4 +291,23 @@ async fn metrics_and_health() {
     assert!(!metrics.contains("alice") && !metrics.contains("127.0.0.1"), "nobody is named");
     drop((alice, bob));
     relay.stop().await.unwrap();
+}
+
+#[test]
+fn a_relay_that_is_not_there_and_one_that_gives_no_answer_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(&dir);
+    for args in [&["stats"][..], &["address"], &["doctor"], &["account", "list"], &["rotate-key", "--yes"]] {
+        let (status, error, stderr) = run(&data, args);
+        assert_eq!((status, &error["error"]["code"]), (1, &"no-relay".into()), "{args:?}");
+        assert!(stderr.contains("hint: penpal-relay serve"), "{stderr}");
+    }
+    assert_eq!(Process::start(&data).terminate(), Some(0));
+    let path = data.join("admin.sock");
+    fs::remove_file(&path).unwrap();
+    let socket = UnixListener::bind(path).unwrap();
+    // It hangs up on everybody, until the test's process ends.
+    std::thread::spawn(move || socket.incoming().for_each(drop));
+    let (status, error, _) = run(&data, &["account", "list"]);
+    assert_eq!((status, &error["error"]["code"]), (1, &"unanswered".into()));
 }
