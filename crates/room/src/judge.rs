@@ -1,11 +1,11 @@
 //! Which messages from a room are taken.
 
-use penpal_protocol::ids::{Fingerprint, MsgId, RoomId};
+use penpal_protocol::ids::{Fingerprint, MsgId, RoomId, ShortHash};
 use penpal_protocol::limits::DAY_MS;
 use penpal_protocol::sealed::RoomRef;
 
 use crate::command::Command;
-use crate::machine::{Me, Rooms, Step};
+use crate::machine::{Me, Room, Rooms, Step};
 use crate::record::{self, HeldRecord, Standing, Table};
 
 /// Most messages of one member that wait in one room for an entry.
@@ -36,8 +36,10 @@ impl Rooms {
         match room.record.standing {
             Standing::Member | Standing::Closed => {}
             Standing::Joining => return self.hold_or_refuse(from, &said_in.id),
-            // It may have been joined on another device, whose word is on its way.
-            Standing::Invited if me.shared => return self.hold_or_refuse(from, &said_in.id),
+            // It may have been joined on another device, whose word is on its way. But what came before this account went out waits for no answer to the next invitation.
+            Standing::Invited if me.shared && !is_over(room, &said_in.chain, me) => {
+                return self.hold_or_refuse(from, &said_in.id);
+            }
             Standing::Invited | Standing::Left | Standing::Removed => return Said::Refuse("not-a-member"),
         }
         let Some(now) = room.log.membership() else { return self.hold_or_refuse(from, &said_in.id) };
@@ -144,4 +146,9 @@ impl Rooms {
             self.persist(Table::Held, record::held_key(id, &from, &msg_id), None);
         }
     }
+}
+
+/// Whether an entry is here, and this account out of the room by now.
+fn is_over(room: &Room, entry: &ShortHash, me: &Me) -> bool {
+    room.log.get(entry).is_some() && room.log.membership().is_some_and(|now| !now.contains(&me.account))
 }

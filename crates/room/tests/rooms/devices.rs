@@ -341,6 +341,31 @@ fn a_message_waits_for_the_word_that_another_device_joined() {
 }
 
 #[test]
+fn a_message_from_before_a_removal_does_not_wait_for_the_answer_to_the_next_invitation() {
+    let mut world = world();
+    let id = world.room("payments", &[2]);
+    let (alice, bob) = (world.account(0), world.account(2));
+    let said_in = world.machines[0].rooms.fanout(&id, &world.machines[0].me).unwrap().said_in;
+    let judged = |world: &World, who: usize| {
+        let machine = &world.machines[who];
+        machine.rooms.judge(&alice, &said_in, NOW_MS, &machine.me)
+    };
+    world.with(0, |rooms, step| rooms.remove(&id, bob, step)).unwrap();
+    world.with(0, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    world.settle();
+    for who in [2, 3] {
+        assert_eq!(standing(&world, &id, who), Some(Standing::Invited));
+        assert_eq!(judged(&world, who), Said::Refuse("not-a-member"), "{who}");
+    }
+    // Once the owner lets them in again, it is read where it comes then.
+    world.with(2, |rooms, step| rooms.join(&id, step)).unwrap();
+    settle_where(&mut world, |letter| (letter.from, letter.to) != (2, 3));
+    assert_eq!((standing(&world, &id, 3), judged(&world, 3)), (Some(Standing::Invited), Said::Hold));
+    world.settle();
+    assert_eq!((judged(&world, 2), judged(&world, 3)), (Said::Take, Said::Take));
+}
+
+#[test]
 fn of_several_devices_one_makes_codes_and_one_uses_them() {
     let mut world = World::new(&[2, 2, 2], 9);
     let id = world.room("payments", &[2, 4]);
