@@ -261,6 +261,24 @@ fn what_is_in_the_way_is_named_and_the_others_are_wired() {
     assert!(said.out.contains("an MCP server called penpal is there"), "{}", said.out);
     assert!(owner.read(".gemini/settings.json").contains("penpal"));
     assert_eq!(owner.read(".claude.json"), "{ broken");
+    // Scripts read both in one shape: what was done, and that it is not all.
+    for more in ["--yes", "--dry-run"] {
+        let said = owner.run(&[
+            "init",
+            more,
+            "--json",
+            "--program",
+            &program,
+            "--client",
+            "claude-code,gemini,qwen",
+        ]);
+        let shape = said.json();
+        assert_eq!((said.status, shape["error"]["code"].as_str()), (1, Some("bad-file")), "{shape}");
+        assert_eq!(
+            (&shape["agents"][0]["state"], &shape["agents"][1]["state"]),
+            (&"conflict".into(), &"done".into())
+        );
+    }
     assert!(owner.read(".qwen/settings.json").contains("npx"));
     let doctor = owner.run(&["doctor", "--json"]).json();
     let check = |name: &str| {

@@ -8,6 +8,7 @@ use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_protocol::text::Label;
 use serde_json::{Value, json};
 
+use super::send::failed;
 use crate::cli::output::{Output, clean};
 use crate::cli::{Context, Done, Failure};
 use crate::config::{self, Wakes};
@@ -68,12 +69,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         if !args.dry_run {
             set_wakes()?;
         }
+        let failure = in_the_way(&plan, None);
         if out.json {
-            out.json(&shape(&plan, setup.program.path(), None, &service))?;
+            let shape = shape(&plan, setup.program.path(), None, &service);
+            out.show_failed(&shape, failure.as_ref(), |_| Ok(()))?;
         } else if !changes {
             out.line("  Everything is as it should be.")?;
         }
-        return conflicts(out, &plan);
+        return failed(failure, out);
     }
     if changes && !args.yes {
         match out.ask("Write this? [y/N]").as_deref() {
@@ -100,15 +103,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     if login && let Err(why) = service.install(&context.home) {
         out.remark(format_args!("  {} at login: {why}", out.warn("!")));
     }
+    let failure = in_the_way(&plan, Some(&applied));
     if out.json {
-        out.json(&shape(&plan, setup.program.path(), Some(&applied), &service))?;
+        let shape = shape(&plan, setup.program.path(), Some(&applied), &service);
+        out.show_failed(&shape, failure.as_ref(), |_| Ok(()))?;
     } else {
         done(out, &applied, &setup.user, &context.home)?;
     }
     for (path, why) in &applied.failed {
         out.remark(format_args!("{} {}: {}", out.warn("✗"), path.display(), clean(why)));
     }
-    if applied.failed.is_empty() { conflicts(out, &plan) } else { Err(in_the_way(out)) }
+    failed(failure, out)
 }
 
 /// Whether an ask may wake, into the settings. A node that runs has read them already.
@@ -141,17 +146,14 @@ fn wanted(clients: &[String]) -> Result<Want, ApiError> {
     Ok(Want::These(kinds))
 }
 
-/// Something in the way of one agent is a failure of the command, after the others were done.
-fn conflicts(out: Output, plan: &Plan) -> Done {
-    let any = plan.agents.iter().any(|agent| agent.state == State::Conflict);
-    if any { Err(in_the_way(out)) } else { Ok(()) }
-}
-
-/// What it is was said with the agent.
-fn in_the_way(out: Output) -> Failure {
-    let error = ApiError::new(ErrorCode::BadFile, "a file of an agent is in the way; it is named above");
-    out.explain(&error.hint("put that file right by hand, and run the same command again"));
-    Failure::Status(1)
+/// Something in the way of one agent is a failure of the command, after the others were done. What it is was said with the agent.
+fn in_the_way(plan: &Plan, applied: Option<&Applied>) -> Option<ApiError> {
+    let conflict = plan.agents.iter().any(|agent| agent.state == State::Conflict);
+    let unwritten = applied.is_some_and(|applied| !applied.failed.is_empty());
+    (conflict || unwritten).then(|| {
+        ApiError::new(ErrorCode::BadFile, "a file of an agent is in the way; it is named above")
+            .hint("put that file right by hand, and run the same command again")
+    })
 }
 
 fn title(agent: &AgentPlan) -> String {

@@ -8,6 +8,7 @@ use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::methods::DaemonStop;
 use serde_json::json;
 
+use super::send::failed;
 use crate::cli::output::clean;
 use crate::cli::{Context, Done, Failure};
 use crate::wiring::service::Service;
@@ -133,14 +134,19 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     if args.purge {
         purge(context)?;
     }
+    let failure = (!applied.failed.is_empty()).then(|| {
+        ApiError::new(ErrorCode::BadFile, "a file of an agent could not be written; it is named above")
+            .hint("put that file right by hand, and run the same command again")
+    });
     if out.json {
-        out.json(&json!({
+        let shape = json!({
             "v": SHAPE_VERSION,
             "written": applied.written,
             "backups": applied.backups.filter(|_| !args.purge),
             "login": login.unwrap_or(false),
             "purged": args.purge,
-        }))?;
+        });
+        out.show_failed(&shape, failure.as_ref(), |_| Ok(()))?;
     } else {
         let kept = if args.purge {
             "Keys and mail are deleted."
@@ -149,7 +155,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         };
         out.line(format_args!("  {} files changed. {kept}", applied.written.len()))?;
     }
-    if applied.failed.is_empty() { Ok(()) } else { Err(Failure::Status(1)) }
+    failed(failure, out)
 }
 
 /// Keys cannot be made again: a person types that they may go.
