@@ -150,12 +150,22 @@ pub(crate) struct Ledger {
     pending: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
     /// How often something was changed, also when it was changed before.
     changes: u64,
+    /// Bytes of the step's changes, at most.
+    bytes: usize,
     fault: Option<LedgerError>,
 }
+
+/// Bytes of changes after which a step begins nothing more that can wait for the next one: a quarter of what a store takes at once, for what was
+/// begun adds to it, here and in other machines.
+const ROOM_BYTES: usize = 2 * 1024 * 1024;
+
+/// What a change costs beside its key and value.
+const CHANGE_BYTES: usize = 96;
 
 impl Ledger {
     pub(crate) fn put_bytes(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
         self.changes += 1;
+        self.bytes = self.bytes.saturating_add(CHANGE_BYTES + key.len() + value.len());
         self.pending.insert((table, key.to_vec()), Some(value));
     }
 
@@ -165,6 +175,7 @@ impl Ledger {
 
     pub(crate) fn delete(&mut self, table: Table, key: &[u8]) {
         self.changes += 1;
+        self.bytes = self.bytes.saturating_add(CHANGE_BYTES + key.len());
         self.pending.insert((table, key.to_vec()), None);
     }
 
@@ -273,11 +284,27 @@ impl Ledger {
         self.changes
     }
 
+    /// Bytes of the step's changes, at most.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Counts what the shell will change for what was done here.
+    pub(crate) fn add_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Whether the step may begin more that can wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes < ROOM_BYTES
+    }
+
     pub(crate) fn take(&mut self) -> Result<Vec<Change>, LedgerError> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
         let pending = std::mem::take(&mut self.pending);
+        self.bytes = 0;
         Ok(pending.into_iter().map(|((table, key), value)| Change { table, key, value }).collect())
     }
 }

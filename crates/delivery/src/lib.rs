@@ -27,6 +27,7 @@ mod event;
 mod inbox;
 mod keyring;
 mod lane;
+mod later;
 mod ledger;
 mod machine;
 mod outbox;

@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::inbox::Inbox;
 use crate::keyring::{Keyring, SeedReport};
 use crate::lane::Lane;
+use crate::later::Later;
 use crate::ledger::{Change, Ledger, LedgerError, Records, Table};
 use crate::outbox::Outbox;
 use crate::record::{
@@ -59,6 +60,7 @@ pub struct Delivery {
     pub(crate) inbox: Inbox,
     pub(crate) spool: Spool,
     pub(crate) sweep: Sweep,
+    pub(crate) later: Later,
     pub(crate) last: Now,
     next_ordinal: u64,
     /// Lanes to look at when the step ends.
@@ -111,6 +113,7 @@ impl Delivery {
             inbox: Inbox::default(),
             spool: Spool::new(spool, step.now.mono),
             sweep: Sweep::starting(step.now.mono),
+            later: Later::default(),
             last: step.now,
             touched: BTreeSet::new(),
             wakes: BTreeSet::new(),
@@ -265,6 +268,12 @@ impl Delivery {
         self.ledger.changes()
     }
 
+    /// How many bytes the step's changes have, at most: a shell that takes several inputs into one step commits before they are too many.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.ledger.bytes()
+    }
+
     /// When [`Self::handle_timeout`] is due, on the clock of [`Now::mono`]; `None` when nothing waits for time.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
@@ -288,6 +297,7 @@ impl Delivery {
             self.inbox.next_end_ms().map(until),
             self.spool.deadline(),
             self.sweep.deadline(),
+            self.later.deadline(self.last.mono),
         ]
         .into_iter()
         .flatten()
@@ -301,7 +311,11 @@ impl Delivery {
         if self.spool.timeout(now) {
             self.touch_all();
         }
-        while let Some((at, peer)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
+        self.go_on(step);
+        // What finds no room stays due.
+        while self.ledger.has_room()
+            && let Some((at, peer)) = self.wakes.first().copied().filter(|(at, _)| *at <= now)
+        {
             self.wakes.remove(&(at, peer));
             self.wake_of.remove(&peer);
             self.wake_lane(peer, step);

@@ -143,9 +143,17 @@ impl Engine {
         Ok(newest.into_vec())
     }
 
-    /// Notes which artifacts a message refers to. Doing it twice does no harm.
+    /// Notes which artifacts a message refers to, once.
     pub(super) fn note_references(&mut self, mail: MailKey, letter: &Letter) {
         for artifact in letter.artifacts.as_deref().unwrap_or_default() {
+            // Mail is told of anew when it is shown or moved, much of it in one step.
+            if self
+                .storage
+                .get_now(REFERENCES, &reference_key(&artifact.hash, mail))
+                .is_ok_and(|row| row.is_some())
+            {
+                continue;
+            }
             let row = ReferenceRow { artifact: artifact.clone(), since_ms: self.now.wall_ms };
             let key = reference_key(&artifact.hash, mail);
             self.storage.change(REFERENCES, key, Some(cbor::encode(&row)));

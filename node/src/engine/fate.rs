@@ -11,6 +11,9 @@ pub(super) enum Fate {
     /// The disk is full: what waits is answered so, and the machines are opened again.
     #[error("the disk is full")]
     Full,
+    /// A step changed more than the log takes at once: a defect, and it did not happen. What waits is answered so, and the machines are opened again.
+    #[error("a step was too large for the log: {0}")]
+    TooMuch(String),
     /// A defect.
     #[error("{0}")]
     Defect(String),
@@ -28,6 +31,7 @@ impl Fate {
             Self::Full => {
                 ApiError::new(ErrorCode::DiskFull, "the disk of the node's home is full; nothing was lost")
             }
+            Self::TooMuch(_) => ApiError::new(ErrorCode::Internal, format!("{self}; nothing of it happened")),
             Self::Defect(text) => ApiError::new(ErrorCode::Internal, text.clone()),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penpal_contact::Contacts;
-use penpal_delivery::Delivery;
+use penpal_delivery::{Delivery, HeldReason, Mailbox};
 use penpal_local_api::home::Home;
 use penpal_protocol::ids::{DepositId, EdgeId, Fingerprint, Hash, InviteId, KeyId, RelayPin, RunId};
 use penpal_protocol::sealed::Presence;
@@ -340,6 +340,7 @@ impl Engine {
         let report = self.delivery.reconcile_seeds(&present, &mut delivery_step!(self));
         tracing::debug!(?report, "keys compared with their file");
         self.sessions.handle_started(self.now);
+        self.rescue_mail();
         self.resume_transfers();
         self.rooms.handle_started(&mut room_step!(self));
         self.devices_changed = true;
@@ -347,6 +348,16 @@ impl Engine {
         let me = self.contacts.account().map(|me| me.account);
         for contact in all.into_iter().chain(me) {
             self.mirror_contact(contact);
+        }
+    }
+
+    /// Mail of a session that is no more, whose move to another mailbox was cut short, goes to the desk.
+    fn rescue_mail(&mut self) {
+        let is_lost = |mailbox: &Mailbox| matches!(mailbox, Mailbox::Session(session) if self.sessions.session(*session).is_none());
+        let lost: Vec<Mailbox> = self.delivery.mailboxes().filter(is_lost).collect();
+        for mailbox in lost {
+            let held = Some(HeldReason::SessionGone);
+            self.delivery.retarget(mailbox, Mailbox::Desk, held, &mut delivery_step!(self));
         }
     }
 }

@@ -28,7 +28,8 @@ const HELLO_RETRY: Duration = Duration::from_secs(30);
 const MAX_HELLOS: u32 = 8;
 
 /// Rows, and their bytes, that may come before the answer to `Hello`: more than an honest relay's window of 512 rows or 1 MiB.
-const MAX_EARLY: (usize, usize) = (1_024, 4 * 1024 * 1024);
+/// All of them are taken in one step.
+const MAX_EARLY: (usize, usize) = (1_024, 1280 * 1024);
 
 /// Most edges that are up and belong to nobody known here.
 const MAX_EARLY_EDGES: usize = 4 * penpal_protocol::limits::MAX_CONTACTS;

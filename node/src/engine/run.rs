@@ -18,6 +18,12 @@ use crate::config::Config;
 /// Inputs that share one step, and so one sync, at most.
 pub const MAX_INPUTS_A_STEP: usize = 128;
 
+/// Bytes of changes after which a step takes no more inputs: a quarter of what the log takes at once, for the last input may add much.
+const STEP_BYTES: usize = penpal_store::MAX_BATCH_BYTES / 4;
+
+/// Bytes of changes after which the machines settle before the next input, so that what they tell each other is counted.
+const SETTLE_BYTES: usize = STEP_BYTES / 4;
+
 /// Longest sleep: clocks may jump without a word.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -143,6 +149,15 @@ impl Engine {
     }
 
     fn durable_step(&mut self, inputs: Vec<Input>, emit: &mut dyn FnMut(Output)) -> Result<(), Fate> {
+        let mut inputs = self.take_some(inputs, emit)?;
+        while !inputs.is_empty() {
+            inputs = self.take_some(inputs, emit)?;
+        }
+        Ok(())
+    }
+
+    /// Takes as many of the inputs as go into one step; gives the others back.
+    fn take_some(&mut self, inputs: Vec<Input>, emit: &mut dyn FnMut(Output)) -> Result<Vec<Input>, Fate> {
         if !self.full {
             return self.one_step(inputs, emit);
         }
@@ -170,7 +185,8 @@ impl Engine {
         self.handle(Input::Call { id, call });
         self.settle();
         if self.changes() != before {
-            return self.one_step(Vec::new(), emit);
+            self.one_step(Vec::new(), emit)?;
+            return Ok(());
         }
         let answers = std::mem::take(&mut self.answers);
         for (call, outcome) in answers {
@@ -188,20 +204,31 @@ impl Engine {
         (self.storage.changes(), self.delivery.changes())
     }
 
-    fn one_step(&mut self, inputs: Vec<Input>, emit: &mut dyn FnMut(Output)) -> Result<(), Fate> {
+    /// One step of as many inputs as its changes have room for; gives the others back.
+    fn one_step(&mut self, inputs: Vec<Input>, emit: &mut dyn FnMut(Output)) -> Result<Vec<Input>, Fate> {
         self.now = self.clock.now();
-        for input in inputs {
+        let mut inputs = inputs.into_iter();
+        let mut settled = 0;
+        while settled < STEP_BYTES
+            && let Some(input) = inputs.next()
+        {
             self.handle(input);
+            if self.pending_bytes() >= settled.saturating_add(SETTLE_BYTES) {
+                self.settle();
+                settled = self.pending_bytes();
+            }
         }
+        let rest: Vec<Input> = inputs.collect();
         self.handle_timeouts();
         self.settle();
         match self.commit() {
             Ok(()) => {}
-            Err(Fate::Full) => {
-                tracing::error!("the disk is full: this step did not happen");
+            Err(fate @ (Fate::Full | Fate::TooMuch(_))) => {
+                tracing::error!(%fate, "this step did not happen");
+                // What was too much is tried apart from other calls, too.
                 self.full = true;
                 self.full_until = self.now.mono.saturating_add(FULL_PAUSE);
-                let full = Fate::Full.api();
+                let full = fate.api();
                 let answers = std::mem::take(&mut self.answers);
                 for (call, _) in answers {
                     self.outputs.push(Output::Answer { call, outcome: Err(full.clone()) });
@@ -215,7 +242,7 @@ impl Engine {
                     .filter(|output| matches!(output, Output::Answer { .. }))
                     .for_each(&mut *emit);
                 self.outputs.drain(..).for_each(emit);
-                return Ok(());
+                return Ok(rest);
             }
             Err(fate) => {
                 let error = fate.api();
@@ -235,9 +262,14 @@ impl Engine {
             // Writing the key file takes longer than a message; its rows are stored at once, so that no start finds seeds
             // that no row knows.
             self.make_seeds();
-            return self.one_step(Vec::new(), emit);
+            self.one_step(Vec::new(), emit)?;
         }
-        Ok(())
+        Ok(rest)
+    }
+
+    /// Bytes of the step's changes so far, about.
+    fn pending_bytes(&self) -> usize {
+        self.storage.bytes().saturating_add(self.delivery.pending_bytes())
     }
 
     fn commit(&mut self) -> Result<(), Fate> {
@@ -249,6 +281,7 @@ impl Engine {
         let changes = self.storage.changes();
         self.storage.commit().map_err(|error| match error {
             NotDurable::Full => Fate::Full,
+            NotDurable::TooMuch(text) => Fate::TooMuch(text),
             NotDurable::Fatal(error) => Fate::home("the log cannot be written", &error),
             NotDurable::Defect(text) => Fate::Defect(text),
         })?;

@@ -1,7 +1,7 @@
 //! Between the machines' tables and the store: numbering, reading, and one batch a step.
 
 use bytes::Bytes;
-use penpal_store::{Batch, CommitError, Life, Op, Outcome, ReadError, Store, Table};
+use penpal_store::{Batch, CommitError, Life, Op, Outcome, ReadError, Refusal, Store, Table};
 
 /// Highest number of rows read at once when a table is restored.
 const PAGE: usize = 512;
@@ -89,7 +89,12 @@ pub(super) fn delivery_table(table: penpal_delivery::Table) -> Table {
 pub(super) struct Storage {
     store: Box<dyn Store>,
     batch: Batch,
+    /// Bytes of the batch, about.
+    bytes: usize,
 }
+
+/// What a change costs beside its key and value, about.
+const CHANGE_BYTES: usize = 96;
 
 impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,6 +107,8 @@ impl std::fmt::Debug for Storage {
 pub(super) enum NotDurable {
     /// The disk is full.
     Full,
+    /// It changes more than the store takes at once.
+    TooMuch(String),
     /// The store is of no use any more in this process.
     Fatal(CommitError),
     /// A defect: the batch can never work.
@@ -110,11 +117,13 @@ pub(super) enum NotDurable {
 
 impl Storage {
     pub(super) fn new(store: Box<dyn Store>) -> Self {
-        Self { store, batch: Batch::new() }
+        Self { store, batch: Batch::new(), bytes: 0 }
     }
 
     /// Adds a change to the step.
     pub(super) fn change(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let size = CHANGE_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
+        self.bytes = self.bytes.saturating_add(size);
         let batch = std::mem::take(&mut self.batch);
         self.batch = match value {
             Some(value) => batch.put(table, key, Bytes::from(value)),
@@ -125,6 +134,7 @@ impl Storage {
     /// Makes the step durable. With nothing to store it costs nothing.
     pub(super) fn commit(&mut self) -> Result<(), NotDurable> {
         let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
         if batch.ops.is_empty() {
             return Ok(());
         }
@@ -135,6 +145,9 @@ impl Storage {
             Some(Outcome::Conflict { expect }) => {
                 Err(NotDurable::Defect(format!("condition {expect} without conditions")))
             }
+            Some(Outcome::Refused(refusal @ Refusal::TooLarge { .. })) => {
+                Err(NotDurable::TooMuch(refusal.to_string()))
+            }
             Some(Outcome::Refused(refusal)) => Err(NotDurable::Defect(refusal.to_string())),
         }
     }
@@ -144,8 +157,14 @@ impl Storage {
         self.batch.ops.len()
     }
 
+    /// Bytes of the step's changes so far, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets what the step added.
     pub(super) fn forget(&mut self) {
+        self.bytes = 0;
         self.batch = Batch::new();
     }
 

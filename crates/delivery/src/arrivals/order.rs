@@ -19,6 +19,9 @@ const GAP_WAIT: Duration = Duration::from_secs(2);
 /// Most missing places remembered for one device; they only tell late messages from doubled places.
 const MAX_HOLES: usize = 64;
 
+/// Most messages of one device that wait for one sent before them; when there are more, all are shown with their marks. They are shown in one step.
+const MAX_WAITING: usize = 512;
+
 /// When an arriving message is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Turn {
@@ -82,6 +85,11 @@ impl Delivery {
         if waits {
             self.inbox.set_waiting(&mail.key(), true);
             self.release_in_order(peer, turn, step);
+            let waiting =
+                self.lanes.get(&peer).and_then(|lane| lane.gap.as_ref()).map(|gap| gap.waiting.len());
+            if waiting.is_some_and(|waiting| waiting >= MAX_WAITING) {
+                self.give_up_gap(peer, step);
+            }
         } else {
             self.announce_if_shown(mail, step);
         }

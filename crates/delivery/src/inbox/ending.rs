@@ -25,7 +25,9 @@ impl Delivery {
     /// Ends what nobody read in time. What was handed out just now may still be committed.
     pub(crate) fn end_unread(&mut self, step: &mut Step<'_>) {
         let now_ms = step.now.wall_ms;
-        while let Some((at, key)) = self.inbox.ends.first().copied().filter(|(at, _)| *at <= now_ms) {
+        while self.ledger.has_room()
+            && let Some((at, key)) = self.inbox.ends.first().copied().filter(|(at, _)| *at <= now_ms)
+        {
             self.inbox.ends.remove(&(at, key));
             let Some(mut mail) = self.ledger.get::<MailRecord>(step.records, Table::Mail, &key.to_key())
             else {

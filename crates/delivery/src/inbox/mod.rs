@@ -183,6 +183,15 @@ impl Inbox {
         ordinals.filter_map(|ordinal| self.entries.get(ordinal))
     }
 
+    /// Whether a message in this mailbox waits for an earlier one; `None` when it does not wait there to be seen.
+    fn waits_in(&self, key: &MailKey, mailbox: Mailbox) -> Option<bool> {
+        self.entry(key).filter(|entry| entry.mailbox == mailbox).map(|entry| entry.waiting)
+    }
+
+    fn is_empty(&self, mailbox: Mailbox) -> bool {
+        !self.by_mailbox.contains_key(&mailbox)
+    }
+
     pub(crate) fn ordinal_of(&self, key: &MailKey) -> Option<u64> {
         self.by_key.get(key).copied()
     }

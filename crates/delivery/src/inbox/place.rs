@@ -6,10 +6,14 @@ use penpal_protocol::sealed::Kind;
 use crate::address::{MailKey, Mailbox};
 use crate::arrivals::HeldReason;
 use crate::event::Event;
+use crate::later::Doing;
 use crate::ledger::Table;
 use crate::machine::Delivery;
 use crate::record::{MailRecord, MailState};
 use crate::step::Step;
+
+/// How much larger than a message that is shown the shell's rows of what it refers to may be.
+const NOTED: usize = 4;
 
 /// Key of a row under a mailbox or a contact, in order of arrival.
 pub(crate) fn ordered_key(prefix: &[u8; 16], ordinal: u64) -> [u8; 24] {
@@ -108,21 +112,22 @@ impl Delivery {
 
     /// A person here wrote to the contact or verified it: its mail is shown.
     pub(crate) fn release_account(&mut self, account: Fingerprint, step: &mut Step<'_>) {
-        for key in self.inbox.hidden_from(&account) {
-            self.release(key, HeldReason::AwaitingPerson, step);
-        }
+        let held = self.inbox.hidden_from(&account);
+        self.do_to_all(Doing::Release(HeldReason::AwaitingPerson), held, step);
     }
 
-    /// Shows messages from the future once the clocks agree.
+    /// Shows messages from the future once the clocks agree, as many as one step has room for.
     pub(crate) fn release_held(&mut self, step: &mut Step<'_>) {
         let now_ms = step.now.wall_ms;
-        while let Some((at, key)) = self.inbox.releases.first().copied().filter(|(at, _)| *at <= now_ms) {
+        while self.ledger.has_room()
+            && let Some((at, key)) = self.inbox.releases.first().copied().filter(|(at, _)| *at <= now_ms)
+        {
             self.inbox.releases.remove(&(at, key));
             self.release(key, HeldReason::ClockAhead, step);
         }
     }
 
-    fn release(&mut self, key: MailKey, reason: HeldReason, step: &mut Step<'_>) {
+    pub(crate) fn release(&mut self, key: MailKey, reason: HeldReason, step: &mut Step<'_>) {
         let Some(mut mail) = self.ledger.get::<MailRecord>(step.records, Table::Mail, &key.to_key()) else {
             return;
         };
@@ -143,6 +148,9 @@ impl Delivery {
     /// Shows what was hidden, or keeps it as history when it is for somebody else in its room.
     pub(crate) fn show_released(&mut self, mut mail: MailRecord, step: &mut Step<'_>) {
         let key = mail.key();
+        // The shell notes what it refers to, now that it is shown.
+        let content = usize::try_from(mail.content_bytes).unwrap_or(usize::MAX);
+        self.ledger.add_bytes(content.saturating_mul(NOTED));
         let Some(received) = &mut mail.received else { return };
         received.hidden = false;
         if received.quiet == Some(true) {

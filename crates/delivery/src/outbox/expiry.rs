@@ -9,8 +9,9 @@ use crate::step::Step;
 impl Delivery {
     pub(crate) fn expire_copies(&mut self, step: &mut Step<'_>) {
         let now_ms = step.now.wall_ms;
-        while let Some((_, peer, msg_id)) =
-            self.outbox.expiries.first().copied().filter(|(at, _, _)| *at <= now_ms)
+        while self.ledger.has_room()
+            && let Some((_, peer, msg_id)) =
+                self.outbox.expiries.first().copied().filter(|(at, _, _)| *at <= now_ms)
         {
             let Some(copy) = self.outbox.live.get(&(peer, msg_id)) else {
                 self.outbox.expiries.pop_first();

@@ -12,6 +12,7 @@ mod expiry;
 mod history;
 mod inbox;
 mod keys;
+mod large;
 mod local;
 mod order;
 mod outbox;

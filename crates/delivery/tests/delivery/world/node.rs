@@ -160,6 +160,8 @@ pub(crate) struct Node {
     pub(crate) seals: Option<Sealed>,
     /// Most envelopes sealed in one step.
     pub(crate) most_sealed: usize,
+    /// Bytes of changes of the largest step.
+    pub(crate) most_changed: usize,
     pub(crate) unreadable: u64,
     /// Envelopes of nobody known when they arrived: dropped without a trace, so that a relay cannot fill the disk.
     foreign: BTreeSet<ShortHash>,
@@ -191,6 +193,7 @@ impl Node {
             rolled_back: false,
             seals: None,
             most_sealed: 0,
+            most_changed: 0,
             unreadable: 0,
             foreign: BTreeSet::new(),
             ever_stored: BTreeSet::new(),
@@ -260,6 +263,7 @@ impl Node {
             commands.push(command);
         }
         self.most_sealed = self.most_sealed.max(envelopes.len());
+        self.most_changed = self.most_changed.max(machine.pending_bytes());
         self.pending = machine.take_changes().expect("own rows can be read");
         Some((result, commands, envelopes))
     }

@@ -1,4 +1,4 @@
-//! An engine whose disk takes nothing any more.
+//! An engine whose disk takes nothing any more, and one that is to keep more at once than its log takes.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use penpal_store::disk::MemDisk;
 use penpal_store::{LogStore, MemIndex, Options};
 use tokio::time::Instant;
 
-fn engine(disk: &MemDisk) -> Engine {
-    let store = LogStore::open_in(Arc::new(disk.clone()), Box::new(MemIndex::new()), Options::default());
+fn engine(disk: &MemDisk, options: Options) -> Engine {
+    let store = LogStore::open_in(Arc::new(disk.clone()), Box::new(MemIndex::new()), options);
     let clock = Arc::new(PartyClock::new(Instant::now(), Dice::new(1, "clock")));
     Engine::open(Parts {
         home: Home::at("/nowhere"),
@@ -63,7 +63,7 @@ fn step(engine: &mut Engine, calls: Vec<Call>) -> Vec<Option<ErrorCode>> {
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_refuses_what_must_be_kept_and_answers_questions() {
     let disk = MemDisk::new();
-    let mut engine = engine(&disk);
+    let mut engine = engine(&disk, Options::default());
     assert_eq!(step(&mut engine, vec![open("one")]), [None]);
     disk.set_capacity(Some(disk.used_bytes()));
     // The log has some room of its own.
@@ -76,4 +76,26 @@ async fn a_full_disk_refuses_what_must_be_kept_and_answers_questions() {
     disk.set_capacity(None);
     let calls = vec![send(&large), status(), open("two")];
     assert_eq!(step(&mut engine, calls), [None, None, None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_at_once_is_kept_in_as_many_steps_as_it_needs() {
+    let mut engine = engine(&MemDisk::new(), Options::default());
+    assert_eq!(step(&mut engine, vec![open("one")]), [None]);
+    // More than the log takes at once.
+    let large = "x".repeat(64 * 1024);
+    let count = 2 * penpal_store::MAX_BATCH_BYTES / large.len();
+    assert_eq!(step(&mut engine, vec![send(&large); count]), vec![None; count]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_changes_more_than_the_log_takes_fails_and_ends_nothing() {
+    let small = Options { segment_bytes: 64 * 1024, ..Options::default() };
+    let mut engine = engine(&MemDisk::new(), small);
+    assert_eq!(step(&mut engine, vec![open("one")]), [None]);
+    let large = "x".repeat(60_000);
+    let refused = Some(ErrorCode::Internal);
+    assert_eq!(step(&mut engine, vec![send(&large), status()]), [refused, refused]);
+    let calls = vec![send("small"), send(&large), status(), send("small")];
+    assert_eq!(step(&mut engine, calls), [None, refused, None, None]);
 }
