@@ -162,6 +162,21 @@ impl Rooms {
         }
     }
 
+    /// Asks the owners of rooms that are being joined what became of it: a copy that was taken as the node ran may be from before the answer,
+    /// and looks like a crash to everybody.
+    pub(crate) fn ask_for_answers(&mut self, step: &Step<'_>) {
+        let Some(me) = step.me else { return };
+        let joining = self
+            .rooms
+            .values()
+            .filter(|room| room.record.standing == Standing::Joining && room.record.owner != me.account);
+        let asks: Vec<(RoomId, Fingerprint)> =
+            joining.map(|room| (room.record.id, room.record.owner)).collect();
+        for (id, owner) in asks {
+            self.ask(&id, owner, step);
+        }
+    }
+
     /// Whether a contact may be sent entries now; otherwise it is owed what comes after `have`.
     pub(crate) fn may_answer(
         &mut self,

@@ -138,6 +138,7 @@ impl Rooms {
             }
         }
         self.ask_after_silence(step);
+        self.ask_for_answers(step);
         self.look_at = Some(step.now.mono);
         self.handle_timeout(step);
     }

@@ -352,6 +352,26 @@ fn an_owner_hears_of_members_whom_it_forgot() {
 }
 
 #[test]
+fn a_copy_from_before_the_answer_to_a_yes_asks_for_it_when_it_starts() {
+    let mut world = world(2);
+    let id = world.room("team", &[]);
+    let bob = world.account(BOB);
+    world.with(ALICE, |rooms, step| rooms.invite(&id, bob, &label("bob"), step)).unwrap();
+    world.settle();
+    world.with(BOB, |rooms, step| rooms.join(&id, step)).unwrap();
+    let old = world.machines[BOB].rows.clone();
+    world.settle();
+    world.machines[BOB].rows = old;
+    world.restart(BOB);
+    let standing = |world: &World| world.machines[BOB].rooms.view(&id).unwrap().standing;
+    assert_eq!(standing(&world), Standing::Joining);
+    world.now = world.now.plus(std::time::Duration::from_secs(60));
+    world.with(BOB, |rooms, step| rooms.handle_started(step));
+    world.settle();
+    assert_eq!(standing(&world), Standing::Member);
+}
+
+#[test]
 fn who_was_taken_out_unheard_is_told_of_its_end_and_of_who_came_before_it() {
     let mut world = world(4);
     let id = world.room("team", &[BOB, CAROL]);
