@@ -49,7 +49,8 @@ pub struct Limits {
     pub links_per_account: usize,
     /// Most invites of one account that exist at once.
     pub invites_per_account: usize,
-    /// Most edges of an account whose invite is not redeemed yet: redeeming needs one.
+    /// Most edges of an account whose invite is not redeemed yet, and most that it has linked: redeeming needs one of
+    /// each, and many such accounts may end in one step.
     pub edges_while_provisional: usize,
     /// Longest content of a blob, in bytes as a person sees it: see [`Limits::longest_blob`].
     pub artifact_bytes: u64,

@@ -19,6 +19,8 @@ const SLICE_PAUSE: Duration = Duration::from_millis(200);
 const SLICE_ROWS: usize = 1_024;
 /// Invites removed in one slice: each may take an account with it.
 const SLICE_INVITES: usize = 64;
+/// Bytes of changes after which a slice removes no further invite: one commit takes only so much.
+const SLICE_BYTES: usize = 1024 * 1024;
 
 /// A wall clock that is this much ahead of what the monotonic clock makes plausible is not believed at once.
 const JUMP_MS: u64 = 3_600_000;
@@ -102,6 +104,7 @@ impl RelayCore {
     fn expire_invites(&mut self, rows: &dyn Rows, now: Now) -> Result<bool, Fault> {
         let keys = self.db.index_keys(Table::InviteEnd, &[], SLICE_INVITES, rows)?;
         let more = keys.len() >= SLICE_INVITES;
+        let before = self.pending_bytes();
         let mut removed = false;
         for key in keys {
             let Some((end_minute, id)) = keys::read_invite_end(&key) else { continue };
@@ -113,6 +116,9 @@ impl RelayCore {
                 Some(_) | None => self.db.remove_index(Table::InviteEnd, key),
             }
             removed = true;
+            if self.pending_bytes().saturating_sub(before) >= SLICE_BYTES {
+                return Ok(true);
+            }
         }
         Ok(removed && more)
     }

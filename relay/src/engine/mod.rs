@@ -30,7 +30,7 @@ use crate::net::Outbox;
 use crate::storage::{StoreRows, batch};
 
 /// Bytes of changes after which a step is committed though more waits: half of what one batch may hold, because the
-/// last input may add much.
+/// last input may add much. What the operator asks begins a step of its own, for it may add more than that.
 const STEP_BYTES: usize = penpal_store::MAX_BATCH_BYTES / 2;
 
 /// Quiet time after which the store tidies up, so that tidying is not in the way of the next message.
@@ -315,6 +315,10 @@ impl Engine {
                     }
                 }
                 Input::Admin { request, reply } => {
+                    // An account that is removed may fill most of a batch.
+                    if self.core.pending_bytes() > 0 {
+                        self.commit_step(now)?;
+                    }
                     let id = self.next_request();
                     self.admin_replies.insert(id, reply);
                     let rows = StoreRows(&*self.store);

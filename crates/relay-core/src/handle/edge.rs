@@ -119,7 +119,12 @@ impl RelayCore {
             None => Link::Foreign,
             Some(device) => {
                 let linker = self.graph.link_tag(&device.account);
-                let most = self.config.limits.links_per_account;
+                let limits = &self.config.limits;
+                let most = if device.provisional {
+                    limits.edges_while_provisional
+                } else {
+                    limits.links_per_account
+                };
                 let linked = self.db.index_keys(Table::LinkedEdge, linker.as_bytes(), most, cx.rows)?;
                 if linked.len() >= most {
                     let detail = format!("an account has at most {most} linked edges");

@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod batches;
 mod blobs;
 mod delivery;
 mod deposits;

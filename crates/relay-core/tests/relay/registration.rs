@@ -199,7 +199,7 @@ fn a_provisional_account_that_redeems_another_invite_stays_and_frees_the_first()
 
 #[test]
 fn a_provisional_account_can_do_little() {
-    let (mut world, _alice, bob) = inviting();
+    let (mut world, alice, bob) = inviting();
     registered(world.ask(bob, by_invite("bob", 1)));
     assert_eq!(refusal(&world.ask(bob, invite(7))), Some(RefusalCode::No));
     for number in 0..9 {
@@ -210,6 +210,12 @@ fn a_provisional_account_can_do_little() {
         let answer = world.ask(bob, Request::EdgeCreate(create));
         let expected = (number == 8).then_some(RefusalCode::Quota);
         assert_eq!(refusal(&answer), expected, "{number}");
+    }
+    for number in 0..9 {
+        let way = world.open_way(&alice);
+        let link = penpal_protocol::wire::EdgeLink { edge: way.edge, cap: way.cap };
+        let expected = (number == 8).then_some(RefusalCode::Quota);
+        assert_eq!(refusal(&world.ask(bob, Request::EdgeLink(link))), expected, "{number}");
     }
 }
 

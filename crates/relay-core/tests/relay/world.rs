@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) alarms: Vec<String>,
     /// Blobs whose files are to go.
     pub(crate) removed_blobs: Vec<BlobId>,
+    /// Bytes of the largest commit so far.
+    pub(crate) largest: usize,
 }
 
 pub(crate) fn graph_key() -> GraphKey {
@@ -97,6 +99,7 @@ impl World {
             closed: BTreeMap::new(),
             alarms: Vec::new(),
             removed_blobs: Vec::new(),
+            largest: 0,
         };
         world.step();
         world
@@ -105,6 +108,8 @@ impl World {
     /// Ends a step as a shell does.
     pub(crate) fn step(&mut self) {
         let changes = self.core.take_changes(self.now);
+        let bytes = changes.iter().map(penpal_relay_core::Change::stored_bytes).sum();
+        self.largest = self.largest.max(bytes);
         let frees = changes.iter().all(penpal_relay_core::Change::frees_space);
         let committed = if self.disk_full && !frees {
             Committed::Full
