@@ -1,6 +1,6 @@
 //! Acknowledgements that wait for a commit to go along with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use penpal_protocol::ids::SlotId;
@@ -11,14 +11,14 @@ use crate::spool::{self, Spools};
 /// Longest wait of an acknowledgement for somebody else's commit.
 const MAX_WAIT: Duration = Duration::from_millis(20);
 
-/// Numbers removed singly before the acknowledgements are written at once.
+/// Numbers removed singly before the acknowledgements are written at once, and most of them in one change.
 const MAX_WAITING: usize = 4_096;
 
 #[derive(Debug, Default)]
 struct Pending {
     up_to: u64,
-    /// Single rows beyond it.
-    singles: Vec<u64>,
+    /// Single rows beyond it: each once, however often it is acknowledged, so no more than were sent.
+    singles: BTreeSet<u64>,
 }
 
 /// Acknowledged rows that storage still holds.
@@ -35,11 +35,21 @@ pub(crate) struct Acks {
 
 impl Acks {
     /// Notes that rows up to `up_to` and the given single ones are done.
-    pub(crate) fn add(&mut self, slot: SlotId, up_to: u64, singles: Vec<u64>, now: Duration) {
+    pub(crate) fn add(
+        &mut self,
+        slot: SlotId,
+        up_to: u64,
+        singles: impl IntoIterator<Item = u64>,
+        now: Duration,
+    ) {
         let pending = self.waiting.entry(slot).or_default();
-        pending.up_to = pending.up_to.max(up_to);
-        self.singles += singles.len();
+        let before = pending.singles.len();
         pending.singles.extend(singles);
+        if up_to > pending.up_to {
+            pending.up_to = up_to;
+            pending.singles = pending.singles.split_off(&up_to.saturating_add(1));
+        }
+        self.singles = (self.singles + pending.singles.len()).saturating_sub(before);
         self.since.get_or_insert(now);
     }
 
@@ -55,6 +65,11 @@ impl Acks {
         if let Some(pending) = self.waiting.remove(slot) {
             self.singles -= pending.singles.len();
         }
+    }
+
+    /// What they need in storage at most, in bytes.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.waiting.len() * 2 * Change::OVERHEAD + self.singles * 8
     }
 
     /// Slots and single rows that wait.
@@ -81,9 +96,10 @@ impl Acks {
             if pending.up_to > 0 {
                 changes.push(Change::Ack { queue, up_to: pending.up_to });
             }
-            let seqs: Vec<u64> = pending.singles.iter().copied().filter(|seq| *seq > pending.up_to).collect();
-            if !seqs.is_empty() {
-                changes.push(Change::Remove { queue, seqs });
+            let singles: Vec<u64> =
+                pending.singles.iter().copied().filter(|seq| *seq > pending.up_to).collect();
+            for seqs in singles.chunks(MAX_WAITING) {
+                changes.push(Change::Remove { queue, seqs: seqs.to_vec() });
             }
             spools.taken(slot);
         }

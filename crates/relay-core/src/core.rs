@@ -308,12 +308,12 @@ impl RelayCore {
         timers.into_iter().flatten().min()
     }
 
-    /// How many bytes the step's changes need in storage so far.
+    /// How many bytes the step's changes need in storage so far, with the acknowledgements that go along.
     pub fn pending_bytes(&mut self) -> usize {
         let new = self.db.changes.get(self.counted_changes..).unwrap_or_default();
         self.counted_bytes += new.iter().map(Change::stored_bytes).sum::<usize>();
         self.counted_changes = self.db.changes.len();
-        self.counted_bytes
+        self.counted_bytes + self.acks.stored_bytes()
     }
 
     /// Everything that the step changes, for one atomic commit.

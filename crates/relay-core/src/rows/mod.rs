@@ -196,11 +196,13 @@ pub enum Change {
 }
 
 impl Change {
+    /// What any change needs beside keys, values and numbers.
+    pub(crate) const OVERHEAD: usize = 96;
+
     /// Upper bound of what the change needs in a log, in bytes.
     #[must_use]
     pub fn stored_bytes(&self) -> usize {
-        const OVERHEAD: usize = 96;
-        OVERHEAD
+        Self::OVERHEAD
             + match self {
                 Self::Put { key, value, .. } => key.len() + value.len(),
                 Self::Delete { key, .. } => key.len(),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use penpal_protocol::cbor::List;
 use penpal_protocol::ids::SpoolEpoch;
-use penpal_protocol::wire::DepositOutcome;
-use penpal_relay_core::{Config, Limits};
+use penpal_protocol::wire::{Ack, DepositOutcome, Request};
+use penpal_relay_core::{Change, Config, Limits};
 
 use crate::people::Person;
 use crate::world::{Way, World, delivered};
@@ -99,6 +100,31 @@ fn a_second_hello_starts_again_from_the_first_unacknowledged() {
     world.ack(alice.conn, epoch, 1, &[]);
     world.online(&alice);
     assert_eq!(seqs(&mut world, &alice), [2, 3]);
+}
+
+/// What one commit removes of one spool is bounded by what was sent, not by how often it is acknowledged.
+#[test]
+fn rows_acknowledged_again_and_again_are_removed_once() {
+    let limits = Limits { window_bytes: 4 * 1024 * 1024, ..Limits::default() };
+    let mut world = World::with(Config { limits, ..Config::default() });
+    let (alice, bob, way) = world.pair();
+    let epoch = world.online(&alice);
+    send(&mut world, &bob, &way, 1..=512);
+    world.settle();
+    for _ in 0..200 {
+        let gaps = List::new(vec![1]).unwrap();
+        // In one step all of them are still under way.
+        world.put(alice.conn, Request::Ack(Ack { epoch, up_to: 512, gaps }));
+    }
+    world.now = world.now.plus(Duration::from_millis(20));
+    let mut removed = Vec::new();
+    for change in world.step_changes() {
+        if let Change::Remove { seqs, .. } = change {
+            assert!(seqs.len() <= 4_096, "{}", seqs.len());
+            removed.extend(seqs);
+        }
+    }
+    assert_eq!(removed, (2..=512).collect::<Vec<_>>());
 }
 
 #[test]

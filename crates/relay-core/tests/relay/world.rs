@@ -15,8 +15,8 @@ use penpal_protocol::wire::{
     Registered, Request, Verdict,
 };
 use penpal_relay_core::{
-    AddressPrefix, AdminAnswer, AdminRequest, CloseReason, Command, Committed, Config, ConnId, GraphKey,
-    MemRows, RelayCore, RequestId, Rows as _, Table,
+    AddressPrefix, AdminAnswer, AdminRequest, Change, CloseReason, Command, Committed, Config, ConnId,
+    GraphKey, MemRows, RelayCore, RequestId, Rows as _, Table,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -107,14 +107,19 @@ impl World {
 
     /// Ends a step as a shell does.
     pub(crate) fn step(&mut self) {
+        self.step_changes();
+    }
+
+    /// The same, and gives what was to be committed.
+    pub(crate) fn step_changes(&mut self) -> Vec<Change> {
         let changes = self.core.take_changes(self.now);
-        let bytes = changes.iter().map(penpal_relay_core::Change::stored_bytes).sum();
+        let bytes = changes.iter().map(Change::stored_bytes).sum();
         self.largest = self.largest.max(bytes);
-        let frees = changes.iter().all(penpal_relay_core::Change::frees_space);
+        let frees = changes.iter().all(Change::frees_space);
         let committed = if self.disk_full && !frees {
             Committed::Full
         } else {
-            self.rows.commit(changes);
+            self.rows.commit(changes.clone());
             Committed::Done
         };
         self.core.handle_committed(committed, &self.rows, self.now).unwrap();
@@ -146,6 +151,7 @@ impl World {
                 Command::RemoveBlob { blob } => self.removed_blobs.push(blob),
             }
         }
+        changes
     }
 
     /// Moves both clocks and lets every timer on the way fire in time.
