@@ -34,8 +34,6 @@ pub(crate) struct Receiving {
     /// Rows sent and not acknowledged: number and bytes, ascending.
     pub(crate) in_flight: VecDeque<(u64, usize)>,
     pub(crate) in_flight_bytes: usize,
-    /// Waits in the queue of those that have backlog to send.
-    pub(crate) queued: bool,
 }
 
 /// All connections.

@@ -17,6 +17,7 @@ use crate::command::{
 use crate::config::Config;
 use crate::connections::{Conn, Connections};
 use crate::db::Db;
+use crate::delivery::Backlog;
 use crate::effect::Effect;
 use crate::error::{Fault, StartError, hex};
 use crate::expiry::Expiry;
@@ -76,7 +77,7 @@ pub struct RelayCore {
     pub(crate) effects: Vec<Effect>,
     pub(crate) commands: VecDeque<Command>,
     /// Connections with backlog and room in their window.
-    pub(crate) backlog: VecDeque<ConnId>,
+    pub(crate) backlog: Backlog,
     /// Runs that were answered while the disk was full.
     pub(crate) unsaved_runs: BTreeMap<SlotId, Known>,
     /// Those of them that this step writes.
@@ -148,7 +149,7 @@ impl RelayCore {
             expiry: Expiry::new(now),
             effects: Vec::new(),
             commands: VecDeque::new(),
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             unsaved_runs: BTreeMap::new(),
             saving_runs: BTreeMap::new(),
             full_until: None,

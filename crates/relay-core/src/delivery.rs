@@ -1,5 +1,8 @@
 //! Sending spools: new rows straight from memory, backlog page by page from storage.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+
 use bytes::Bytes;
 use penpal_protocol::ids::SlotId;
 
@@ -63,23 +66,25 @@ impl RelayCore {
 
     /// Queues a connection for backlog.
     pub(crate) fn wants_backlog(&mut self, conn: ConnId) {
-        if let Some(receiving) = self.conns.receiving_mut(conn)
-            && !receiving.caught_up
-            && !receiving.queued
-        {
-            receiving.queued = true;
-            self.backlog.push_back(conn);
+        if self.conns.receiving_mut(conn).is_some_and(|receiving| !receiving.caught_up) {
+            self.backlog.push(conn);
         }
     }
 
     /// Sends some backlog, one page for each connection in turn.
     pub(crate) fn send_backlog(&mut self, rows: &dyn Rows) -> Result<(), RowsError> {
-        for _ in 0..PAGES_PER_STEP {
-            let Some(conn) = self.backlog.pop_front() else { return Ok(()) };
+        let mut pages = 0;
+        // A turn of a connection that has everything or no room is no page.
+        while pages < PAGES_PER_STEP
+            && let Some(conn) = self.backlog.pop()
+        {
             let room = self.room(conn);
-            let Some(receiving) = self.conns.receiving_mut(conn) else { continue };
-            receiving.queued = false;
+            let Some(receiving) = self.conns.receiving_mut(conn).filter(|receiving| !receiving.caught_up)
+            else {
+                continue;
+            };
             let Some((room_rows, room_bytes)) = room else { continue };
+            pages += 1;
             let (epoch, max_rows, max_bytes) =
                 (receiving.epoch, room_rows.min(PAGE_ROWS), room_bytes.min(PAGE_BYTES));
             let page = rows.read(spool::queue(&receiving.slot), receiving.cursor, max_rows, max_bytes)?;
@@ -95,5 +100,45 @@ impl RelayCore {
             self.wants_backlog(conn);
         }
         Ok(())
+    }
+}
+
+/// Connections with backlog and room in their window, in turn: each once however often it asks, and none that receives no
+/// more, so there are never more than connections.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    turns: BTreeMap<u64, ConnId>,
+    queued: HashMap<ConnId, u64>,
+    last_turn: u64,
+}
+
+impl Backlog {
+    fn push(&mut self, conn: ConnId) {
+        if let Entry::Vacant(entry) = self.queued.entry(conn) {
+            self.last_turn += 1;
+            entry.insert(self.last_turn);
+            self.turns.insert(self.last_turn, conn);
+        }
+    }
+
+    fn pop(&mut self) -> Option<ConnId> {
+        let (_, conn) = self.turns.pop_first()?;
+        self.queued.remove(&conn);
+        Some(conn)
+    }
+
+    /// The connection receives no more.
+    pub(crate) fn remove(&mut self, conn: ConnId) {
+        if let Some(turn) = self.queued.remove(&conn) {
+            self.turns.remove(&turn);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.turns.len()
     }
 }

@@ -204,7 +204,6 @@ impl RelayCore {
                 caught_up: false,
                 in_flight: std::collections::VecDeque::new(),
                 in_flight_bytes: 0,
-                queued: false,
             },
         );
         let tag = self.graph.link_tag(&what.account);
@@ -241,6 +240,7 @@ impl RelayCore {
 
     /// Stops sending on a connection, which stays.
     fn stop(&mut self, conn: ConnId, now: Now) {
+        self.backlog.remove(conn);
         if let Some(account) = self.conns.stop_receiving(conn) {
             self.presence.leave(account, conn, now.mono);
         }

@@ -8,7 +8,7 @@ use penpal_protocol::wire::{Ack, DepositOutcome, Request};
 use penpal_relay_core::{Change, Config, Limits};
 
 use crate::people::Person;
-use crate::world::{Way, World, delivered};
+use crate::world::{Way, World, delivered, hello};
 
 fn send(world: &mut World, bob: &Person, way: &Way, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
@@ -125,6 +125,30 @@ fn rows_acknowledged_again_and_again_are_removed_once() {
         }
     }
     assert_eq!(removed, (2..=512).collect::<Vec<_>>());
+}
+
+#[test]
+fn whoever_says_hello_again_and_again_has_one_turn() {
+    let mut world = World::new();
+    let (alice, bob, way) = world.pair();
+    let carol = world.person(3, "carol");
+    let to_carol = world.way(&carol, bob.conn);
+    send(&mut world, &bob, &way, 1..=3);
+    send(&mut world, &bob, &to_carol, 11..=13);
+    world.online(&alice);
+    world.online(&carol);
+    // All of Alice's is under way, and Carol begins anew.
+    let before = world.core.remembered();
+    for _ in 0..200 {
+        world.put(alice.conn, hello(1, 1, &[]));
+    }
+    world.put(carol.conn, hello(1, 1, &[]));
+    world.events(carol.conn);
+    world.step();
+    let after = world.core.remembered();
+    assert!(after <= before + 1, "{before} entries, then {after}");
+    let carols: Vec<_> = delivered(&world.events(carol.conn)).into_iter().map(|(seq, _)| seq).collect();
+    assert_eq!(carols, [1, 2, 3], "in the same step");
 }
 
 #[test]
