@@ -292,7 +292,7 @@ impl RelayCore {
     /// [`RowsError`].
     pub fn handle_timeout(&mut self, rows: &dyn Rows, now: Now) -> Result<(), RowsError> {
         while let Some(account) = self.presence.pop_down(now.mono) {
-            self.effects.push(Effect::Announce { account, up: false });
+            self.effects.push(Effect::Down { account });
         }
         match self.save_runs(rows, now).and_then(|()| self.expire(rows, now)) {
             Ok(()) => Ok(()),

@@ -48,8 +48,8 @@ pub(crate) enum Effect {
     Linked { edge: EdgeId, owner: AccountId, linker: LinkTag },
     /// An edge is gone.
     Unlinked { edge: EdgeId, linker: LinkTag },
-    /// Tell everybody who linked an edge of the account.
-    Announce { account: AccountId, up: bool },
+    /// Tell everybody who linked an edge of the account that nobody is there, unless somebody is again.
+    Down { account: AccountId },
     /// An account was made over this connection.
     Registered { conn: ConnId },
     /// A key is worth nothing any more.
@@ -107,7 +107,7 @@ impl RelayCore {
                 }
             }
             Effect::Unlinked { edge, linker } => self.tell(&linker, edge, false),
-            Effect::Announce { account, up } => self.announce(&account, up, rows)?,
+            Effect::Down { account } => self.announce_down(&account, rows)?,
             Effect::Registered { conn } => self.conns.no_stranger(conn),
             Effect::Dismiss { peer, reason } => {
                 for conn in self.conns.of_peer(&peer).to_vec() {
@@ -151,7 +151,7 @@ impl RelayCore {
             }
             // True whether or not anything was stored.
             Effect::Push { conn, push } => self.send(conn, push),
-            Effect::Announce { account, up } => self.announce(&account, up, rows)?,
+            Effect::Down { account } => self.announce_down(&account, rows)?,
             Effect::Ephemeral { .. }
             | Effect::Spooled { .. }
             | Effect::Linked { .. }
@@ -219,6 +219,14 @@ impl RelayCore {
         }
         self.wants_backlog(what.conn);
         Ok(())
+    }
+
+    /// Says that an account has gone; not of one that came again in the same step, which has said so already.
+    fn announce_down(&mut self, account: &AccountId, rows: &dyn Rows) -> Result<(), RowsError> {
+        if self.presence.is_up(account) {
+            return Ok(());
+        }
+        self.announce(account, false, rows)
     }
 
     /// Tells everybody connected who linked an edge of this account.

@@ -8,7 +8,7 @@ use penpal_protocol::wire::{
 };
 use penpal_relay_core::{Config, Limits, Table};
 
-use crate::world::{Way, World, key, refusal};
+use crate::world::{Way, World, hello, key, refusal};
 
 fn link(way: &Way) -> Request {
     Request::EdgeLink(EdgeLink { edge: way.edge, cap: way.cap.clone() })
@@ -137,6 +137,27 @@ fn flapping_is_not_heard() {
         world.advance(Duration::from_millis(500));
     }
     assert_eq!(states(&world.events(bob.conn), &way), []);
+}
+
+#[test]
+fn who_comes_back_as_it_counts_as_gone_is_there() {
+    let mut world = World::new();
+    let (mut alice, bob, way) = world.pair();
+    world.online(&bob);
+    world.online(&alice);
+    world.disconnect(alice.conn);
+    world.reconnect(&mut alice);
+    world.events(bob.conn);
+    // The shell hands in what has come, and then what is due.
+    world.now = world.now.plus(Duration::from_secs(2));
+    world.put(alice.conn, hello(1, 1, &[]));
+    world.core.handle_timeout(&world.rows, world.now).unwrap();
+    world.step();
+    assert_eq!(states(&world.events(bob.conn), &way).last(), Some(&true));
+    // That she goes is told later, as ever.
+    world.disconnect(alice.conn);
+    world.advance(Duration::from_secs(3));
+    assert_eq!(states(&world.events(bob.conn), &way), [false]);
 }
 
 #[test]
