@@ -73,11 +73,20 @@ struct Bucket {
     last_seq: u64,
 }
 
+impl Bucket {
+    fn drop_rows(&self, changes: &mut Vec<Change>) {
+        changes.push(Change::DropQueue { queue: queue(self.number) });
+        changes.push(Change::Delete { table: Table::MarkBucket, key: MarkBucket::key_bytes(&self.number) });
+    }
+}
+
 type MarkSet = HashSet<u128, BuildHasherDefault<OwnHash>>;
 
 /// What a step's commit does to the buckets.
 #[derive(Debug)]
 struct Plan {
+    /// Drop so many of the oldest buckets.
+    drop: usize,
     /// Begin a bucket at this minute.
     begin: Option<u32>,
     /// Number of the row written.
@@ -176,10 +185,10 @@ impl Marks {
                 && minute.saturating_sub(bucket.begun_minute) < BUCKET_MINUTES
         });
         let thin = self.step.len() < DENSE_MARKS;
-        let (number, plan) = match newest {
+        let (number, mut plan) = match newest {
             Some(bucket) => {
                 let merge = thin && self.thin_rows.len() + 1 >= MERGE_ROWS;
-                (bucket.number, Plan { begin: None, seq: bucket.last_seq + 1, thin, merge })
+                (bucket.number, Plan { drop: 0, begin: None, seq: bucket.last_seq + 1, thin, merge })
             }
             None => {
                 let number = self.next_number;
@@ -188,9 +197,20 @@ impl Marks {
                     key: MarkBucket::key_bytes(&number),
                     value: Bytes::from(MarkBucket { begun_minute: minute }.to_bytes()),
                 });
-                (number, Plan { begin: Some(minute), seq: 1, thin, merge: false })
+                (number, Plan { drop: 0, begin: Some(minute), seq: 1, thin, merge: false })
             }
         };
+        // Whatever the clock says: this bounds memory. The bucket that is written to stays.
+        let others = self.buckets.len() - usize::from(plan.begin.is_none());
+        let mut all = self.len() + self.step.len();
+        for bucket in self.buckets.iter().take(others) {
+            if all <= self.max {
+                break;
+            }
+            all -= bucket.marks.len();
+            plan.drop += 1;
+            bucket.drop_rows(changes);
+        }
         let earlier = if plan.merge { self.thin_marks.as_slice() } else { &[] };
         let bytes = row(earlier.iter().chain(&self.step));
         changes.push(Change::Append { queue: queue(number), seq: plan.seq, minute, bytes });
@@ -203,6 +223,9 @@ impl Marks {
     /// The step happened.
     pub(crate) fn commit(&mut self) {
         let Some(plan) = self.plan.take() else { return };
+        for _ in 0..plan.drop {
+            self.buckets.pop_front();
+        }
         if let Some(begun_minute) = plan.begin {
             let number = self.next_number;
             self.next_number += 1;
@@ -229,22 +252,15 @@ impl Marks {
         self.step_set.clear();
     }
 
-    /// Forgets what is older than 24 hours, and the oldest when there are too many. Outside of a step's commit; if that
-    /// fails, the buckets come back at the next start, where they do no harm.
+    /// Forgets what is older than 24 hours. Outside of a step's commit; if that fails, the buckets come back at the next
+    /// start, where they do no harm.
     pub(crate) fn expire(&mut self, now: Now, changes: &mut Vec<Change>) {
         let minute = minute(now.wall_ms);
         while let Some(bucket) = self.buckets.front() {
-            let all: usize = self.buckets.iter().map(|bucket| bucket.marks.len()).sum();
-            let over = minute >= bucket.begun_minute.saturating_add(BUCKET_MINUTES + LIFE_MINUTES);
-            let many = all > self.max && self.buckets.len() > 1;
-            if !(over || many) {
+            if minute < bucket.begun_minute.saturating_add(BUCKET_MINUTES + LIFE_MINUTES) {
                 return;
             }
-            changes.push(Change::DropQueue { queue: queue(bucket.number) });
-            changes.push(Change::Delete {
-                table: Table::MarkBucket,
-                key: MarkBucket::key_bytes(&bucket.number),
-            });
+            bucket.drop_rows(changes);
             self.buckets.pop_front();
             if self.buckets.is_empty() {
                 self.forget_thin();
@@ -359,16 +375,22 @@ mod tests {
     }
 
     #[test]
-    fn too_many_marks_cost_the_oldest() {
+    fn too_many_marks_cost_the_oldest_whatever_the_clock_says() {
         let mut rows = MemRows::new();
         let mut marks = Marks::load(100, &rows).unwrap();
         for number in 0..1_000 {
             step(&mut marks, &mut rows, number..number + 1, at_minute(5));
-            let mut changes = Vec::new();
-            marks.expire(at_minute(5), &mut changes);
-            rows.commit(changes);
         }
         assert!(marks.contains(mark(999)) && marks.contains(mark(930)) && !marks.contains(mark(100)));
-        assert!(marks.buckets.iter().map(|bucket| bucket.marks.len()).sum::<usize>() <= 125);
+        assert!(marks.len() <= 100);
+        assert_eq!(rows.count(Table::MarkBucket), marks.buckets.len());
+        // A step that does not happen drops none.
+        let before = marks.len();
+        for number in 2_000..2_030 {
+            marks.insert(mark(number));
+        }
+        marks.finish_step(at_minute(5), &mut Vec::new());
+        marks.abort();
+        assert_eq!(marks.len(), before);
     }
 }
