@@ -1,6 +1,6 @@
 //! Everything stored, as the present step sees it: committed rows with the step's changes over them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use penpal_protocol::hash::labelled;
@@ -170,15 +170,21 @@ impl Db {
         if self.index.is_empty() {
             return Ok(keys);
         }
-        keys.retain(|key| self.index.get(&(table, key.clone())) != Some(&false));
         let from = (table, prefix.to_vec());
-        let added = self
+        let changed: BTreeMap<&[u8], bool> = self
             .index
             .range(from..)
             .take_while(|((of, key), _)| *of == table && key.starts_with(prefix))
-            .filter(|((_, key), present)| **present && !keys.contains(key))
-            .map(|((_, key), _)| key.clone())
-            .collect::<Vec<_>>();
+            .map(|((_, key), present)| (key.as_slice(), *present))
+            .collect();
+        keys.retain(|key| changed.get(key.as_slice()) != Some(&false));
+        // A set: one step may add thousands to thousands.
+        let there: HashSet<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let added: Vec<Vec<u8>> = changed
+            .into_iter()
+            .filter(|(key, present)| *present && !there.contains(key))
+            .map(|(key, _)| key.to_vec())
+            .collect();
         keys.extend(added);
         Ok(keys)
     }
