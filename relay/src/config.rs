@@ -8,7 +8,10 @@ use penpal_protocol::blob::MAX_CONTENT_BYTES;
 use penpal_protocol::cbor::Text;
 use penpal_protocol::text::{DEFAULT_PORT, Host, HostError, HostPort, Label};
 use penpal_relay_core::{Config, Limits, RegistrationPolicy};
+use penpal_transport::Patience;
 use serde::Deserialize;
+
+use crate::net::ANSWER_PATIENCE;
 
 /// Where data is kept unless something else is said.
 pub(crate) const DEFAULT_DATA: &str = "/var/lib/penpal-relay";
@@ -31,6 +34,8 @@ pub struct RelayConfig {
     pub metrics: Option<SocketAddr>,
     /// Bounds on what anybody can use up.
     pub limits: Limits,
+    /// How long a client may leave an answer unread; beyond it the stream of that answer ends.
+    pub answer_patience: Patience,
 }
 
 impl RelayConfig {
@@ -45,6 +50,7 @@ impl RelayConfig {
             registration: RegistrationPolicy::default(),
             metrics: None,
             limits: Limits::default(),
+            answer_patience: ANSWER_PATIENCE,
         }
     }
 

@@ -11,7 +11,7 @@ use penpal_transport::Listener;
 use tokio::sync::{Notify, oneshot};
 
 use crate::engine::{Engine, EngineError, Inbox, Input, Parts};
-use crate::net::{Accepting, accept};
+use crate::net::{ANSWER_PATIENCE, Accepting, accept};
 
 /// A relay that its host drives.
 ///
@@ -61,7 +61,8 @@ impl HostedRelay {
         let metrics = Arc::clone(&self.engine.metrics);
         // A hosted relay keeps its first key.
         let (inbox, blobs) = (Arc::clone(&self.inbox), Arc::clone(&self.engine.blobs));
-        accept(Accepting { listener, inbox, chain: Arc::default(), blobs, metrics, stop })
+        let patience = ANSWER_PATIENCE;
+        accept(Accepting { listener, inbox, chain: Arc::default(), blobs, metrics, patience, stop })
     }
 
     /// Asks as an operator; the answer comes with a turn.

@@ -167,6 +167,7 @@ impl Relay {
             blobs,
             stop: stopped,
             metrics,
+            patience: config.answer_patience,
         }));
         let address = RelayAddress { at, pin };
         let stop = Some(stop);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use penpal_relay_core::ConnId;
-use penpal_transport::{CloseCode, Listener};
+use penpal_transport::{CloseCode, Listener, Patience};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -30,6 +30,8 @@ pub(crate) struct Accepting {
     pub(crate) chain: Arc<[u8]>,
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) metrics: Arc<Metrics>,
+    /// How long an answer may lie unread.
+    pub(crate) patience: Patience,
     /// Resolved, or dropped, to end.
     pub(crate) stop: oneshot::Receiver<()>,
 }
@@ -39,7 +41,8 @@ pub(crate) async fn accept(mut what: Accepting) {
     let last = AtomicU64::new(0);
     let (chain, blobs, metrics) =
         (Arc::clone(&what.chain), Arc::clone(&what.blobs), Arc::clone(&what.metrics));
-    let common = Arc::new(Common { chain, blobs, refusals: Refusals::default(), metrics });
+    let patience = what.patience;
+    let common = Arc::new(Common { chain, blobs, refusals: Refusals::default(), metrics, patience });
     let mut connections = JoinSet::new();
     loop {
         // New connections last: the others end, however many knock.

@@ -49,7 +49,7 @@ impl Stream {
             (Reply::Grant(Grant::Write { account }), Some(what), Some(writing)) => (what, writing, account),
             (Reply::Answer(answer), ..) => {
                 // What is sent all the same is not read.
-                self.say(first.kind, writer, &answer).await;
+                self.say(first.kind, writer, answer).await;
                 reader.stop(CloseCode::Done);
                 return Ok(());
             }
@@ -98,7 +98,7 @@ impl Stream {
         let input = Input::BlobWritten { conn: self.conn, blob, part, reply };
         self.inbox.send(input).await.map_err(|_| EngineGone)?;
         if let Ok(Reply::Answer(answer)) = answer.await {
-            self.say(first.kind, writer, &answer).await;
+            self.say(first.kind, writer, answer).await;
         }
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Stream {
         {
             (Reply::Grant(Grant::Read { bytes }), Ok(Request::BlobGet(what))) => (what, bytes),
             (Reply::Answer(answer), _) => {
-                self.say(first.kind, writer, &answer).await;
+                self.say(first.kind, writer, answer).await;
                 return Ok(());
             }
             (Reply::Grant(_), _) => return Ok(()),

@@ -89,6 +89,7 @@ async fn run(
     let mut unflushed_answers = 0;
     let mut streams = JoinSet::new();
     let parts = Arc::new(Semaphore::new(MAX_PARTS));
+    let answers = Arc::new(Semaphore::new(stream::MAX_ANSWERS_KIB));
     loop {
         let room = WRITER_BYTES.saturating_sub(delivery.queued());
         let outgoing = outbox.take(room);
@@ -140,8 +141,8 @@ async fn run(
                 let Ok((writer, reader)) = stream else { return End::Lost };
                 let connection = connection.clone();
                 let (inbox, outbox, common) = (Arc::clone(inbox), Arc::clone(outbox), Arc::clone(common));
-                let parts = Arc::clone(&parts);
-                let stream = stream::Stream { connection, conn, inbox, outbox, common, parts };
+                let (parts, answers) = (Arc::clone(&parts), Arc::clone(&answers));
+                let stream = stream::Stream { connection, conn, inbox, outbox, common, parts, answers };
                 streams.spawn(stream.serve(writer, reader));
             }
             Some(ended) = streams.join_next(), if !streams.is_empty() => {

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 pub(crate) use accept::{Accepting, accept};
 pub(crate) use outbox::Outbox;
+use penpal_transport::Patience;
 use refusals::Refusals;
+pub(crate) use stream::ANSWER_PATIENCE;
 
 use crate::blobs::Blobs;
 use crate::metrics::Metrics;
@@ -27,4 +29,6 @@ struct Common {
     refusals: Refusals,
     /// Where answers that the engine knows nothing of are counted.
     metrics: Arc<Metrics>,
+    /// How long an answer may lie unread.
+    patience: Patience,
 }

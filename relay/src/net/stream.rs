@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penpal_protocol::cbor::Text;
-use penpal_protocol::wire::{Answer, Deposit, FrameError, FrameKind, Refusal, RefusalCode, Request};
+use penpal_protocol::limits::MAX_FRAME_BYTES;
+use penpal_protocol::wire::{
+    Answer, Deposit, FrameError, FrameKind, MAX_ANSWER_BYTES, Refusal, RefusalCode, Request,
+};
 use penpal_relay_core::ConnId;
-use penpal_transport::{CloseCode, Connection, Frame, FrameReader, FrameWriter};
+use penpal_transport::{CloseCode, Connection, Frame, FrameReader, FrameWriter, Patience};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -16,6 +19,13 @@ use crate::engine::{Inbox, Input, Reply};
 
 /// How long a stream's first frame may take. A client that trickles costs a stream of its own for so long.
 const FIRST_FRAME_WAIT: Duration = Duration::from_secs(10);
+
+/// How long an answer may lie unread. Answers of one node share its link, so what counts is that bytes go.
+pub(crate) const ANSWER_PATIENCE: Patience =
+    Patience { silence: Duration::from_secs(30), whole: Duration::from_secs(600) };
+
+/// KiB of answers that one connection may have asked for and not taken: four of the largest. Whoever asks for more waits for itself.
+pub(super) const MAX_ANSWERS_KIB: usize = 4 * MAX_ANSWER_BYTES / 1024;
 
 /// Deposits of one connection that may be unanswered; beyond it its stream is not read.
 const MAX_UNANSWERED: usize = 1_024;
@@ -41,6 +51,8 @@ pub(super) struct Stream {
     pub(super) common: Arc<Common>,
     /// Room for the connection's parts of blobs.
     pub(super) parts: Arc<Semaphore>,
+    /// Room for the connection's answers, in KiB.
+    pub(super) answers: Arc<Semaphore>,
 }
 
 impl Stream {
@@ -63,8 +75,7 @@ impl Stream {
             self.deposits(first, writer, reader).await
         } else if first.kind == FrameKind::GetKeyChain.number() && first.payload.is_empty() {
             if writer.push(FrameKind::KeyChain.number(), &self.common.chain).is_ok() {
-                // A client that does not want its answer is its own affair.
-                writer.finish().await.ok();
+                self.finish(writer).await;
             }
             Ok(())
         } else if first.kind == FrameKind::BlobPut.number() {
@@ -77,8 +88,10 @@ impl Stream {
     }
 
     async fn request(self, frame: &Frame, writer: FrameWriter) -> Result<(), EngineGone> {
+        // Before it is asked: what the engine answers is in memory. Never closed.
+        let Ok(_room) = self.answers.acquire_many(most_kib(frame.kind)).await else { return Ok(()) };
         if let Some(Reply::Answer(answer)) = self.ask(frame).await? {
-            self.say(frame.kind, writer, &answer).await;
+            self.say(frame.kind, writer, answer).await;
         }
         Ok(())
     }
@@ -104,15 +117,24 @@ impl Stream {
     pub(super) async fn refuse(&self, asked: u8, writer: FrameWriter, code: RefusalCode) {
         let answer = Answer::refused(code);
         self.common.metrics.answered(&answer);
-        self.say(asked, writer, &answer).await;
+        self.say(asked, writer, answer).await;
     }
 
     /// Gives an answer, and ends the stream.
-    pub(super) async fn say(&self, asked: u8, mut writer: FrameWriter, answer: &Answer) {
-        self.common.refusals.note(&self.connection, writer.stream(), asked, answer);
-        if writer.push(answer.kind().number(), &answer.encode()).is_ok() {
-            // A client that does not want its answer is its own affair.
-            writer.finish().await.ok();
+    pub(super) async fn say(&self, asked: u8, mut writer: FrameWriter, answer: Answer) {
+        self.common.refusals.note(&self.connection, writer.stream(), asked, &answer);
+        let frame = Frame::new(answer.kind().number(), answer.encode());
+        drop(answer);
+        if writer.push_frame(&frame).is_ok() {
+            drop(frame);
+            self.finish(writer).await;
+        }
+    }
+
+    /// Ends a stream with what was said on it. A client that does not want its answer is its own affair, and keeps nothing here for it.
+    async fn finish(&self, mut writer: FrameWriter) {
+        if writer.finish_within(self.common.patience).await.is_err() {
+            writer.reset(CloseCode::Busy);
         }
     }
 
@@ -174,6 +196,16 @@ impl Stream {
         tracing::debug!(conn = self.conn.0, %error, "deposits stream broken");
         self.connection.close(CloseCode::Violation, "malformed frame on the deposits stream");
     }
+}
+
+/// How long the answer to a request may be, in KiB; nothing for those that are always short.
+fn most_kib(asked: u8) -> u32 {
+    let bytes = match FrameKind::from_number(asked) {
+        Some(FrameKind::GetContactState) => MAX_ANSWER_BYTES,
+        Some(FrameKind::InviteFetch | FrameKind::GetState) => MAX_FRAME_BYTES,
+        Some(_) | None => 0,
+    };
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX)
 }
 
 fn malformed(error: &FrameError) -> Answer {

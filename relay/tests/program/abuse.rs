@@ -3,12 +3,19 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use penpal_protocol::wire::{Answer, DepositOutcome, FrameKind, InviteFetch, RefusalCode, Request};
-use penpal_transport::{CloseCode, DialError, Frame, Lost, RelayPin, RequestError};
+use penpal_protocol::cbor::Blob;
+use penpal_protocol::ids::{AccountProof, TransportPublicKey};
+use penpal_protocol::limits::MAX_PROFILE_BLOB_BYTES;
+use penpal_protocol::wire::{
+    Answer, DepositOutcome, DeviceAdd, FrameKind, GetContactState, InviteFetch, MAX_ANSWER_BYTES, Profile,
+    PutBundle, PutProof, RefusalCode, Request,
+};
+use penpal_relay::Relay;
+use penpal_transport::{CloseCode, DialError, Frame, Lost, Patience, ReadError, RelayPin, RequestError};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::client::{Client, LONG, dial, key, pair, relay, soon, token};
+use crate::client::{Client, LONG, config, dial, key, pair, relay, soon, token};
 
 #[tokio::test]
 async fn a_wrong_pin_is_noticed_before_anything_is_said() {
@@ -122,6 +129,46 @@ async fn a_client_that_never_reads_slows_nobody_else() {
     carol.ask(fetch).await;
     assert!(asked.elapsed() < Duration::from_secs(5));
     drop(alice);
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_are_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let patience = Patience { silence: Duration::from_millis(200), whole: LONG };
+    let relay = Relay::start(penpal_relay::RelayConfig { answer_patience: patience, ..config(&dir) }, None);
+    let relay = relay.await.unwrap();
+    let (alice, bob, way) = pair(relay.address(), &token(&relay).await).await;
+    // An account whose profile is as long as it may be.
+    let proof = AccountProof::from_bytes([1; 32]);
+    assert_eq!(alice.ask(Request::PutProof(PutProof { proof_hash: proof.hash() })).await, Answer::Done);
+    for number in 20..35 {
+        let key = TransportPublicKey::from_bytes(*key(number).public().as_bytes());
+        let add = Request::DeviceAdd(DeviceAdd { key, proof: proof.clone() });
+        assert!(matches!(alice.ask(add).await, Answer::Registered(_)));
+        let device = Client::connect(relay.address(), number).await;
+        let sealed = Blob::new(vec![number; MAX_PROFILE_BLOB_BYTES]).unwrap();
+        let profile = Profile { current: sealed.clone(), previous: Some(sealed) };
+        assert_eq!(device.ask(Request::PutBundle(PutBundle { profile })).await, Answer::Done);
+    }
+    let get = Request::GetContactState(GetContactState { edge: way.edge, cap: way.cap });
+    let mut streams = Vec::new();
+    for _ in 0..32 {
+        let most = u32::try_from(MAX_ANSWER_BYTES).unwrap();
+        let (mut writer, reader) = soon(bob.connection.open_bi(most)).await.unwrap();
+        writer.push(get.kind().number(), &get.encode()).unwrap();
+        soon(writer.finish()).await.unwrap();
+        streams.push(reader);
+    }
+    // What bob takes without reading is full long before the last one.
+    let last = soon(streams.last_mut().unwrap().read()).await;
+    assert!(matches!(last, Err(ReadError::Reset { code: CloseCode::Busy })), "{last:?}");
+    let mut read = 0;
+    for stream in &mut streams {
+        read += usize::from(matches!(soon(stream.read()).await, Ok(Some(_))));
+    }
+    assert!((1..32).contains(&read), "{read} were on their way");
+    assert!(matches!(bob.ask(get).await, Answer::ContactState(state) if state.bundles.len() == 15));
     relay.stop().await.unwrap();
 }
 
