@@ -37,6 +37,12 @@ impl<K: Eq + Hash> Shares<K> {
         Some(Share { _of_all: of_all, _of_one: of_one })
     }
 
+    /// Permits that nobody holds.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.all.available_permits()
+    }
+
     fn of(&self, holder: K) -> Arc<Semaphore> {
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = holders.get(&holder).and_then(Weak::upgrade) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use penpal_protocol::blob::PART_BYTES;
 use penpal_protocol::wire::{BlobGet, BlobPut, FrameKind, RefusalCode, Request};
 use penpal_relay_core::{AddressPrefix, Grant};
-use penpal_transport::{CloseCode, Frame, FrameReader, FrameWriter, Patience};
+use penpal_transport::{CloseCode, Frame, FrameReader, FrameWriter, Offload, Patience};
 use tokio::sync::oneshot;
 
 use super::stream::{EngineGone, Stream};
@@ -55,7 +55,6 @@ impl Stream {
             }
             (Reply::Grant(_), ..) => return Ok(()),
         };
-        self.connection.set_receive_window(BLOB_WINDOW);
         // Memory is for whoever sends, not for whoever only asked.
         if !matches!(reader.begun(PART_PATIENCE).await, Ok(true)) {
             writer.reset(CloseCode::Violation);
@@ -63,9 +62,10 @@ impl Stream {
             return Ok(());
         }
         // Never closed.
-        let (Ok(_own), Some(_room)) = (self.parts.acquire().await, blobs.writing.take(account).await) else {
-            return Ok(());
-        };
+        let own = Arc::clone(&self.parts).acquire_owned().await;
+        let (Ok(own), Some(room)) = (own, blobs.writing.take(account).await) else { return Ok(()) };
+        // Neither is the window for whoever has no room yet.
+        self.connection.set_receive_window(BLOB_WINDOW);
         reader.set_max_payload(PART_FRAME);
         let frame = match reader.read_within(PART_PATIENCE).await {
             Ok(Some(frame))
@@ -81,8 +81,9 @@ impl Stream {
             }
         };
         let files = Arc::clone(&blobs);
-        let written = blobs.offload.run(move || files.write(&writing, part, &frame.payload)).await;
-        match written.ok_or(EngineGone)? {
+        let write = move || files.write(&writing, part, &frame.payload);
+        let (written, _) = run_holding(blobs.offload, (own, room), write).await.ok_or(EngineGone)?;
+        match written {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.refuse(first.kind, writer, RefusalCode::No).await;
@@ -117,13 +118,13 @@ impl Stream {
         };
         let blobs = Arc::clone(&self.common.blobs);
         let network = AddressPrefix::of(self.connection.remote_address().ip());
-        let (Ok(_own), Some(_room)) = (self.parts.acquire().await, blobs.reading.take(network).await) else {
-            return Ok(());
-        };
+        let own = Arc::clone(&self.parts).acquire_owned().await;
+        let (Ok(own), Some(room)) = (own, blobs.reading.take(network).await) else { return Ok(()) };
         self.connection.set_send_window(u64::from(BLOB_WINDOW));
         let files = Arc::clone(&blobs);
-        let read = blobs.offload.run(move || files.read(&blob, part, length)).await;
-        match read.ok_or(EngineGone)? {
+        let read = move || files.read(&blob, part, length);
+        let (read, _held) = run_holding(blobs.offload, (own, room), read).await.ok_or(EngineGone)?;
+        match read {
             Ok(bytes) => {
                 let frame = Frame::new(FrameKind::BlobPart.number(), bytes);
                 if writer.push_frame(&frame).is_ok() {
@@ -144,5 +145,43 @@ impl Stream {
                 Ok(())
             }
         }
+    }
+}
+
+/// Does what blocks. It goes on though nobody waits for it any more, with the part that it has in memory: what it holds is given back only
+/// after it.
+async fn run_holding<H: Send + 'static, T: Send + 'static>(
+    offload: Offload,
+    held: H,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<(T, H)> {
+    offload.run(move || (work(), held)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::shares::Shares;
+
+    #[tokio::test]
+    async fn a_write_that_nobody_waits_for_any_more_still_has_its_share() {
+        let shares = Shares::new(1, 1);
+        let share = shares.take(1).await.unwrap();
+        let (begun, has_begun) = oneshot::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let write = move || {
+            begun.send(()).unwrap();
+            released.recv().unwrap();
+        };
+        let task = tokio::spawn(run_holding(Offload::Threads, share, write));
+        has_begun.await.unwrap();
+        // Its connection ends.
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!(shares.free(), 0);
+        release.send(()).unwrap();
+        drop(shares.take(2).await.unwrap());
     }
 }
