@@ -85,6 +85,9 @@ pub struct RelayCore {
     pub(crate) full_until: Option<Duration>,
     /// A stored row was unusable: this step is undone.
     poisoned: bool,
+    /// A device was removed as the first thing of this step: how many changes that made.
+    pub(crate) removal: Option<usize>,
+    urgent: bool,
     counted_changes: usize,
     counted_bytes: usize,
 }
@@ -154,6 +157,8 @@ impl RelayCore {
             saving_runs: BTreeMap::new(),
             full_until: None,
             poisoned: false,
+            removal: None,
+            urgent: false,
             counted_changes: 0,
             counted_bytes: 0,
             config,
@@ -321,6 +326,7 @@ impl RelayCore {
     pub fn take_changes(&mut self, now: Now) -> Vec<Change> {
         self.counted_changes = 0;
         self.counted_bytes = 0;
+        self.urgent = self.removal.take() == Some(self.db.changes.len());
         if self.poisoned {
             return Vec::new();
         }
@@ -329,6 +335,13 @@ impl RelayCore {
             self.acks.flush(&mut self.db.spools, &mut changes);
         }
         changes
+    }
+
+    /// Whether the changes that were taken last may use what storage keeps for freeing space: they cut a device off and do nothing else.
+    /// The shell gives a `DeviceRemove` a step of its own, so that this holds.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
     }
 
     /// Says what became of the changes. Afterwards the step's commands can be polled.

@@ -156,6 +156,9 @@ pub struct Batch {
     pub expect: Vec<Expect>,
     /// Applied in order.
     pub ops: Vec<Op>,
+    /// Whether it may take what is kept for freeing space, though it may grow. For what must happen on a full disk too, and of which
+    /// there is no more than of rows that it removes: otherwise nothing is left in the end for what frees space.
+    pub reserve: bool,
 }
 
 impl Batch {
@@ -223,6 +226,13 @@ impl Batch {
     #[must_use]
     pub fn drop_queue(self, queue: QueueId) -> Self {
         self.op(Op::DropQueue { queue })
+    }
+
+    /// Sets [`Self::reserve`].
+    #[must_use]
+    pub fn from_reserve(mut self) -> Self {
+        self.reserve = true;
+        self
     }
 
     /// Adds any operation.

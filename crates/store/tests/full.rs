@@ -121,6 +121,24 @@ fn the_last_file_is_kept_for_what_frees_space() {
     assert_same(&store, &model, "with room");
 }
 
+/// So is it for what must happen all the same, and says so.
+#[test]
+fn what_may_use_the_last_file_grows_into_it() {
+    let (disk, index) = (MemDisk::new(), MemIndex::new());
+    disk.set_capacity(Some(4 * SEGMENT_BYTES + 1000));
+    let (mut store, mut model) = (open(&disk, &index), MemStore::new());
+    let mut rows = 0;
+    while both(&mut store, &mut model, row(rows + 1, 2000)) == Outcome::Done {
+        rows += 1;
+    }
+    let shorter = || Batch::new().put(TABLES[0], "account", vec![7; 2000]).remove(QUEUE, [1]);
+    assert_eq!(both(&mut store, &mut model, shorter()), Outcome::Full);
+    assert_eq!(both(&mut store, &mut model, shorter().from_reserve()), Outcome::Done);
+    drop(store);
+    disk.crash(Crash::Process);
+    assert_same(&open(&disk, &index), &model, "opened again");
+}
+
 /// What is removed leaves the disk although the index cannot say that it knows; a restart then makes the index anew.
 #[test]
 fn removing_frees_segments_while_the_index_has_no_room() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use penpal_protocol::ids::BlobId;
 use penpal_protocol::time::Now;
+use penpal_protocol::wire::Request;
 use penpal_relay_core::{
     AdminAnswer, Command, Committed, ConnId, RelayCore, RequestId, Rows, RowsError, StartError, Table,
 };
@@ -296,10 +297,18 @@ impl Engine {
                     self.core.handle_closed(conn, now);
                 }
                 Input::Request { conn, request, reply } => {
+                    // A device must be cut off also while the disk is full, which only a step of its own can do.
+                    let alone = matches!(request, Request::DeviceRemove(_));
+                    if alone {
+                        self.commit_pending(now)?;
+                    }
                     let id = self.next_request();
                     self.replies.insert(id, reply);
                     let rows = StoreRows(&*self.store);
                     self.core.handle_request(conn, id, request, &rows, now, &mut *self.rng)?;
+                    if alone {
+                        self.commit_step(now)?;
+                    }
                 }
                 Input::BlobWritten { conn, blob, part, reply } => {
                     let id = self.next_request();
@@ -316,9 +325,7 @@ impl Engine {
                 }
                 Input::Admin { request, reply } => {
                     // An account that is removed may fill most of a batch.
-                    if self.core.pending_bytes() > 0 {
-                        self.commit_step(now)?;
-                    }
+                    self.commit_pending(now)?;
                     let id = self.next_request();
                     self.admin_replies.insert(id, reply);
                     let rows = StoreRows(&*self.store);
@@ -347,6 +354,11 @@ impl Engine {
         RequestId(self.last_request)
     }
 
+    /// Ends a step if it has anything to store.
+    fn commit_pending(&mut self, now: Now) -> Result<(), EngineError> {
+        if self.core.pending_bytes() > 0 { self.commit_step(now) } else { Ok(()) }
+    }
+
     /// Ends a step: one commit, then everything that it allows to say.
     fn commit_step(&mut self, now: Now) -> Result<(), EngineError> {
         let changes = self.core.take_changes(now);
@@ -356,7 +368,9 @@ impl Engine {
             self.untidy = true;
             self.commits_since_tidy += 1;
             let began = std::time::Instant::now();
-            let outcomes = self.store.commit(vec![batch(changes)])?;
+            let mut batch = batch(changes);
+            batch.reserve = self.core.is_urgent();
+            let outcomes = self.store.commit(vec![batch])?;
             self.metrics.committed(began.elapsed());
             match outcomes.as_slice() {
                 [Outcome::Done] => Committed::Done,
@@ -447,7 +461,11 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
-    use penpal_relay_core::{AdminRequest, Config};
+    use penpal_protocol::cbor::Text;
+    use penpal_protocol::ids::{AccountProof, TransportPublicKey};
+    use penpal_protocol::text::Label;
+    use penpal_protocol::wire::{Answer, DeviceAdd, DeviceRemove, PutProof, Register};
+    use penpal_relay_core::{AddressPrefix, AdminRequest, Config};
     use penpal_store::disk::{Fault, MemDisk};
     use penpal_store::{LogStore, MemIndex, Options};
 
@@ -500,5 +518,47 @@ mod tests {
         assert!(matches!(ask_engine(&inbox, AdminRequest::TokenList).await, Ok(AdminAnswer::Tokens(_))));
         inbox.send_now(Input::Stop);
         thread.join().unwrap().unwrap();
+    }
+
+    fn ask(engine: &mut Engine, request: Request) -> Answer {
+        let (reply, mut answer) = oneshot::channel();
+        engine.turn(&mut vec![Input::Request { conn: ConnId(1), request, reply }]).unwrap();
+        match answer.try_recv().unwrap() {
+            Reply::Answer(answer) => answer,
+            Reply::Grant(grant) => panic!("{grant:?}"),
+        }
+    }
+
+    fn new_token(engine: &mut Engine) -> AdminAnswer {
+        let (reply, mut answer) = oneshot::channel();
+        engine.turn(&mut vec![Input::Admin { request: token(), reply }]).unwrap();
+        answer.try_recv().unwrap()
+    }
+
+    #[test]
+    fn a_device_is_cut_off_on_a_full_disk() {
+        let (disk, dir) = (MemDisk::new(), tempfile::tempdir().unwrap());
+        let (mut engine, _inbox) = engine(&disk, &dir);
+        let (prefix, outbox) = (AddressPrefix::of([192, 0, 2, 7].into()), Arc::default());
+        let peer = TransportPublicKey::from_bytes([1; 32]);
+        engine.turn(&mut vec![Input::Connected { conn: ConnId(1), peer, prefix, outbox }]).unwrap();
+        let AdminAnswer::TokenNew { token, .. } = new_token(&mut engine) else { panic!("no token") };
+        let handle = Label::new("alice").unwrap();
+        let token = Some(Text::new(token).unwrap());
+        let register = Register { handle, token, invite: None, proof: None };
+        assert!(matches!(ask(&mut engine, Request::Register(register)), Answer::Registered(_)));
+        let proof = AccountProof::from_bytes([1; 32]);
+        let put = PutProof { proof_hash: proof.hash() };
+        assert_eq!(ask(&mut engine, Request::PutProof(put)), Answer::Done);
+        let stolen = TransportPublicKey::from_bytes([2; 32]);
+        let add = Request::DeviceAdd(DeviceAdd { key: stolen, proof: proof.clone() });
+        let Answer::Registered(device) = ask(&mut engine, add) else { panic!("no device") };
+        disk.set_capacity(Some(0));
+        while new_token(&mut engine) != AdminAnswer::Full {}
+        let remove = DeviceRemove { slot: device.slot, proof };
+        assert_eq!(ask(&mut engine, Request::DeviceRemove(remove)), Answer::Done);
+        assert_eq!(new_token(&mut engine), AdminAnswer::Full);
+        let rows = StoreRows(&*engine.store);
+        assert_eq!(rows.get(Table::Device, stolen.as_bytes()).unwrap(), None);
     }
 }

@@ -81,6 +81,7 @@ impl RelayCore {
         let Some(device) = account.devices.iter().find(|device| device.slot == what.slot).copied() else {
             return Ok(Answer::Done);
         };
+        let alone = self.db.changes.is_empty();
         let left = account.devices.iter().filter(|other| other.slot != what.slot).copied().collect();
         account.devices = List::truncated(left);
         account.manifest_revision = 0;
@@ -89,6 +90,8 @@ impl RelayCore {
         self.db.bundles.delete(device.slot, &mut self.db.changes);
         self.remove_invites_of(&id, Some(&device.slot), cx.rows)?;
         self.end_device(&device);
+        // Also on a full disk: what is written is less than what goes, and nobody does it more often than there are devices.
+        self.removal = alone.then_some(self.db.changes.len());
         Ok(Answer::Done)
     }
 

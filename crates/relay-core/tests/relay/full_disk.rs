@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use penpal_protocol::wire::{Answer, DepositOutcome, EdgeRevoke, RefusalCode, Request, Verdict};
-use penpal_relay_core::{AdminAnswer, AdminRequest, Table};
+use penpal_protocol::ids::AccountProof;
+use penpal_protocol::wire::{
+    Answer, DepositOutcome, DeviceAdd, DeviceRemove, EdgeRevoke, PutProof, RefusalCode, Request, Verdict,
+};
+use penpal_relay_core::{AdminAnswer, AdminRequest, CloseReason, Table};
 
-use crate::registration::{invite, redeem};
+use crate::registration::{invite, redeem, registered};
 use crate::world::{World, delivered, hello, key, refusal};
 
 #[test]
@@ -93,4 +96,35 @@ fn the_operator_is_told() {
     let ask = AdminRequest::TokenNew { note: String::new(), life_ms: 1_000, uses: 1 };
     assert_eq!(world.admin(ask.clone()), AdminAnswer::Full);
     assert_eq!(world.admin(ask), AdminAnswer::Full);
+}
+
+#[test]
+fn a_stolen_device_is_cut_off() {
+    let mut world = World::new();
+    let mut alice = world.person(1, "alice");
+    let proof = AccountProof::from_bytes([1; 32]);
+    world.ask(alice.conn, Request::PutProof(PutProof { proof_hash: proof.hash() }));
+    let devices = [5, 6].map(|number| {
+        let add = DeviceAdd { key: key(number), proof: proof.clone() };
+        (registered(world.ask(alice.conn, Request::DeviceAdd(add))), key(number))
+    });
+    world.disk_full = true;
+    for (device, stolen) in devices {
+        let conn = world.connect(stolen);
+        let remove = || Request::DeviceRemove(DeviceRemove { slot: device.slot, proof: proof.clone() });
+        // In one step with something that grows it is refused with it.
+        world.advance(Duration::from_secs(2));
+        let growing = world.put(alice.conn, invite(1));
+        let beside = world.put(alice.conn, remove());
+        world.step();
+        for id in [growing, beside] {
+            assert_eq!(refusal(&world.answer(id).unwrap()), Some(RefusalCode::Full));
+        }
+        assert_eq!(world.ask(alice.conn, remove()), Answer::Done);
+        assert_eq!(world.closed(conn), Some(CloseReason::Refused));
+        world.restart();
+        let again = world.connect(stolen);
+        assert_eq!(refusal(&world.ask(again, invite(2))), Some(RefusalCode::NotRegistered));
+        world.reconnect(&mut alice);
+    }
 }

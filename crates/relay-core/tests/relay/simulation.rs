@@ -279,7 +279,8 @@ impl Sim {
         if dies == Some(0) {
             return self.relay_dies(false);
         }
-        let full = self.world.disk_full && !changes.iter().all(Change::frees_space);
+        let frees = self.world.core.is_urgent() || changes.iter().all(Change::frees_space);
+        let full = self.world.disk_full && !frees;
         if !full {
             self.world.rows.commit(changes);
         }

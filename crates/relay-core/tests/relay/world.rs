@@ -115,7 +115,7 @@ impl World {
         let changes = self.core.take_changes(self.now);
         let bytes = changes.iter().map(Change::stored_bytes).sum();
         self.largest = self.largest.max(bytes);
-        let frees = changes.iter().all(Change::frees_space);
+        let frees = self.core.is_urgent() || changes.iter().all(Change::frees_space);
         let committed = if self.disk_full && !frees {
             Committed::Full
         } else {

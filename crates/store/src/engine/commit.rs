@@ -63,7 +63,7 @@ impl LogStore {
         if batch.ops.is_empty() {
             return Ok(Outcome::Done);
         }
-        let need = if batch.frees_space() { Need::Free } else { Need::Grow };
+        let need = if batch.reserve || batch.frees_space() { Need::Free } else { Need::Grow };
         if !self.make_room(batch.stored_bytes(), need)? {
             return Ok(Outcome::Full);
         }
