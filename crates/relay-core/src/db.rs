@@ -17,6 +17,7 @@ use crate::rows::records::{
 };
 use crate::rows::{Cached, Change, Rows, RowsError, Table, keys};
 use crate::secrets::GraphKey;
+use crate::shares::Shares;
 use crate::spool::Spools;
 
 /// Kinds of rows that are large and rarely read are remembered in this number.
@@ -46,6 +47,7 @@ pub(crate) struct Db {
     /// Bytes of all blobs: as committed, and as this step sees them.
     blob_bytes: (u64, u64),
     pub(crate) spools: Spools,
+    pub(crate) shares: Shares,
     pub(crate) marks: Marks,
     /// Index keys that this step adds (true) or removes (false).
     index: BTreeMap<(Table, Vec<u8>), bool>,
@@ -94,6 +96,7 @@ impl Db {
             pieces: Cached::new(STATE_PIECES),
             blob_bytes: (blob_bytes, blob_bytes),
             spools: Spools::new(cached),
+            shares: Shares::default(),
             marks: Marks::load(limits.deposit_marks, rows)?,
             index: BTreeMap::new(),
             changes,
@@ -143,6 +146,7 @@ impl Db {
             + self.proofs.len()
             + self.pieces.len()
             + self.spools.len()
+            + self.shares.len()
             + self.index.len()
     }
 
@@ -267,6 +271,7 @@ impl Db {
         self.pieces.commit();
         self.blob_bytes.0 = self.blob_bytes.1;
         self.spools.commit();
+        self.shares.commit();
         self.marks.commit();
         self.index.clear();
     }
@@ -287,6 +292,7 @@ impl Db {
         self.pieces.abort();
         self.blob_bytes.1 = self.blob_bytes.0;
         self.spools.abort();
+        self.shares.abort();
         self.marks.abort();
         self.index.clear();
         self.changes.clear();

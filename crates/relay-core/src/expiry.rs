@@ -68,6 +68,7 @@ impl RelayCore {
         if now.mono >= self.expiry.age_at {
             self.expiry.age_at = now.mono.saturating_add(PAUSE);
             self.db.age();
+            self.age_shares(rows)?;
             self.edge_limiter.age();
             self.depositor_limiter.age();
             self.prefix_limiter.age();

@@ -39,6 +39,7 @@ mod marks;
 mod presence;
 mod rows;
 mod secrets;
+mod shares;
 mod spool;
 
 pub use crate::core::RelayCore;

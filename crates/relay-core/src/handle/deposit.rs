@@ -9,7 +9,8 @@ use crate::effect::Effect;
 use crate::error::Fault;
 use crate::minute;
 use crate::rows::Rows;
-use crate::rows::records::Edge;
+use crate::rows::records::{Edge, Link};
+use crate::shares::Shares;
 use crate::spool;
 use penpal_protocol::time::Now;
 
@@ -81,6 +82,9 @@ impl RelayCore {
         if !self.has_room(&what.slot, what.envelope.len(), rows)? {
             return Ok(DepositOutcome::RecipientFull);
         }
+        if !self.take_share(what, edge, rows)? {
+            return Ok(DepositOutcome::Quota);
+        }
         self.db.marks.insert(mark);
         let row = spool::envelope_row(&what.envelope);
         self.spool(&what.slot, row, minute(now.wall_ms), rows)?;
@@ -97,6 +101,34 @@ impl RelayCore {
         let usage = self.db.spools.usage(slot, rows)?;
         let limits = &self.config.limits;
         Ok(usage.rows < limits.spool_rows && usage.bytes.saturating_add(bytes as u64) <= limits.spool_bytes)
+    }
+
+    /// Counts a deposit against what its edge may add to a spool; false when that is used up. What the account's own devices have for each
+    /// other may take all.
+    fn take_share(&mut self, what: &Deposit, edge: &Edge, rows: &dyn Rows) -> Result<bool, Fault> {
+        let usage = self.db.spools.usage(&what.slot, rows)?;
+        let (limits, bytes) = (&self.config.limits, what.envelope.len() as u64);
+        if Shares::is_free(&usage, limits) {
+            self.db.shares.forget(&what.slot);
+            return Ok(true);
+        }
+        if !self.db.shares.allow(what.slot, what.edge, bytes, limits)
+            && edge.link != Link::Local(self.graph.link_tag(&edge.owner))
+        {
+            return Ok(false);
+        }
+        self.db.shares.add(what.slot, what.edge, bytes);
+        Ok(true)
+    }
+
+    /// Forgets the shares of spools that have room again.
+    pub(crate) fn age_shares(&mut self, rows: &dyn Rows) -> Result<(), Fault> {
+        for slot in self.db.shares.slots() {
+            if Shares::is_free(&rows.usage(spool::queue(&slot))?, &self.config.limits) {
+                self.db.shares.forget(&slot);
+            }
+        }
+        Ok(())
     }
 
     /// Puts a row into a spool, to be sent once it is durable.

@@ -41,6 +41,7 @@ impl RelayCore {
         self.db.slots.delete(device.slot, &mut self.db.changes);
         self.db.changes.push(Change::DropQueue { queue: spool::queue(&device.slot) });
         self.db.spools.taken(&device.slot);
+        self.db.shares.forget(&device.slot);
         self.acks.forget(&device.slot);
         self.unsaved_runs.remove(&device.slot);
         self.effects.push(Effect::Dismiss { peer: device.key, reason: CloseReason::Refused });

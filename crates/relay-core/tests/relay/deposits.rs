@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use penpal_protocol::wire::{DepositOutcome, Event};
-use penpal_relay_core::{Config, Limits, Queue, Rate, Rows};
+use penpal_relay_core::{Config, ConnId, Limits, Queue, Rate, Rows};
 
-use crate::world::{World, delivered, key};
+use crate::world::{Way, World, delivered, key};
 
 #[test]
 fn a_repeated_deposit_is_accepted_and_stored_once() {
@@ -64,19 +64,65 @@ fn the_slot_must_be_the_owners() {
 fn a_full_spool_says_so_and_takes_again_after_acknowledgement() {
     let limits = Limits { spool_rows: 3, ..Limits::default() };
     let mut world = World::with(Config { limits, ..Config::default() });
-    let (alice, bob, way) = world.pair();
+    let (alice, bob, _) = world.pair();
+    // Each by an edge of its own: one alone does not fill a spool.
+    let ways: Vec<_> = (1..=6).map(|_| world.way(&alice, bob.conn)).collect();
+    let deposit = |number: u64| ways[usize::try_from(number - 1).unwrap()].deposit(number, vec![7; 64]);
     for number in 1..=3 {
-        assert_eq!(world.deposit(bob.conn, way.deposit(number, vec![7; 64])), DepositOutcome::Accepted);
+        assert_eq!(world.deposit(bob.conn, deposit(number)), DepositOutcome::Accepted);
     }
-    assert_eq!(world.deposit(bob.conn, way.deposit(4, vec![7; 64])), DepositOutcome::RecipientFull);
+    assert_eq!(world.deposit(bob.conn, deposit(4)), DepositOutcome::RecipientFull);
     let epoch = world.online(&alice);
     world.ack(alice.conn, epoch, 2, &[]);
     world.advance(Duration::from_millis(50));
     for (number, outcome) in
         [(4, DepositOutcome::Accepted), (5, DepositOutcome::Accepted), (6, DepositOutcome::RecipientFull)]
     {
-        assert_eq!(world.deposit(bob.conn, way.deposit(number, vec![7; 64])), outcome, "{number}");
+        assert_eq!(world.deposit(bob.conn, deposit(number)), outcome, "{number}");
     }
+}
+
+/// Deposits until one is not accepted: how many were, and what the other is.
+fn fill(world: &mut World, conn: ConnId, way: &Way, bytes: usize) -> (u32, DepositOutcome) {
+    let mut accepted = 0;
+    loop {
+        let number = world.fresh();
+        match world.deposit(conn, way.deposit(number, vec![7; bytes])) {
+            DepositOutcome::Accepted => accepted += 1,
+            other => return (accepted, other),
+        }
+    }
+}
+
+#[test]
+fn one_contact_does_not_take_the_room_of_all_others() {
+    let limits = Limits { spool_rows: 24, spool_bytes: 640 * 1024, ..Limits::default() };
+    let mut world = World::with(Config { limits, ..Config::default() });
+    let (alice, mallory, way) = world.pair();
+    let (bob, carol) = (world.person(3, "another"), world.person(4, "third"));
+    let (of_bob, of_carol) = (world.way(&alice, bob.conn), world.way(&alice, carol.conn));
+    // An eighth, and a quarter.
+    assert_eq!(fill(&mut world, mallory.conn, &way, 64), (3 + 6, DepositOutcome::Quota));
+    assert_eq!(fill(&mut world, bob.conn, &of_bob, 64), (6, DepositOutcome::Quota));
+    // What does not happen is not counted.
+    world.disk_full = true;
+    for number in 0..10 {
+        world.advance(Duration::from_secs(2));
+        let outcome = world.deposit(carol.conn, of_carol.deposit(1_000 + number, vec![7; 64]));
+        assert_eq!(outcome, DepositOutcome::Full);
+    }
+    world.disk_full = false;
+    world.advance(Duration::from_secs(2));
+    assert_eq!(fill(&mut world, carol.conn, &of_carol, 64), (6, DepositOutcome::Quota));
+    // The account's own devices have no share.
+    let own = world.way(&alice, alice.conn);
+    assert_eq!(fill(&mut world, alice.conn, &own, 64), (3, DepositOutcome::RecipientFull));
+    // By bytes as well, once there is room again.
+    let epoch = world.online(&alice);
+    world.ack(alice.conn, epoch, 24, &[]);
+    world.advance(Duration::from_millis(50));
+    assert_eq!(fill(&mut world, mallory.conn, &way, 80 * 1024), (1 + 2, DepositOutcome::Quota));
+    assert_eq!(world.deposit(bob.conn, of_bob.deposit(2_000, vec![7; 64])), DepositOutcome::Accepted);
 }
 
 #[test]

@@ -55,6 +55,24 @@ struct Model {
     gone_soon: BTreeSet<u64>,
     /// Seen on this connection and not acknowledged.
     seen: BTreeMap<u64, u8>,
+    /// What each has added since less than an eighth waited.
+    shares: BTreeMap<usize, usize>,
+}
+
+impl Model {
+    /// Whether somebody may add a row to so many that wait.
+    fn takes(&mut self, from: usize, own: bool, waiting: usize) -> bool {
+        if waiting < SPOOL / 8 {
+            self.shares.clear();
+            return true;
+        }
+        let share = self.shares.entry(from).or_default();
+        if *share >= SPOOL / 4 && !own {
+            return false;
+        }
+        *share += 1;
+        true
+    }
 }
 
 struct Run {
@@ -114,13 +132,16 @@ impl Run {
                 let deposit = self.deposit(from, to, id);
                 let outcome = self.world.deposit(self.people[from].conn, deposit);
                 let model = &mut self.models[to];
-                let full = model.rows.values().flatten().count() >= SPOOL;
+                let waiting = model.rows.values().flatten().count();
+                let full = waiting >= SPOOL;
                 let expected = if self.revoked.contains(&(from, to)) {
                     DepositOutcome::No
                 } else if self.accepted.contains(&(from, to, id)) {
                     DepositOutcome::Accepted
                 } else if full {
                     DepositOutcome::RecipientFull
+                } else if !model.takes(from, from == to, waiting) {
+                    DepositOutcome::Quota
                 } else {
                     self.accepted.insert((from, to, id));
                     model.last += 1;
@@ -156,19 +177,24 @@ impl Run {
             }
             Step::Restart => {
                 self.world.advance(Duration::from_millis(30));
-                self.world.restart();
-                (0..3).for_each(|who| self.back(who));
+                self.restart();
             }
             Step::Crash { from, to, id } => {
                 self.world.advance(Duration::from_millis(30));
                 let deposit = self.deposit(from, to, id);
                 self.world.put_deposit(self.people[from].conn, deposit);
-                self.world.restart();
-                (0..3).for_each(|who| self.back(who));
+                self.restart();
             }
             Step::Pass { ms } => self.world.advance(Duration::from_millis(ms)),
         }
         self.look();
+    }
+
+    /// The relay starts anew, and everybody comes back.
+    fn restart(&mut self) {
+        self.world.restart();
+        self.models.iter_mut().for_each(|model| model.shares.clear());
+        (0..3).for_each(|who| self.back(who));
     }
 
     /// A connection anew: everything unacknowledged comes again.
