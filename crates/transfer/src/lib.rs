@@ -27,4 +27,4 @@ mod job;
 mod transfers;
 
 pub use job::{Direction, Progress, Trouble};
-pub use transfers::{Command, FIRST_IN_FLIGHT, MAX_IN_FLIGHT, Outcome, Transfers};
+pub use transfers::{Command, FIRST_IN_FLIGHT, MAX_IN_FLIGHT, MAX_PACED, Outcome, Transfers};

@@ -8,9 +8,12 @@ use penpal_protocol::ids::BlobId;
 
 use crate::job::{Direction, Job, Progress, Step, Trouble, Verdict};
 
-/// Parts under way at once, over all transfers: enough to keep a connection busy while parts are sealed, stored and acknowledged, and a
-/// bound on memory, each part being 1 MiB.
-pub const MAX_IN_FLIGHT: usize = 16;
+/// Parts under way at once, over all transfers: a bound on memory, each part being 1 MiB.
+pub const MAX_IN_FLIGHT: usize = 20;
+
+/// Of these, how many may be under way as long as all goes well: enough to keep a connection busy while parts are sealed, stored and
+/// acknowledged. The rest is for transfers that have none under way: none stands still because the relay of another is slow.
+pub const MAX_PACED: usize = 16;
 
 /// Parts under way at first. Over a slow link many at once would all take long, and all be lost when it ends.
 pub const FIRST_IN_FLIGHT: usize = 4;
@@ -64,7 +67,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Transfers {
     jobs: BTreeMap<BlobId, (Direction, Job)>,
-    /// Parts that may be under way now.
+    /// Parts that may be under way now; a transfer that has none may have one beyond that.
     room: usize,
     /// When each part that is under way was begun.
     begun: BTreeMap<(BlobId, u32), Duration>,
@@ -127,7 +130,7 @@ impl Transfers {
     /// How many parts may be under way, by how the last one did.
     fn keep_pace(&mut self, outcome: Result<(), Trouble>, took: Duration) {
         self.room = match outcome {
-            Ok(()) if took <= PACE.0 => self.room.saturating_add(1).min(MAX_IN_FLIGHT),
+            Ok(()) if took <= PACE.0 => self.room.saturating_add(1).min(MAX_PACED),
             Ok(()) if took >= PACE.1 => self.room.saturating_sub(1).max(1),
             Err(Trouble::Away) => (self.room / 2).max(1),
             Ok(()) | Err(_) => self.room,
@@ -163,7 +166,7 @@ impl Transfers {
 
     /// The next thing to do, which counts as begun.
     pub fn poll_command(&mut self, now: Duration) -> Option<Command> {
-        let may_fly = self.jobs.values().map(|(_, job)| job.flying()).sum::<usize>() < self.room;
+        let flying: usize = self.jobs.values().map(|(_, job)| job.flying()).sum();
         let after: Vec<BlobId> = match self.turn {
             Some(last) => {
                 let later = self.jobs.range(last..).map(|(blob, _)| *blob).filter(|blob| *blob != last);
@@ -173,7 +176,8 @@ impl Transfers {
         };
         for blob in after {
             let Some((_, job)) = self.jobs.get_mut(&blob) else { continue };
-            if let Some(step) = job.step(may_fly) {
+            let limit = if job.flying() == 0 { MAX_IN_FLIGHT } else { self.room };
+            if let Some(step) = job.step(flying < limit) {
                 self.turn = Some(blob);
                 return Some(match step {
                     Step::Open => Command::Open { blob },

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use penpal_protocol::blob::PartSet;
 use penpal_protocol::ids::BlobId;
-use penpal_transfer::{Command, Direction, FIRST_IN_FLIGHT, MAX_IN_FLIGHT, Outcome, Transfers, Trouble};
+use penpal_transfer::{
+    Command, Direction, FIRST_IN_FLIGHT, MAX_IN_FLIGHT, MAX_PACED, Outcome, Transfers, Trouble,
+};
 use proptest::prelude::*;
 
 const NOW: Duration = Duration::ZERO;
@@ -78,7 +80,32 @@ fn few_parts_are_under_way_over_a_slow_link_and_many_over_a_fast_one() {
     let (took, most) = over_a_link(125_000, 40);
     assert!(most <= FIRST_IN_FLIGHT && took < Duration::from_secs(360), "{took:?} {most}");
     let (took, most) = over_a_link(20_000_000, 400);
-    assert!(most == MAX_IN_FLIGHT && took < Duration::from_secs(30), "{took:?} {most}");
+    assert!(most == MAX_PACED && took < Duration::from_secs(30), "{took:?} {most}");
+}
+
+/// Opens a transfer, and gives what of it goes at once.
+fn open(transfers: &mut Transfers, number: u8, direction: Direction) -> Vec<Command> {
+    transfers.add(blob(number), direction, 100, NOW);
+    assert_eq!(commands(transfers), [Command::Open { blob: blob(number) }]);
+    transfers.handle_opened(blob(number), Ok(PartSet::default()), NOW);
+    commands(transfers)
+}
+
+#[test]
+fn a_relay_that_does_not_answer_keeps_no_other_transfer_from_going_on() {
+    let mut transfers = Transfers::default();
+    assert_eq!(open(&mut transfers, 1, Direction::Down).len(), FIRST_IN_FLIGHT);
+    // As many as there may be: then it says nothing more.
+    for part in 0..20 {
+        transfers.handle_moved(blob(1), part, Ok(()), NOW);
+        commands(&mut transfers);
+    }
+    assert_eq!(open(&mut transfers, 2, Direction::Up), [Command::Move { blob: blob(2), part: 0 }]);
+    transfers.handle_moved(blob(2), 0, Ok(()), NOW);
+    assert_eq!(commands(&mut transfers), [Command::Move { blob: blob(2), part: 1 }]);
+    transfers.cancel(&blob(2));
+    let others: usize = (3..20).map(|number| open(&mut transfers, number, Direction::Up).len()).sum();
+    assert_eq!(MAX_PACED + others, MAX_IN_FLIGHT, "memory has a bound");
 }
 
 #[test]
