@@ -34,14 +34,28 @@ pub(crate) struct Imported {
 /// Puts an export into a home without an account. What the home held before is kept in a folder beside it.
 ///
 /// # Errors
-/// [`ErrorCode::BadExport`], [`ErrorCode::BadFile`]: nothing was changed. [`ErrorCode::DiskFull`], [`ErrorCode::HomeUnusable`].
+/// [`ErrorCode::BadExport`], [`ErrorCode::BadFile`]: nothing was changed. [`ErrorCode::Registered`]: another import had ended in the middle,
+/// and is finished now instead. [`ErrorCode::DiskFull`], [`ErrorCode::HomeUnusable`].
 pub(crate) fn import(home: &Home, from: &Path, passphrase: &[u8]) -> Result<Imported, ApiError> {
     let file = File::open(from).map_err(unreadable)?;
     // A wrong passphrase is told before anything stands still.
     let mut opener = ExportOpener::new(BufReader::new(file), passphrase).map_err(|error| bad(&error))?;
     let still = Still::begin(home)?;
+    let imported = import_still(home, &mut opener);
+    still.end();
+    imported
+}
+
+/// The same, of a home that stands still.
+fn import_still(home: &Home, opener: &mut ExportOpener<BufReader<File>>) -> Result<Imported, ApiError> {
+    // Some of it may be in place already and be nowhere else: it is not begun anew, but ended.
+    if was_interrupted(home) {
+        finish_interrupted(home)?;
+        let message = "another import had ended in the middle; it is finished now, and nothing was taken from this file";
+        return Err(ApiError::new(ErrorCode::Registered, message));
+    }
     let partial = home.path().join(PARTIAL);
-    let imported = unpack(&mut opener, &partial).and_then(|imported| {
+    let imported = unpack(opener, &partial).and_then(|imported| {
         put_in_place(home, &partial)?;
         Ok(imported)
     });
@@ -49,7 +63,6 @@ pub(crate) fn import(home: &Home, from: &Path, passphrase: &[u8]) -> Result<Impo
         // Keys lie in it.
         fs::remove_dir_all(&partial).ok();
     }
-    still.end();
     imported
 }
 
@@ -113,8 +126,8 @@ fn write_checked(partial: &Path) -> io::Result<()> {
     File::open(partial)?.sync_all()
 }
 
-/// Moves what was checked to its places, and what was there aside. Interrupted, it is gone on with by the next start of the node, or
-/// begun anew by another import.
+/// Moves what was checked to its places, and what was there aside. Interrupted, it is gone on with by the next start of the node, or by
+/// another import, which then does nothing else.
 fn put_in_place(home: &Home, partial: &Path) -> Result<(), ApiError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -186,30 +199,56 @@ mod tests {
         fs::write(path.join(file), file).unwrap();
     }
 
-    /// The export has no artifacts, the home had some. Interrupted after so many names, and between the two moves of the next.
+    /// A home after an import that ended behind so many names, or between the two moves of the next. The export has no artifacts, the home
+    /// had some.
+    fn interrupted(names: usize, half: bool) -> (tempfile::TempDir, Home) {
+        let root = tempfile::tempdir().unwrap();
+        let (home, partial) = (Home::at(root.path()), root.path().join(PARTIAL));
+        for name in ["artifacts", "data", "keys"] {
+            folder_with(&root.path().join(name), "old");
+        }
+        for name in ["relay-keys", "data", "keys"] {
+            folder_with(&partial.join(name), "new");
+        }
+        write_checked(&partial).unwrap();
+        let aside = root.path().join("before-import/1");
+        fs::create_dir_all(&aside).unwrap();
+        for (n, name) in pieces::WHOLES.into_iter().take(names + usize::from(half)).enumerate() {
+            let (place, piece) = (root.path().join(name), partial.join(name));
+            if place.exists() {
+                fs::rename(&place, aside.join(name)).unwrap();
+            }
+            if piece.exists() && n < names {
+                fs::rename(&piece, &place).unwrap();
+            }
+        }
+        (root, home)
+    }
+
+    #[test]
+    fn another_import_ends_the_one_before_and_takes_nothing_of_it_away() {
+        let moved = pieces::WHOLES.iter().position(|name| *name == "keys").unwrap();
+        let (root, home) = interrupted(moved, false);
+        let cut = root.path().join("cut.penpal");
+        let mut sealer =
+            penpal_seal::ExportSealer::new(File::create(&cut).unwrap(), b"of no weight", [1; 16]).unwrap();
+        sealer.write_all(&[1; 200_000]).unwrap();
+        drop(sealer);
+        let mut opener =
+            ExportOpener::new(BufReader::new(File::open(&cut).unwrap()), b"of no weight").unwrap();
+        let refused = import_still(&home, &mut opener).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Registered);
+        for name in ["relay-keys", "data", "keys"] {
+            assert!(root.path().join(name).join("new").exists(), "{name}");
+        }
+        assert!(!was_interrupted(&home));
+    }
+
     #[test]
     fn moving_goes_on_from_wherever_it_ended() {
         for (names, half) in (0..pieces::WHOLES.len()).flat_map(|names| [(names, false), (names, true)]) {
-            let root = tempfile::tempdir().unwrap();
-            let (home, partial) = (Home::at(root.path()), root.path().join(PARTIAL));
-            for name in ["artifacts", "data", "keys"] {
-                folder_with(&root.path().join(name), "old");
-            }
-            for name in ["relay-keys", "data", "keys"] {
-                folder_with(&partial.join(name), "new");
-            }
-            write_checked(&partial).unwrap();
-            let aside = root.path().join("before-import/1");
-            fs::create_dir_all(&aside).unwrap();
-            for (n, name) in pieces::WHOLES.into_iter().take(names + usize::from(half)).enumerate() {
-                let (place, piece) = (root.path().join(name), partial.join(name));
-                if place.exists() {
-                    fs::rename(&place, aside.join(name)).unwrap();
-                }
-                if piece.exists() && n < names {
-                    fs::rename(&piece, &place).unwrap();
-                }
-            }
+            let (root, home) = interrupted(names, half);
+            let partial = root.path().join(PARTIAL);
             finish_interrupted(&home).unwrap();
             for name in ["relay-keys", "data", "keys"] {
                 assert!(root.path().join(name).join("new").exists(), "{name} after {names}, {half}");

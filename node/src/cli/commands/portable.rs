@@ -106,7 +106,8 @@ pub(super) fn import(args: &Import, context: &Context) -> Done {
 fn refuse_account(context: &Context) -> Result<(), Failure> {
     let home = &context.home;
     let unused = !home.data().exists() && !home.keys().exists();
-    if unused || portable::was_interrupted(home) {
+    // An import that ended in the middle is finished by the node's start: it may be the only place where an account's keys are.
+    if unused && !portable::was_interrupted(home) {
         return Ok(());
     }
     match context.node().call::<AccountShow>(&AccountRequest { caller: caller::gather() }) {
