@@ -12,6 +12,9 @@ use crate::caller::Caller;
 /// Fewest characters of a hash that name an artifact.
 pub const LEAST_HASH_CHARACTERS: usize = 6;
 
+/// Artifacts that one answer lists at most.
+pub const MAX_LISTED: usize = 1000;
+
 /// A hash as people see it: 64 lower-case hexadecimal digits, as `b3sum` prints it.
 #[must_use]
 pub fn hash_text(hash: &Hash) -> String {
@@ -79,13 +82,16 @@ pub struct ListRequest {
     pub caller: Caller,
 }
 
-/// Artifacts, newest first.
+/// Artifacts, newest first, at most 1000.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifacts {
     /// Shape version.
     pub v: u32,
     /// Bytes of all contents that are kept here, the caller's or not.
     pub kept_bytes: u64,
+    /// How many older ones there are, which are not listed.
+    #[serde(default)]
+    pub older: u64,
     /// The artifacts.
     pub artifacts: Vec<ArtifactRow>,
 }

@@ -27,6 +27,8 @@
 //! | `wakes` | which session is woken when, and how |
 //! | `views` | rows as the local API shows them |
 
+#[cfg(test)]
+mod alone;
 mod arrivals;
 mod artifacts;
 mod calls;
@@ -35,6 +37,8 @@ mod discards;
 mod events;
 mod fate;
 mod fetches;
+#[cfg(test)]
+mod file_tests;
 mod imported;
 mod introductions;
 mod links;

@@ -164,6 +164,19 @@ impl Engine {
             .unwrap_or_else(|| device.to_text().chars().take(8).collect())
     }
 
+    /// Who wrote a message, by address.
+    pub(super) fn sender_name(&self, view: &MailView) -> String {
+        match (view.sender(), &view.from_session, view.sent_from) {
+            (Some(peer), Some(session), _) => {
+                format!("{}/{}", self.contact_name(&peer.account), session.name)
+            }
+            (Some(peer), None, _) => self.contact_name(&peer.account),
+            (None, _, Some(mailbox)) => self.mailbox_name(mailbox),
+            (None, Some(session), None) => session.name.to_string(),
+            (None, None, None) => "desk".to_owned(),
+        }
+    }
+
     /// A message with its text.
     pub(super) fn message(&self, view: &MailView) -> Result<Message, ApiError> {
         let bytes = self.delivery.content(view.key, &self.storage).map_err(|error| unreadable(&error))?;
@@ -172,15 +185,7 @@ impl Engine {
             Ok(_) | Err(_) => None,
         });
         let sender = view.sender();
-        let from = match (&sender, &view.from_session, view.sent_from) {
-            (Some(peer), Some(session), _) => {
-                format!("{}/{}", self.contact_name(&peer.account), session.name)
-            }
-            (Some(peer), None, _) => self.contact_name(&peer.account),
-            (None, _, Some(mailbox)) => self.mailbox_name(mailbox),
-            (None, Some(session), None) => session.name.to_string(),
-            (None, None, None) => "desk".to_owned(),
-        };
+        let from = self.sender_name(view);
         let room = view.room.map(|room| self.room_name(&room));
         let to = match (view.mailbox, &view.sent_to) {
             _ if room.is_some() => self.said_to(view, room.as_deref().unwrap_or_default(), letter.as_ref()),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use penpal_local_api::artifact::{Put, PutRequest, hash_text};
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::{ApiError, ErrorCode};
-use penpal_local_api::methods::ArtifactPut;
+use penpal_local_api::methods::{ArtifactPut, Status};
+use penpal_local_api::status::StatusRequest;
 use penpal_protocol::ids::Hash;
 
 use super::shelf::private_folder;
@@ -35,9 +36,7 @@ pub(crate) fn put(
         return Err(bad_file(path, "not a plain file"));
     }
     // Starts the node before anything is copied, and makes its home.
-    node.call::<penpal_local_api::methods::ArtifactList>(&penpal_local_api::artifact::ListRequest {
-        caller: caller.clone(),
-    })?;
+    node.call::<Status>(&StatusRequest { caller: caller.clone() })?;
     let copy = Incoming::begin(node)?;
     let (hash, bytes) = copy.fill(path, &mut source, progress)?;
     let after = source.metadata().map_err(|error| failed(path, &error))?;

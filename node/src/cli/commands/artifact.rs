@@ -49,6 +49,8 @@ pub(crate) enum Args {
         wait: Option<Duration>,
     },
     /// List artifacts that messages refer to, and contents that are kept
+    ///
+    /// The newest 1000, newest first.
     List,
     /// Remove contents that no message refers to
     ///
@@ -137,6 +139,9 @@ fn list(context: &Context) -> Done {
             ]
         });
         out.table(["HASH", "NAME", "SIZE", "CONTENT", "MESSAGES", "FROM", "AGE"], rows.collect())?;
+        if list.older > 0 {
+            out.line(out.dim(&format!("  and {} older ones", list.older)))?;
+        }
         out.line(out.dim(&format!("  kept here: {}", size(list.kept_bytes))))
     })?;
     Ok(())

@@ -1,12 +1,12 @@
 //! `artifact/put`, `artifact/list`, `artifact/get`, `artifact/gc`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use penpal_delivery::Mailbox;
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::artifact::{
-    ArtifactRow, Artifacts, Collected, GcRequest, GetRequest, Got, LEAST_HASH_CHARACTERS, ListRequest, Put,
-    PutRequest, Removed, Sending, SendingRequest, hash_text, parse_hash,
+    ArtifactRow, Artifacts, Collected, GcRequest, GetRequest, Got, LEAST_HASH_CHARACTERS, ListRequest,
+    MAX_LISTED, Put, PutRequest, Removed, Sending, SendingRequest, hash_text, parse_hash,
 };
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::{ApiError, ErrorCode};
@@ -53,43 +53,45 @@ impl Engine {
 
     pub(super) fn artifact_list(&mut self, request: &ListRequest) -> Outcome {
         let own = self.own_mailbox(&request.caller)?;
-        let contents = self.content_rows()?;
+        let mut contents = self.content_rows()?;
         let kept_bytes = contents.values().map(|row| row.bytes).sum();
-        let mut rows: BTreeMap<Hash, ArtifactRow> = BTreeMap::new();
+        let mut listed = Listed::default();
+        // References to one content stand together.
+        let mut present: Option<(Hash, ArtifactRow)> = None;
         self.each_reference(&[], |reference| {
-            if own.is_some_and(|own| !self.concerns(reference.mail, own)) {
+            let Ok(view) = self.view_of(reference.mail) else { return Ok(()) };
+            let concerns = |own| view.mailbox == Some(own) || view.sent_from == Some(own);
+            if own.is_some_and(|own| !concerns(own)) {
                 return Ok(());
             }
-            let Ok(view) = self.view_of(reference.mail) else { return Ok(()) };
-            let from = self.message(&view)?.from;
-            let row = rows
-                .entry(reference.hash)
-                .or_insert_with(|| row_of(&reference, contents.contains_key(&reference.hash)));
+            if present.as_ref().is_none_or(|(hash, _)| *hash != reference.hash) {
+                let here = contents.remove(&reference.hash).is_some();
+                let next = (reference.hash, row_of(&reference, here));
+                listed.extend(present.replace(next).map(|(_, row)| row));
+            }
+            let Some((_, row)) = &mut present else { return Ok(()) };
             row.messages += 1;
             row.since_ms = row.since_ms.min(reference.row.since_ms);
+            let from = self.sender_name(&view);
             if !row.from.contains(&from) {
                 row.from.push(from);
             }
             Ok(())
         })?;
+        listed.extend(present.map(|(_, row)| row));
         if own.is_none() {
-            for (hash, content) in contents {
-                rows.entry(hash).or_insert_with(|| ArtifactRow {
-                    hash: hash_text(&hash),
-                    name: content.name.as_str().to_owned(),
-                    bytes: content.bytes,
-                    here: true,
-                    messages: 0,
-                    from: Vec::new(),
-                    since_ms: content.since_ms,
-                });
-            }
+            listed.extend(contents.into_iter().map(|(hash, content)| ArtifactRow {
+                hash: hash_text(&hash),
+                name: content.name.as_str().to_owned(),
+                bytes: content.bytes,
+                here: true,
+                messages: 0,
+                from: Vec::new(),
+                since_ms: content.since_ms,
+            }));
         }
-        let mut artifacts: Vec<ArtifactRow> = rows.into_values().collect();
-        artifacts.sort_by(|one, other| {
-            (other.since_ms, other.hash.as_str()).cmp(&(one.since_ms, one.hash.as_str()))
-        });
-        now(&Artifacts { v: SHAPE_VERSION, kept_bytes, artifacts })
+        let (artifacts, older) = listed.into_newest();
+        now(&Artifacts { v: SHAPE_VERSION, kept_bytes, older, artifacts })
     }
 
     pub(super) fn artifact_get(&mut self, request: &GetRequest) -> Outcome {
@@ -266,6 +268,39 @@ impl Engine {
             });
         }
         Ok(Some(List::truncated(list)))
+    }
+}
+
+/// Artifacts to be listed, no more of them than twice as many as are shown: contacts decide how many there are.
+#[derive(Default)]
+struct Listed {
+    rows: Vec<ArtifactRow>,
+    all: usize,
+}
+
+impl Listed {
+    fn extend(&mut self, rows: impl IntoIterator<Item = ArtifactRow>) {
+        for row in rows {
+            self.all += 1;
+            self.rows.push(row);
+            if self.rows.len() >= 2 * MAX_LISTED {
+                self.cut();
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        self.rows.sort_by(|one, other| {
+            (other.since_ms, other.hash.as_str()).cmp(&(one.since_ms, one.hash.as_str()))
+        });
+        self.rows.truncate(MAX_LISTED);
+    }
+
+    /// The newest first, and how many there are beside them.
+    fn into_newest(mut self) -> (Vec<ArtifactRow>, u64) {
+        self.cut();
+        let older = count(self.all.saturating_sub(self.rows.len()));
+        (self.rows, older)
     }
 }
 
