@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::{CallId, Clock, Engine, Input, Output, Parts, Rng};
 use crate::config::Config;
+use crate::daemon::transfer::{TransferJob, TransferOrder};
 use crate::files::shelf::Shelf;
 
 /// An engine and its clocks.
@@ -89,4 +90,13 @@ pub(super) fn answer(outputs: Vec<Output>) -> Option<Result<serde_json::Value, A
         }
         _ => None,
     })
+}
+
+/// Transfers that a step begins.
+pub(super) fn begun(outputs: Vec<Output>) -> Vec<TransferJob> {
+    let job = |output| match output {
+        Output::Transfer(TransferOrder::Begin(job)) => Some(*job),
+        _ => None,
+    };
+    outputs.into_iter().filter_map(job).collect()
 }

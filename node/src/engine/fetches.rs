@@ -3,12 +3,13 @@
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::status::RelayState;
 use penpal_protocol::blob::BlobShape;
-use penpal_protocol::ids::BlobId;
+use penpal_protocol::ids::{BlobId, Fingerprint, RelayPin};
 use penpal_protocol::text::RelayAddress;
 use penpal_transfer::Direction;
 use penpal_transport::TransportKey;
 
 use super::artifacts::{ContentRow, Reference};
+use super::links::LinkState;
 use super::machines::{Engine, random};
 use crate::daemon::transfer::{Failed, TransferJob};
 
@@ -16,8 +17,8 @@ impl Engine {
     /// Begins to fetch an artifact, or goes on; gives the blob that is fetched. The newest message's blob first, then others: while a relay
     /// is away too.
     ///
-    /// Only the relays of the account and of the contact that sent a message are ever asked: a message cannot make this machine knock
-    /// elsewhere.
+    /// Only the relays of the account and of the contact that sent a message are ever asked, where we know them: a message cannot make this
+    /// machine knock elsewhere.
     pub(super) fn fetch(&mut self, references: &[Reference]) -> Result<BlobId, ApiError> {
         let home = self.contacts.home_relay().map(|home| home.pin);
         let (mut last, mut waits) = (None, None);
@@ -29,26 +30,28 @@ impl Engine {
                 last.get_or_insert(ApiError::new(ErrorCode::BadFile, message));
                 continue;
             }
-            let Ok(relay) = artifact.relay.as_str().parse::<RelayAddress>() else { continue };
-            let is_home = home == Some(relay.pin);
-            let sender = reference.mail.from.and_then(|account| self.contacts.view(&account));
-            if !is_home && sender.is_none_or(|view| view.relay.pin != relay.pin) {
+            let Ok(named) = artifact.relay.as_str().parse::<RelayAddress>() else { continue };
+            let Some(relay) = self.relay_to_ask(&named.pin, reference.mail.from) else {
                 last.get_or_insert(ApiError::new(
                     ErrorCode::UnknownArtifact,
-                    format!("it is at {}, which is not the relay of whoever sent it", relay.host()),
+                    format!("it is at {}, which is not the relay of whoever sent it", named.host()),
                 ));
                 continue;
-            }
+            };
+            let is_home = home == Some(relay.pin);
             if let Some(failed) = self.moving.failed.get(&artifact.blob) {
                 last = Some(fetch_error(failed));
                 continue;
             }
             let progress = self.progress(&artifact.blob);
-            if progress.is_some_and(|progress| progress.waits) {
+            let waits_for_it = progress.is_some_and(|progress| progress.waits);
+            let job = self.moving.jobs.get(&artifact.blob).filter(|job| job.direction == Direction::Down);
+            let has_moved = job.is_some_and(|job| job.relay != relay);
+            if waits_for_it && !has_moved {
                 waits.get_or_insert(artifact.blob);
                 continue;
             }
-            if progress.is_none() {
+            if progress.is_none() || waits_for_it {
                 let identity = if is_home {
                     self.own_identity()
                 } else {
@@ -78,6 +81,19 @@ impl Engine {
         }
         Err(last
             .unwrap_or_else(|| ApiError::new(ErrorCode::UnknownArtifact, "the content is not here any more")))
+    }
+
+    /// Where the relay of a file is asked. It is known by its key; where it is, our own home or the contact says, and never the message.
+    /// `None` when it is neither's.
+    fn relay_to_ask(&self, pin: &RelayPin, from: Option<Fingerprint>) -> Option<RelayAddress> {
+        if let Some(home) = self.contacts.home_relay().filter(|home| home.pin == *pin) {
+            return Some(home.clone());
+        }
+        let sender = self.contacts.view(&from?).filter(|view| view.relay.pin == *pin)?;
+        // Contacts may name several addresses for one relay. Mail finds out which of them answers.
+        let link = self.links.to(pin).and_then(|link| self.links.get(link));
+        let answers = link.filter(|link| link.state == LinkState::Up);
+        Some(answers.map_or(sender.relay, |link| link.address.clone()))
     }
 
     /// Bytes that are fetched of a content, and what is in the way.
