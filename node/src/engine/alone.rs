@@ -1,19 +1,21 @@
 //! An engine by itself, for tests: over a store in memory, with nobody to talk to, on clocks that tests put forward.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use penpal_local_api::account::RegisterRequest;
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::ApiError;
 use penpal_local_api::home::Home;
 use penpal_local_api::methods::Call;
-use penpal_protocol::ids::RelayPin;
+use penpal_protocol::ids::{Hash, RelayPin};
 use penpal_protocol::text::{HostPort, RelayAddress};
 use penpal_seal::MemoryKeys;
 use penpal_store::MemStore;
 use tempfile::TempDir;
 
+use super::artifacts::ContentRow;
 use super::{CallId, Clock, Engine, Input, Output, Parts, Rng};
 use crate::config::Config;
 use crate::daemon::transfer::{TransferJob, TransferOrder};
@@ -22,6 +24,7 @@ use crate::files::shelf::Shelf;
 /// An engine and its clocks.
 pub(super) struct Alone {
     pub(super) engine: Engine,
+    ahead_ms: Arc<AtomicU64>,
     calls: u64,
     _folder: TempDir,
 }
@@ -49,7 +52,7 @@ impl Alone {
             rng: Rng::system(),
         };
         let engine = Engine::open(parts).unwrap();
-        let mut alone = Self { engine, calls: 0, _folder: folder };
+        let mut alone = Self { engine, ahead_ms, calls: 0, _folder: folder };
         let request = RegisterRequest {
             caller: Caller::default(),
             address: home.to_string(),
@@ -69,6 +72,13 @@ impl Alone {
         outputs
     }
 
+    /// Time passes, and what is due then is done.
+    pub(super) fn pass(&mut self, span: Duration) -> Vec<Output> {
+        let ms = u64::try_from(span.as_millis()).unwrap();
+        self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
+        self.step(vec![])
+    }
+
     /// A call as an input.
     pub(super) fn input(&mut self, call: Call) -> Input {
         self.calls += 1;
@@ -79,6 +89,19 @@ impl Alone {
     pub(super) fn call(&mut self, call: Call) -> Vec<Output> {
         let input = self.input(call);
         self.step(vec![input])
+    }
+
+    /// Puts a content on the shelf.
+    pub(super) fn keep(&mut self, content: &[u8]) -> Hash {
+        let hash = Hash::from_bytes(*blake3::hash(content).as_bytes());
+        let path = self.engine.shelf.path(&hash);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        let (bytes, ms) = (u64::try_from(content.len()).unwrap(), self.engine.clock.now().wall_ms);
+        let row = ContentRow { bytes, name: Default::default(), since_ms: ms, used_ms: ms };
+        self.engine.save_content_row(&hash, &row);
+        self.step(vec![]);
+        hash
     }
 }
 

@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 use penpal_delivery::{MailKey, Mailbox};
 use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_protocol::cbor::{self, Text};
-use penpal_protocol::ids::Hash;
+use penpal_protocol::ids::{Fingerprint, Hash};
 use penpal_protocol::limits::DAY_MS;
 use penpal_protocol::sealed::{ArtifactRef, Content, Letter};
 
@@ -26,11 +26,16 @@ pub(super) const KEEP_MS: u64 = 7 * DAY_MS;
 pub(super) const FIRST_LOOK: Duration = Duration::from_secs(600);
 const NEXT_LOOK: Duration = Duration::from_secs(24 * 3600);
 
-/// References to one content, or to contents whose hashes begin alike, that are looked at for fetching it.
+/// The same, when a look did not come to the end of what there is to forget.
+const SOON: Duration = Duration::from_secs(60);
+
+/// References to one content, or to contents whose hashes begin alike, that are looked at for fetching it. No sender's hide another's: of
+/// each the newest few count, and the newest of all come first.
 const NEWEST: usize = 256;
+const NEWEST_OF_ONE: usize = 16;
 
 /// References of messages that are no more which one look forgets.
-const FORGOTTEN_AT_ONCE: usize = 4096;
+pub(super) const FORGOTTEN_AT_ONCE: usize = 4096;
 
 /// A content on the shelf.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -76,6 +81,8 @@ pub(super) struct Unneeded {
     pub(super) gone: Vec<(Hash, ContentRow)>,
     pub(super) kept: u64,
     pub(super) kept_bytes: u64,
+    /// There are more references to forget.
+    pub(super) more: bool,
 }
 
 fn reference_key(hash: &Hash, mail: MailKey) -> Vec<u8> {
@@ -187,20 +194,25 @@ impl Engine {
 
     /// Forgets references of messages that are no more, and finds contents that nobody refers to and nobody used within `keep_ms`.
     pub(super) fn unneeded(&mut self, keep_ms: u64) -> Result<Unneeded, ApiError> {
-        let (mut needed, mut over) = (BTreeSet::new(), Vec::new());
+        // What is referred to since the last step, too.
+        let just_now = self.storage.put_in_this_step(REFERENCES);
+        let just_now = just_now.filter_map(|key| key.get(..Hash::BYTES).and_then(Hash::from_slice));
+        let (mut needed, mut over): (BTreeSet<Hash>, Vec<_>) = (just_now.collect(), Vec::new());
+        let mut found = Unneeded::default();
         self.each_reference(&[], |reference| {
             let view = self.delivery.view(reference.mail, &self.storage);
             if view.map_err(|error| unreadable(&error))?.is_some() {
                 needed.insert(reference.hash);
             } else if over.len() < FORGOTTEN_AT_ONCE {
                 over.push(reference_key(&reference.hash, reference.mail));
+            } else {
+                found.more = true;
             }
             Ok(())
         })?;
         for key in over {
             self.storage.change(REFERENCES, key, None);
         }
-        let mut found = Unneeded::default();
         for (hash, row) in self.content_rows()? {
             let old = |row: &ContentRow| row.used_ms.saturating_add(keep_ms) <= self.now.wall_ms;
             // It may have been put or read in this very step.
@@ -234,6 +246,9 @@ impl Engine {
         self.shelf.sweep_incoming();
         match self.unneeded(KEEP_MS) {
             Ok(found) => {
+                if found.more {
+                    self.collect_at = self.now.mono.saturating_add(SOON);
+                }
                 for (hash, _) in found.gone {
                     self.remove_content(&hash);
                 }
@@ -252,7 +267,7 @@ impl Engine {
     }
 }
 
-/// References, the newest of those that were added.
+/// References, the newest of each sender of those that were added.
 #[derive(Debug, Default)]
 struct Newest(Vec<Reference>);
 
@@ -265,12 +280,26 @@ impl Newest {
     }
 
     fn cut(&mut self) {
+        self.sort();
+        let mut of_sender: BTreeMap<(Hash, Option<Fingerprint>), usize> = BTreeMap::new();
+        let ranked = self.0.drain(..).map(|reference| {
+            let rank = of_sender.entry((reference.hash, reference.mail.from)).or_default();
+            *rank += 1;
+            (*rank, reference)
+        });
+        let mut ranked: Vec<_> = ranked.filter(|(rank, _)| *rank <= NEWEST_OF_ONE).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.truncate(NEWEST);
+        self.0 = ranked.into_iter().map(|(_, reference)| reference).collect();
+    }
+
+    fn sort(&mut self) {
         self.0.sort_by_key(|reference| std::cmp::Reverse(reference.row.since_ms));
-        self.0.truncate(NEWEST);
     }
 
     fn into_vec(mut self) -> Vec<Reference> {
         self.cut();
+        self.sort();
         self.0
     }
 }

@@ -1,9 +1,12 @@
 //! Files of messages, as an engine by itself moves, keeps and forgets them.
 
+use std::time::Duration;
+
 use penpal_delivery::MailKey;
-use penpal_local_api::artifact::{GetRequest, ListRequest, MAX_LISTED, hash_text};
+use penpal_local_api::artifact::{GcRequest, GetRequest, ListRequest, MAX_LISTED, hash_text};
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::ErrorCode;
+use penpal_local_api::mail::SendRequest;
 use penpal_local_api::methods::Call;
 use penpal_protocol::cbor::{List, Text};
 use penpal_protocol::ids::{BlobId, Capability, Fingerprint, Hash, MsgId};
@@ -11,7 +14,10 @@ use penpal_protocol::sealed::{ArtifactRef, Letter};
 use penpal_protocol::text::RelayAddress;
 
 use super::alone::{Alone, answer, begun, relay};
-use super::artifacts::ContentRow;
+use super::artifacts::{ContentRow, FIRST_LOOK, FORGOTTEN_AT_ONCE};
+use super::storage::REFERENCES;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn letter(artifacts: Vec<ArtifactRef>) -> Letter {
     Letter {
@@ -48,6 +54,18 @@ fn mail(number: u16, from: u8) -> MailKey {
     MailKey::from_contact(MsgId::from_bytes(id), Fingerprint::from_bytes([from; Fingerprint::BYTES]))
 }
 
+impl Alone {
+    fn rows(&self, table: penpal_store::Table) -> usize {
+        let mut rows = 0;
+        let counted = self.engine.storage.each::<penpal_store::ReadError>(table, |_, _| {
+            rows += 1;
+            Ok(())
+        });
+        counted.unwrap();
+        rows
+    }
+}
+
 /// A message says which key the relay has, never where to look for it.
 #[test]
 fn a_file_is_fetched_where_its_relay_is_known_to_be() {
@@ -67,6 +85,64 @@ fn a_file_is_fetched_where_its_relay_is_known_to_be() {
     let said = alone.call(Call::ArtifactGet(GetRequest { hash: hash_text(&other), ..get }));
     assert!(matches!(answer(said), Some(Err(error)) if error.code == ErrorCode::UnknownArtifact));
     assert_eq!(alone.engine.moving_blobs().len(), 1);
+}
+
+#[test]
+fn no_sender_hides_what_another_one_sent() {
+    let mut alone = Alone::with_home(&relay(1, 4000));
+    let (home, hash) = (relay(1, 4000), Hash::from_bytes([7; 32]));
+    let (bob, mallory) = (3, 4);
+    alone.engine.note_references(mail(0, bob), &letter(vec![reference(hash, 0, &home)]));
+    alone.pass(HOUR);
+    for number in 1..=600 {
+        alone.engine.note_references(mail(number, mallory), &letter(vec![reference(hash, number, &home)]));
+    }
+    alone.step(vec![]);
+    let found = alone.engine.references(hash.as_bytes(), |_| true).unwrap();
+    assert_eq!(found.last().map(|one| one.mail), Some(mail(0, bob)), "the newest first, and each sender's");
+    assert!(found.len() <= 256, "{}", found.len());
+}
+
+#[test]
+fn what_is_attached_in_the_very_step_stays() {
+    let mut alone = Alone::with_home(&relay(1, 4000));
+    let (sent, unneeded) = (alone.keep(b"abc"), alone.keep(b"def"));
+    for _ in 0..30 {
+        alone.pass(HOUR);
+    }
+    let send: SendRequest = serde_json::from_value(serde_json::json!({
+        "to": "desk", "text": "kept", "wait_ms": 0,
+        "artifacts": [{"hash": hash_text(&sent), "name": "x.bin"}],
+    }))
+    .unwrap();
+    let gc = GcRequest { keep_ms: Some(0), ..GcRequest::default() };
+    let inputs = [Call::Send(send), Call::ArtifactGc(gc)].map(|call| alone.input(call));
+    for output in alone.step(inputs.into()) {
+        if let super::Output::Answer { outcome, .. } = output {
+            outcome.unwrap();
+        }
+    }
+    assert!(alone.engine.content_row(&sent).unwrap().is_some() && alone.engine.shelf.path(&sent).exists());
+    assert!(alone.engine.content_row(&unneeded).unwrap().is_none());
+}
+
+#[test]
+fn what_there_is_to_forget_is_forgotten_soon_however_much_it_is() {
+    let mut alone = Alone::with_home(&relay(1, 4000));
+    let home = relay(1, 4000);
+    let all = u16::try_from(2 * FORGOTTEN_AT_ONCE + 1).unwrap();
+    for number in 0..all {
+        let hash = Hash::from_bytes([u8::try_from(number % 256).unwrap(); 32]);
+        alone.engine.note_references(mail(number, 3), &letter(vec![reference(hash, number, &home)]));
+    }
+    alone.step(vec![]);
+    assert_eq!(alone.rows(REFERENCES), usize::from(all));
+    alone.pass(FIRST_LOOK);
+    for left in [FORGOTTEN_AT_ONCE + 1, 1, 0] {
+        assert_eq!(alone.rows(REFERENCES), left);
+        alone.pass(Duration::from_secs(60));
+    }
+    assert!(alone.engine.collect_at > alone.engine.now.mono + 23 * HOUR, "then it rests for a day");
 }
 
 #[test]

@@ -162,6 +162,14 @@ impl Storage {
         self.bytes
     }
 
+    /// Keys of the rows of a table that the step puts.
+    pub(super) fn put_in_this_step(&self, table: Table) -> impl Iterator<Item = &[u8]> {
+        self.batch.ops.iter().filter_map(move |op| match op {
+            Op::Put { table: of, key, .. } if *of == table => Some(key.as_slice()),
+            _ => None,
+        })
+    }
+
     /// Forgets what the step added.
     pub(super) fn forget(&mut self) {
         self.bytes = 0;
