@@ -6,16 +6,17 @@ use penpal_delivery::MailKey;
 use penpal_local_api::artifact::{GcRequest, GetRequest, ListRequest, MAX_LISTED, hash_text};
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::ErrorCode;
-use penpal_local_api::mail::SendRequest;
+use penpal_local_api::mail::{Attached, SendRequest};
 use penpal_local_api::methods::Call;
 use penpal_protocol::cbor::{List, Text};
 use penpal_protocol::ids::{BlobId, Capability, Fingerprint, Hash, MsgId};
+use penpal_protocol::limits::DAY_MS;
 use penpal_protocol::sealed::{ArtifactRef, Letter};
 use penpal_protocol::text::RelayAddress;
 
 use super::alone::{Alone, answer, begun, relay};
 use super::artifacts::{ContentRow, FIRST_LOOK, FORGOTTEN_AT_ONCE};
-use super::storage::REFERENCES;
+use super::storage::{REFERENCES, UPLOADS};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -30,6 +31,10 @@ fn letter(artifacts: Vec<ArtifactRef>) -> Letter {
         artifacts: Some(List::truncated(artifacts)),
         target_device: None,
     }
+}
+
+fn attached(hash: &Hash) -> Attached {
+    Attached { hash: hash_text(hash), name: "x.bin".to_owned() }
 }
 
 /// A reference such as a contact may make up.
@@ -64,6 +69,25 @@ impl Alone {
         counted.unwrap();
         rows
     }
+}
+
+#[test]
+fn a_message_that_is_refused_leaves_nothing_on_its_way() {
+    let mut alone = Alone::with_home(&relay(1, 4000));
+    let hash = alone.keep(b"abc");
+    let unknown = Hash::from_bytes([7; 32]);
+    let until_ms = alone.engine.now.wall_ms + DAY_MS;
+    let refused = alone.engine.attach(&[attached(&hash), attached(&unknown)], Some(until_ms)).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::UnknownArtifact);
+    // Whoever attached it may be refused after that.
+    let (list, uploads) = alone.engine.attach(&[attached(&hash), attached(&hash)], Some(until_ms)).unwrap();
+    assert!(begun(alone.step(vec![])).is_empty());
+    assert_eq!((alone.rows(UPLOADS), alone.engine.moving_blobs().len()), (0, 0));
+    let list = list.unwrap().into_vec();
+    assert_eq!(list[0].blob, list[1].blob, "one content, one blob");
+    alone.engine.begin_uploads(uploads);
+    assert_eq!(begun(alone.step(vec![])).len(), 1);
+    assert_eq!(alone.rows(UPLOADS), 1);
 }
 
 /// A message says which key the relay has, never where to look for it.

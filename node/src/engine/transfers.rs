@@ -52,6 +52,10 @@ struct UploadRow {
     done: bool,
 }
 
+/// Uploads that a message will need, not begun.
+#[derive(Debug, Default)]
+pub(super) struct Uploads(BTreeMap<BlobId, UploadRow>);
+
 /// Blobs that a message waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -182,13 +186,14 @@ impl Engine {
     }
 
     /// The reference to a content at our relay, for a message that lives until then. The same content is sent there once, as long as its
-    /// blob lives long enough.
+    /// blob lives long enough. Nothing is begun: that is for when the message is taken, [`Self::begin_uploads`].
     pub(super) fn upload(
         &mut self,
         hash: Hash,
         content: &ContentRow,
         name: &str,
         until_ms: u64,
+        uploads: &mut Uploads,
     ) -> Result<ArtifactRef, ApiError> {
         let relay = self.contacts.home_relay().cloned();
         let relay = relay.ok_or_else(|| ApiError::new(ErrorCode::NoAccount, "there is no account"))?;
@@ -199,11 +204,14 @@ impl Engine {
         }
         let relay: Text<320> = Text::truncated(&relay.to_string());
         let expires_ms = until_ms.saturating_add(BLOB_GRACE_MS);
-        let mut known = self.upload_rows().into_iter();
-        let known = known.find(|(_, row)| {
-            row.hash == hash
-                && row.relay == relay
-                && row.expires_ms > self.now.wall_ms.saturating_add(BLOB_GRACE_MS)
+        let twice = uploads.0.iter().find(|(_, row)| row.hash == hash);
+        let twice = twice.map(|(blob, row)| (*blob, row.clone()));
+        let known = twice.or_else(|| {
+            self.upload_rows().into_iter().find(|(_, row)| {
+                row.hash == hash
+                    && row.relay == relay
+                    && row.expires_ms > self.now.wall_ms.saturating_add(BLOB_GRACE_MS)
+            })
         });
         let (blob, row) = match known {
             Some((blob, row)) if row.expires_ms >= expires_ms => (blob, row),
@@ -221,11 +229,7 @@ impl Engine {
                 (BlobId::from_bytes(random(&mut self.rng)), row)
             }
         };
-        if !row.done {
-            self.save_upload(&blob, Some(row.clone()));
-        }
-        // One that is there is asked for as well, beside the message: a relay may have lost it.
-        self.begin_upload(blob, &row);
+        uploads.0.insert(blob, row.clone());
         Ok(ArtifactRef {
             hash,
             bytes: row.bytes,
@@ -236,6 +240,17 @@ impl Engine {
             token: row.token,
             key: row.key,
         })
+    }
+
+    /// The message that names them is taken.
+    pub(super) fn begin_uploads(&mut self, uploads: Uploads) {
+        for (blob, row) in uploads.0 {
+            if !row.done {
+                self.save_upload(&blob, Some(row.clone()));
+            }
+            // One that is there is asked for as well, beside the message: a relay may have lost it.
+            self.begin_upload(blob, &row);
+        }
     }
 
     /// Keeps a message back until its files are at the relay.

@@ -19,6 +19,7 @@ use penpal_protocol::sealed::ArtifactRef;
 use super::{Outcome, Reply, json, now};
 use crate::engine::artifacts::{ContentRow, KEEP_MS, Reference};
 use crate::engine::machines::Engine;
+use crate::engine::transfers::Uploads;
 use crate::engine::views::count;
 use crate::engine::waiting::Wait;
 
@@ -226,14 +227,15 @@ impl Engine {
     }
 
     /// References for a message: to a mailbox on this machine, which shares the shelf, or to a contact, by way of the relay until the
-    /// message's life is over.
-    pub(super) fn attach(
+    /// message's life is over. What is to be sent there is begun by whoever has sent the message: one that is refused leaves nothing.
+    pub(in crate::engine) fn attach(
         &mut self,
         attached: &[Attached],
         remote_until_ms: Option<u64>,
-    ) -> Result<Option<List<ArtifactRef, MAX_ARTIFACTS>>, ApiError> {
+    ) -> Result<(Option<List<ArtifactRef, MAX_ARTIFACTS>>, Uploads), ApiError> {
+        let mut uploads = Uploads::default();
         if attached.is_empty() {
-            return Ok(None);
+            return Ok((None, uploads));
         }
         if attached.len() > MAX_ARTIFACTS {
             let message = format!(
@@ -253,7 +255,7 @@ impl Engine {
                 ApiError::new(ErrorCode::UnknownArtifact, message)
             })?;
             if let Some(until_ms) = remote_until_ms {
-                list.push(self.upload(hash, &content, &one.name, until_ms)?);
+                list.push(self.upload(hash, &content, &one.name, until_ms, &mut uploads)?);
                 continue;
             }
             list.push(ArtifactRef {
@@ -267,7 +269,7 @@ impl Engine {
                 key: Capability::from_bytes([0; 32]),
             });
         }
-        Ok(Some(List::truncated(list)))
+        Ok((Some(List::truncated(list)), uploads))
     }
 }
 

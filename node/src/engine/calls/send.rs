@@ -111,7 +111,7 @@ impl Engine {
         // What an agent says, or anybody says to a whole room, takes nobody's mail out of its hold.
         let to_them = route.room.is_none() && !self.acts_in_agent(&request.caller);
         let until_ms = leaves.then(|| self.now.wall_ms.saturating_add(life_ms));
-        let artifacts = self.attach(&request.artifacts, until_ms)?;
+        let (artifacts, uploads) = self.attach(&request.artifacts, until_ms)?;
         if artifacts.is_some() && until_ms.is_some() {
             route.remarks.push(WAITS_FOR_FILES.to_owned());
         }
@@ -144,6 +144,7 @@ impl Engine {
         };
         let sent = self.delivery.send(message, &mut delivery_step!(self));
         let sent = sent.map_err(|error| ApiError::new(ErrorCode::Usage, error.to_string()))?;
+        self.begin_uploads(uploads);
         if let Some(letter) = attached {
             self.note_references(MailKey::own(sent.msg_id), &letter);
             if leaves {
