@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use penpal_delivery::MailKey;
+use penpal_delivery::{Destination, MailKey, Mailbox, NewMessage, Peer};
 use penpal_local_api::artifact::{GcRequest, GetRequest, ListRequest, MAX_LISTED, hash_text};
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::ErrorCode;
-use penpal_local_api::mail::{Attached, SendRequest};
+use penpal_local_api::mail::{Attached, IdRequest, SendRequest};
 use penpal_local_api::methods::Call;
+use penpal_protocol::blob::PartSet;
 use penpal_protocol::cbor::{List, Text};
-use penpal_protocol::ids::{BlobId, Capability, Fingerprint, Hash, MsgId};
-use penpal_protocol::limits::DAY_MS;
-use penpal_protocol::sealed::{ArtifactRef, Letter};
+use penpal_protocol::ids::{BlobId, Capability, DeviceId, Fingerprint, Hash, MsgId};
+use penpal_protocol::limits::{BLOB_GRACE_MS, DAY_MS, DEFAULT_MESSAGE_LIFE_MS};
+use penpal_protocol::sealed::{ArtifactRef, Content, Kind, Letter};
 use penpal_protocol::text::RelayAddress;
 
+use super::Input;
 use super::alone::{Alone, answer, begun, relay};
 use super::artifacts::{ContentRow, FIRST_LOOK, FORGOTTEN_AT_ONCE};
+use super::machines::delivery_step;
 use super::storage::{REFERENCES, UPLOADS};
+use crate::daemon::transfer::{TransferJob, TransferReport};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -68,6 +72,68 @@ impl Alone {
         });
         counted.unwrap();
         rows
+    }
+
+    /// Sends a file to a device that is never there; gives the message, and the upload that it waits for.
+    fn send_away(&mut self, hash: &Hash) -> (MsgId, TransferJob) {
+        let engine = &mut self.engine;
+        engine.now = engine.clock.now();
+        let until_ms = engine.now.wall_ms + DEFAULT_MESSAGE_LIFE_MS;
+        let (list, uploads) = engine.attach(&[attached(hash)], Some(until_ms)).unwrap();
+        let letter = letter(list.unwrap().into_vec());
+        let away = Peer::new(Fingerprint::from_bytes([8; 16]), DeviceId::from_bytes([9; 16]));
+        let message = NewMessage {
+            kind: Kind::Note,
+            content: Content::Letter(Box::new(letter.clone())),
+            from: Mailbox::Desk,
+            to: "bob".to_owned(),
+            destinations: vec![Destination::Device(away)],
+            reply_to: None,
+            trace_id: None,
+            hops: 0,
+            wake_budget: 0,
+            life_ms: None,
+            boot: false,
+            msg_id: None,
+        };
+        let sent = engine.delivery.send(message, &mut delivery_step!(engine)).unwrap();
+        engine.begin_uploads(uploads);
+        engine.note_references(MailKey::own(sent.msg_id), &letter);
+        engine.wait_for_files(sent.msg_id, &letter);
+        (sent.msg_id, begun(self.step(vec![])).remove(0))
+    }
+
+    /// The relay has all of a blob.
+    fn finish(&mut self, blob: BlobId) {
+        let mut there = PartSet::default();
+        there.insert(0);
+        self.step(vec![Input::Transfer(TransferReport::Opened { blob, there: Ok(there) })]);
+        self.step(vec![Input::Transfer(TransferReport::Finished { blob, outcome: Ok(()) })]);
+        assert!(self.engine.progress(&blob).is_none(), "it is done");
+    }
+}
+
+/// The blob of a message that is tried again after its end lives as long as the message does from then on, whether the row of the upload is
+/// still there or not.
+#[test]
+fn the_files_of_a_message_that_is_tried_again_live_as_long_as_it_does() {
+    for days in [14, 40] {
+        let mut alone = Alone::with_home(&relay(1, 4000));
+        let hash = alone.keep(b"abc");
+        let (msg_id, first) = alone.send_away(&hash);
+        alone.finish(first.blob);
+        for _ in 0..days {
+            alone.pass(24 * HOUR);
+        }
+        assert_eq!(alone.rows(UPLOADS), usize::from(days == 14), "{days}");
+        let retry = Call::Retry(IdRequest { caller: Caller::default(), id: msg_id.to_text() });
+        let again = begun(alone.call(retry));
+        let [again] = again.as_slice() else { panic!("{days}: {again:?}") };
+        assert_eq!(again.blob, first.blob, "the one that the message names");
+        let least = alone.engine.now.wall_ms + DEFAULT_MESSAGE_LIFE_MS + BLOB_GRACE_MS;
+        assert!((least - 1_000..=least).contains(&again.expires_ms), "{days}: {} {least}", again.expires_ms);
+        let view = alone.engine.delivery.view(MailKey::own(msg_id), &alone.engine.storage).unwrap().unwrap();
+        assert_eq!(again.expires_ms, view.expires_ms + BLOB_GRACE_MS);
     }
 }
 

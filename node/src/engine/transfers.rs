@@ -263,7 +263,7 @@ impl Engine {
         self.let_go_when_ready(msg_id);
     }
 
-    /// A message that failed is tried again: so are its files.
+    /// A message that failed is tried again, with its new end: so are its files.
     pub(super) fn retry_files(&mut self, msg_id: MsgId) -> Result<(), ApiError> {
         let Some(letter) = self.own_letter(msg_id) else { return Ok(()) };
         let list = letter.artifacts.clone().map(List::into_vec).unwrap_or_default();

@@ -250,7 +250,6 @@ impl Engine {
     pub(super) fn retry(&mut self, request: &IdRequest) -> Outcome {
         let key = self.own_message_key(&request.id, &request.caller)?;
         let members = self.still_in_room(key)?;
-        self.retry_files(key.msg_id)?;
         let wanted = |account: &Fingerprint| members.as_ref().is_none_or(|members| members.contains(account));
         self.delivery.retry_for(key.msg_id, wanted, &mut delivery_step!(self)).map_err(|error| {
             use penpal_delivery::RetryError as E;
@@ -267,6 +266,8 @@ impl Engine {
                 _ => ApiError::new(ErrorCode::HomeUnusable, error.to_string()),
             }
         })?;
+        // Its files live as long as it does, from now on. Nothing is sealed before the end of the step.
+        self.retry_files(key.msg_id)?;
         let sent = SentWait {
             msg_id: key.msg_id,
             goal: Goal::Stage(Stage::Relayed),
