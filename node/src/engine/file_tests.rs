@@ -138,6 +138,32 @@ fn the_files_of_a_message_that_is_tried_again_live_as_long_as_it_does() {
 }
 
 #[test]
+fn what_a_relay_lost_is_sent_again_even_after_a_restart() {
+    let mut alone = Alone::with_home(&relay(1, 4000));
+    let hash = alone.keep(b"abc");
+    let (_, first) = alone.send_away(&hash);
+    alone.finish(first.blob);
+    alone.engine.resume_transfers();
+    assert!(begun(alone.step(vec![])).is_empty(), "it is there");
+    alone.engine.look_after_uploads();
+    let again = begun(alone.step(vec![]));
+    assert_eq!(again.iter().map(|job| job.blob).collect::<Vec<_>>(), [first.blob]);
+    // As after a start: only what is stored is known.
+    alone.engine.resume_transfers();
+    let resumed = begun(alone.step(vec![]));
+    assert_eq!(resumed.iter().map(|job| job.blob).collect::<Vec<_>>(), [first.blob]);
+    // Another message that names it is given up: the first one has gone, and may be read.
+    let (other, _) = alone.send_away(&hash);
+    let engine = &mut alone.engine;
+    engine.delivery.give_up(other, "no time", &mut delivery_step!(engine));
+    alone.step(vec![]);
+    assert!(alone.engine.moving_blobs().contains(&first.blob));
+    alone.finish(first.blob);
+    alone.engine.resume_transfers();
+    assert!(begun(alone.step(vec![])).is_empty(), "once is enough");
+}
+
+#[test]
 fn a_message_that_is_refused_leaves_nothing_on_its_way() {
     let mut alone = Alone::with_home(&relay(1, 4000));
     let hash = alone.keep(b"abc");

@@ -50,6 +50,9 @@ struct UploadRow {
     /// All of it is there.
     #[n(6)]
     done: bool,
+    /// It was there once: a message that went may name it.
+    #[n(7)]
+    was_there: Option<bool>,
 }
 
 /// Uploads that a message will need, not begun.
@@ -225,6 +228,7 @@ impl Engine {
                     relay,
                     expires_ms,
                     done: false,
+                    was_there: None,
                 };
                 (BlobId::from_bytes(random(&mut self.rng)), row)
             }
@@ -288,6 +292,7 @@ impl Engine {
                     relay: one.relay,
                     expires_ms,
                     done: false,
+                    was_there: None,
                 },
             };
             self.save_upload(&one.blob, Some(row.clone()));
@@ -327,7 +332,7 @@ impl Engine {
             let Some(row) = uploads.get(blob) else { continue };
             // Another message may name it: then whoever got that one may fetch it.
             let named = self.is_blob_named(&row.hash, blob, &[msg_id]);
-            if !row.done || !named {
+            if !named || !(row.done || row.was_there == Some(true)) {
                 self.drop_upload(blob, row, named);
             }
         }
@@ -413,6 +418,9 @@ impl Engine {
         for (blob, row) in self.upload_rows() {
             let wanted = row.done && row.expires_ms > self.now.wall_ms;
             if wanted && self.shelf.path(&row.hash).exists() {
+                // Kept, so that it goes on after a restart.
+                let row = UploadRow { done: false, was_there: Some(true), ..row };
+                self.save_upload(&blob, Some(row.clone()));
                 self.begin_upload(blob, &row);
             }
         }
