@@ -9,7 +9,7 @@ use penpal_protocol::wire::{
     Answer, Deposit, FrameError, FrameKind, MAX_ANSWER_BYTES, Refusal, RefusalCode, Request,
 };
 use penpal_relay_core::ConnId;
-use penpal_transport::{CloseCode, Connection, Frame, FrameReader, FrameWriter, Patience};
+use penpal_transport::{CloseCode, Connection, Frame, FrameReader, FrameWriter, Patience, ReadError};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -147,17 +147,18 @@ impl Stream {
         let unanswered = Arc::new(Semaphore::new(MAX_UNANSWERED));
         self.outbox.open_deposits(Deposits { writer, unanswered: Arc::clone(&unanswered) });
         let mut next = Some(first);
-        while let Some(frame) = next {
+        while let Some(frame) = next.take() {
             let mut batch = Vec::new();
             let mut bytes = 0;
             let mut waiting = Some(frame);
+            let mut broken = None;
             while let Some(frame) = waiting {
                 bytes += frame.payload.len();
                 match Deposit::decode(frame.kind, &frame.payload) {
                     Ok(deposit) => batch.push(deposit),
                     Err(error) => {
-                        self.violation(&error);
-                        return Ok(());
+                        broken = Some(error.to_string());
+                        break;
                     }
                 }
                 let full = batch.len() >= BATCH_DEPOSITS || bytes >= BATCH_BYTES;
@@ -168,11 +169,26 @@ impl Stream {
                         bytes = 0;
                         frame
                     }
-                    Err(_) => return Ok(()),
+                    Err(error) => {
+                        broken = Some(error.to_string());
+                        None
+                    }
                 };
             }
+            // What came before it is as good as ever.
             self.hand_over(batch, &unanswered).await?;
-            next = reader.read().await.unwrap_or_default();
+            if broken.is_none() {
+                match reader.read().await {
+                    Ok(frame) => next = frame,
+                    Err(error @ ReadError::TooLarge { .. }) => broken = Some(error.to_string()),
+                    // Ended by the client or the network.
+                    Err(_) => return Ok(()),
+                }
+            }
+            if let Some(error) = broken {
+                self.violation(&error);
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -192,8 +208,8 @@ impl Stream {
 
     /// Ends the connection of a client that sends what the protocol does not allow among deposits: nothing behind it can
     /// be trusted to be where it seems.
-    fn violation(&self, error: &FrameError) {
-        tracing::debug!(conn = self.conn.0, %error, "deposits stream broken");
+    fn violation(&self, error: &str) {
+        tracing::debug!(conn = self.conn.0, error, "deposits stream broken");
         self.connection.close(CloseCode::Violation, "malformed frame on the deposits stream");
     }
 }

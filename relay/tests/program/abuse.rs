@@ -71,17 +71,26 @@ async fn noise_among_deposits_ends_the_connection_and_loses_nothing_before_it() 
     let dir = tempfile::tempdir().unwrap();
     let relay = relay(&dir).await;
     let (mut alice, mut bob, way) = pair(relay.address(), &token(&relay).await).await;
-    assert_eq!(bob.deposit(&way, 1, vec![1; 4096]).await, DepositOutcome::Accepted);
-    let (writer, _) = bob.deposits().await;
-    writer.send(FrameKind::Deposit.number(), b"noise").await.unwrap();
-    match soon(bob.connection.closed()).await {
-        Lost::ClosedByPeer { code: CloseCode::Violation, reason } => {
-            assert_eq!(reason, "malformed frame on the deposits stream");
-        }
-        other => panic!("{other:?}"),
-    }
     alice.hello().await;
-    assert_eq!(alice.delivery().await.seq, 1);
+    // What cannot be read, and what is too long to be looked at.
+    for (number, noise) in [(1, b"noise".to_vec()), (3, vec![0; 200 * 1024])] {
+        assert_eq!(bob.deposit(&way, number, vec![1; 4096]).await, DepositOutcome::Accepted);
+        let last = way.deposit(number + 1, vec![1; 4096]).encode();
+        let (writer, _) = bob.deposits().await;
+        writer.push(FrameKind::Deposit.number(), &last).unwrap();
+        writer.push(FrameKind::Deposit.number(), &noise).unwrap();
+        // It may be stopped before it is through.
+        writer.flush().await.ok();
+        match soon(bob.connection.closed()).await {
+            Lost::ClosedByPeer { code: CloseCode::Violation, reason } => {
+                assert_eq!(reason, "malformed frame on the deposits stream");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(alice.delivery().await.seq, number);
+        assert_eq!(alice.delivery().await.seq, number + 1);
+        bob = Client::connect(relay.address(), 2).await;
+    }
     relay.stop().await.unwrap();
 }
 
