@@ -12,6 +12,9 @@ use crate::error::Fault;
 use crate::rows::Rows;
 use crate::rows::records::{Known, MAX_EARLIER, Slot};
 
+/// Runs written in one step, of which each is some hundred bytes; the rest goes on at once in the next.
+const SAVED_RUNS: usize = 1_024;
+
 impl RelayCore {
     /// Judges a database by its runs, and starts receiving when it is the known one.
     ///
@@ -107,18 +110,21 @@ impl RelayCore {
         self.db.slots.put(device.slot, slot, &mut self.db.changes);
     }
 
-    /// Writes the runs that were answered while the disk was full, when it may have room again.
+    /// Writes some of the runs that were answered while the disk was full, when it may have room again.
     pub(crate) fn save_runs(&mut self, rows: &dyn Rows, now: Now) -> Result<(), Fault> {
         if self.is_full(now) {
             return Ok(());
         }
-        for (id, known) in self.unsaved_runs.clone() {
+        while self.saving_runs.len() < SAVED_RUNS
+            && let Some((id, known)) = self.unsaved_runs.pop_first()
+        {
+            // Before it is read: a step that is undone gives it back.
+            self.saving_runs.insert(id, known);
             if let Some(mut slot) = self.db.slots.get(&id, rows)?.cloned() {
                 learn(&mut slot, known);
                 self.db.slots.put(id, slot, &mut self.db.changes);
             }
         }
-        self.saving_runs = std::mem::take(&mut self.unsaved_runs);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use penpal_protocol::ids::AccountProof;
 use penpal_protocol::wire::{
     Answer, DepositOutcome, DeviceAdd, DeviceRemove, EdgeRevoke, PutProof, RefusalCode, Request, Verdict,
 };
-use penpal_relay_core::{AdminAnswer, AdminRequest, CloseReason, Table};
+use penpal_relay_core::{AdminAnswer, AdminRequest, CloseReason, Config, Limits, Rate, Table};
 
 use crate::registration::{invite, redeem, registered};
 use crate::world::{World, delivered, hello, key, refusal};
@@ -126,5 +126,37 @@ fn a_stolen_device_is_cut_off() {
         let again = world.connect(stolen);
         assert_eq!(refusal(&world.ask(again, invite(2))), Some(RefusalCode::NotRegistered));
         world.reconnect(&mut alice);
+    }
+}
+
+#[test]
+fn runs_that_wait_for_room_are_written_some_at_a_time() {
+    const PEOPLE: u64 = 1_100;
+    let rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let limits = Limits { prefix_requests: rate, ..Limits::default() };
+    let mut world = World::with(Config { limits, ..Config::default() });
+    let conns: Vec<_> = (0..PEOPLE)
+        .map(|number| {
+            let person = world.person(number, &format!("p{number}"));
+            world.hello(person.conn, 1, 1, &[]);
+            person.conn
+        })
+        .collect();
+    world.disk_full = true;
+    assert_eq!(refusal(&world.ask(conns[0], invite(1))), Some(RefusalCode::Full));
+    for conn in conns {
+        let id = world.put(conn, hello(1, 2, &[1]));
+        world.step();
+        assert!(matches!(world.answer(id), Some(Answer::Hello(answer)) if answer.verdict == Verdict::Known));
+    }
+    world.disk_full = false;
+    world.now = world.now.plus(Duration::from_secs(2));
+    world.core.handle_timeout(&world.rows, world.now).unwrap();
+    assert_eq!(world.step_changes().len(), 1_024);
+    world.settle();
+    world.restart();
+    for number in 0..PEOPLE {
+        let conn = world.connect(key(number));
+        assert_eq!(world.hello(conn, 1, 3, &[2]).verdict, Verdict::Known, "{number}");
     }
 }
