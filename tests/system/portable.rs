@@ -129,4 +129,17 @@ fn a_wrong_passphrase_or_a_damaged_file_changes_nothing() {
     assert_eq!(other.json(&["account", "show"])["handle"], "alice");
     assert!(other.home().join("before-import/1/data").is_dir());
     assert_eq!(other.contact_state("bob").as_deref(), Some("active"));
+    // Killed before anything was moved to its place: the next import, of a file that is cut, ends the one before and is refused.
+    other.ok(&["daemon", "stop"]);
+    let partial = other.home().join("import.partial");
+    fs::create_dir(&partial).expect("a folder");
+    for name in ["data", "keys"] {
+        fs::rename(other.home().join(name), partial.join(name)).expect("as it was");
+    }
+    fs::write(partial.join("checked"), "data\nkeys").expect("a list");
+    fs::write(&file, &whole[..end / 2]).expect("damage");
+    let refused = import(&words);
+    assert_eq!(refused.1, "already-registered", "{refused:?}");
+    assert_eq!(other.json(&["account", "show"])["handle"], "alice");
+    assert!(!partial.exists());
 }

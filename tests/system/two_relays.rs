@@ -18,6 +18,13 @@ fn people_on_different_relays_are_contacts_like_any_other() {
     let short = bob.json(&["inbox", "web"])["messages"][0]["short"].as_str().expect("an id").to_owned();
     bob.ok(&["reply", &short, "yes"]);
     wait::until("the answer", || alice.bodies("api") == ["yes"]);
+    // A file lies at its sender's relay, and is fetched from there.
+    let (file, out) = (folder.path().join("x.bin"), folder.path().join("out.bin"));
+    std::fs::write(&file, vec![7; 1_500_000]).expect("a file");
+    alice.ok(&["send", "bob/web", "the file", "--file", file.to_str().expect("text"), "--anyway"]);
+    let hash = blake3::hash(&vec![7; 1_500_000]).to_hex().to_string();
+    wait::until("the message with it", || bob.bodies("web").len() == 2);
+    bob.ok(&["artifact", "get", &hash, "--output", out.to_str().expect("text")]);
     alice.ok(&["contact", "remove", "bob"]);
     bob.run(&["send", "alice/api", "still?", "--as", "web", "--anyway", "--wait", "0s"]);
     wait::until("the contact to be gone", || bob.contact_state("alice").as_deref() == Some("gone"));
