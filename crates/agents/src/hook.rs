@@ -84,6 +84,9 @@ impl HookReport {
         let after_tool = *kind == AgentKind::Qwen && prompt == Some("");
         let event = event_of(event, input);
         let event = if after_tool && event == HookEvent::Prompt { HookEvent::Tool } else { event };
+        // Of an agent within the conversation's own: what it is shown the conversation does not see, and its end is not the turn's.
+        let inner = *kind == AgentKind::ClaudeCode && first_text(input, &["/agent_id"]).is_some();
+        let event = if inner { HookEvent::Other } else { event };
         Self {
             conversation,
             event,
@@ -147,5 +150,23 @@ pub(crate) fn event_of(event: &str, input: &Value) -> HookEvent {
             _ => HookEvent::End,
         },
         _ => HookEvent::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_agent_within_the_conversation_does_is_none_of_its_own() {
+        let input = json!({ "session_id": "c1", "agent_id": "a7", "hook_event_name": "PostToolUse" });
+        let event = |kind: &AgentKind| HookReport::read(kind, "PostToolUse", &input).event;
+        assert_eq!(event(&AgentKind::ClaudeCode), HookEvent::Other);
+        // There it names the agent itself.
+        assert_eq!(event(&AgentKind::Cline), HookEvent::Tool);
+        let input = json!({ "session_id": "c1", "agent_type": "reviewer", "hook_event_name": "PostToolUse" });
+        assert_eq!(HookReport::read(&AgentKind::ClaudeCode, "PostToolUse", &input).event, HookEvent::Tool);
     }
 }

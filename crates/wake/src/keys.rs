@@ -11,6 +11,9 @@ pub enum Typed {
     Empty,
 }
 
+/// Control-C as a number.
+const CONTROL_C: &[u8] = b"\x1b[99;5u";
+
 /// Longest control sequence that is read; a longer one counts as text.
 const MAX_SEQUENCE: usize = 64;
 
@@ -21,6 +24,18 @@ const MAX_SEQUENCE: usize = 64;
 pub struct Keys {
     sequence: Vec<u8>,
     pasting: bool,
+    slash: Slash,
+}
+
+/// Where a backslash stands in the line: return behind one breaks the line and sends nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Slash {
+    #[default]
+    Nowhere,
+    /// Not where the next key goes.
+    Elsewhere,
+    /// Where the next key goes, or it may be there.
+    Before,
 }
 
 impl Keys {
@@ -50,11 +65,48 @@ impl Keys {
                 self.sequence.push(byte);
                 Typed::Nothing
             }
-            _ if self.pasting => Typed::Draft,
-            // Return; control-C, which throws the line away.
-            b'\r' | 0x03 => Typed::Empty,
-            _ => Typed::Draft,
+            _ if self.pasting => {
+                self.text(byte);
+                Typed::Draft
+            }
+            b'\r' => self.entered(),
+            // Control-C, which throws the line away.
+            0x03 => self.emptied(),
+            _ => {
+                self.text(byte);
+                Typed::Draft
+            }
         }
+    }
+
+    /// Something was typed or pasted, or a control key moved or deleted.
+    fn text(&mut self, byte: u8) {
+        match byte {
+            b'\\' => self.slash = Slash::Before,
+            0..0x20 | 0x7f => self.moved(),
+            _ if self.slash == Slash::Before => self.slash = Slash::Elsewhere,
+            _ => {}
+        }
+    }
+
+    /// The next key may go anywhere in the line.
+    fn moved(&mut self) {
+        if self.slash == Slash::Elsewhere {
+            self.slash = Slash::Before;
+        }
+    }
+
+    fn entered(&mut self) -> Typed {
+        if self.slash == Slash::Before {
+            self.slash = Slash::Elsewhere;
+            return Typed::Draft;
+        }
+        self.emptied()
+    }
+
+    fn emptied(&mut self) -> Typed {
+        self.slash = Slash::Nowhere;
+        Typed::Empty
     }
 
     fn in_sequence(&mut self, byte: u8) -> Typed {
@@ -79,7 +131,16 @@ impl Keys {
             return Typed::Nothing;
         }
         let sequence = std::mem::take(&mut self.sequence);
-        self.meaning(&sequence)
+        match self.meaning(&sequence) {
+            Typed::Nothing => Typed::Nothing,
+            Typed::Draft if self.pasting => Typed::Draft,
+            Typed::Draft => {
+                self.moved();
+                Typed::Draft
+            }
+            Typed::Empty if sequence == CONTROL_C => self.emptied(),
+            Typed::Empty => self.entered(),
+        }
     }
 
     fn meaning(&mut self, sequence: &[u8]) -> Typed {
@@ -98,9 +159,18 @@ impl Keys {
             [_, b'[', b'<', ..] | [_, b'[', b'?', ..] | [_, b'[', b'>', ..] => Typed::Nothing,
             [_, b'[', .., b'R' | b'c' | b'n' | b't' | b'y'] => Typed::Nothing,
             [_, b']' | b'P' | b'_', ..] => Typed::Nothing,
-            [_, b'[', key @ .., b'u'] => numbered(key),
-            // Left and right, home and end move within the line; up and down may bring an old one back.
-            [_, b'[' | b'O', .., b'C' | b'D' | b'H' | b'F'] => Typed::Nothing,
+            [_, b'[', key @ .., b'u'] => {
+                if key.starts_with(b"92") {
+                    self.slash = Slash::Before;
+                    return Typed::Draft;
+                }
+                numbered(key)
+            }
+            // Left, home and end move within the line; right may take what the agent suggests, up and down may bring an old line back.
+            [_, b'[' | b'O', .., b'D' | b'H' | b'F'] => {
+                self.moved();
+                Typed::Nothing
+            }
             _ => Typed::Draft,
         }
     }
@@ -145,6 +215,12 @@ mod tests {
             b"\x1b\r",
             b"\x1b[A",
             b"\x1bOB",
+            b"\x1b[C",
+            b"and \\\r",
+            b"a\\b\x1b[D\r",
+            b"a\\b\x01\r",
+            b"\x1b[200~a\\\x1b[201~\r",
+            b"a \x1b[92u\x1b[13u",
             b"\x1b[200~a\rb\x1b[201~",
             b"\x1b[200~a\r",
             b"\x1b[104u",
@@ -160,6 +236,9 @@ mod tests {
             b"\x1b[13;1:1u",
             b"x\x1b[99;5u",
             b"\x1b[200~a\r\x1b[201~\r",
+            b"C:\\dir\r",
+            b"one \\\rtwo\r",
+            b"one \\\x03",
         ] {
             assert_eq!(read(empty), Typed::Empty, "{:?}", String::from_utf8_lossy(empty));
         }
@@ -172,7 +251,7 @@ mod tests {
             b"\x1b[24;80R",
             b"\x1b[?62;22c",
             b"\x1b]11;rgb:0000/0000/0000\x1b\\",
-            b"\x1b[C",
+            b"\x1b[D",
             b"\x1b[13;1:3u",
         ] {
             assert_eq!(read(nothing), Typed::Nothing, "{:?}", String::from_utf8_lossy(nothing));
@@ -186,6 +265,9 @@ mod tests {
         assert_eq!(keys.read(b"200~"), Typed::Draft);
         assert_eq!(keys.read(b"\r"), Typed::Draft, "within a paste");
         assert_eq!(keys.read(b"\x1b[201~"), Typed::Draft);
+        assert_eq!(keys.read(b"\r"), Typed::Empty);
+        assert_eq!(keys.read(b"more \\"), Typed::Draft);
+        assert_eq!(keys.read(b"\r"), Typed::Draft, "the line goes on");
         assert_eq!(keys.read(b"\r"), Typed::Empty);
     }
 }

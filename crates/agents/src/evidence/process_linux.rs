@@ -74,13 +74,17 @@ fn command_line(pid: u32) -> Vec<String> {
     arguments
 }
 
-/// Name, parent and start time of `/proc/PID/stat`. The name may hold spaces and parentheses; the last one ends it.
+/// Name, parent and start time of `/proc/PID/stat`. The name may hold spaces and parentheses; the last one ends it. Nothing of a process that
+/// ended and that its parent did not ask after yet.
 fn parse_stat(stat: &str) -> Option<(String, u32, u64)> {
     let (head, tail) = stat.rsplit_once(')')?;
     let (_, name) = head.split_once('(')?;
     let mut fields = tail.split_ascii_whitespace();
-    // Fields are numbered from 1 in proc(5): after the name comes 3, the parent is 4, the start time 22.
-    let parent = fields.nth(1)?.parse().ok()?;
+    // Fields are numbered from 1 in proc(5): after the name comes the state, 3; the parent is 4, the start time 22.
+    if matches!(fields.next()?, "Z" | "X" | "x") {
+        return None;
+    }
+    let parent = fields.next()?.parse().ok()?;
     let ticks = fields.nth(17)?.parse().ok()?;
     Some((name.to_owned(), parent, ticks))
 }
@@ -100,6 +104,21 @@ mod tests {
         assert_eq!(parse_stat(stat), Some(("a) b (c".to_owned(), 7, 12_345)));
         assert_eq!(parse_stat("42 (a) S"), None);
         assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn a_process_that_ended_is_gone_though_its_parent_did_not_ask_after_it() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        assert!(SystemProcesses::new().look(child.id()).is_some());
+        child.kill().unwrap();
+        // Ended it tells nothing any more.
+        let stat = || fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        while !stat().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        assert!(SystemProcesses::new().look(child.id()).is_none());
+        child.wait().unwrap();
     }
 
     #[test]
