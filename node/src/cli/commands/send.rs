@@ -228,7 +228,7 @@ pub(super) fn why(reason: &str) -> String {
         "given-up" => "given up here".to_owned(),
         "recipient-full" => "their mailbox at the relay is full".to_owned(),
         "relay-full" => "the relay's disk is full".to_owned(),
-        "quota" => "you used up what the relay lets you send; it goes on by itself".to_owned(),
+        "quota" => "the relay takes no more of yours for them now; it goes on by itself".to_owned(),
         other => clean(other),
     }
 }
