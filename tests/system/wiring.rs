@@ -204,6 +204,45 @@ fn a_file_that_was_changed_since_is_unwired_and_keeps_the_change() {
 }
 
 #[test]
+fn a_file_that_the_plan_does_not_list_any_more_keeps_what_is_not_penpals() {
+    let folder = folder();
+    let owner = Owner::new(&folder);
+    let settings = "{\n  \"model\": \"opus\",\n  \"permissions\": {\"allow\": [\"Read\"]}\n}\n";
+    owner.write(".claude-work/settings.json", settings);
+    let program = Binaries::get().penpal.to_str().expect("UTF-8").to_owned();
+    let mut init = owner.person.command(&["init", "--yes", "--program", &program, "--client", "claude-code"]);
+    init.env("HOME", &owner.user).env("PATH", "/usr/bin:/bin");
+    init.env("CLAUDE_CONFIG_DIR", owner.user.join(".claude-work"));
+    let said = Said::from(init.output().expect("penpal runs"));
+    assert_eq!(said.status, 0, "{said:?}");
+    let wired = owner.read(".claude-work/settings.json");
+    assert!(wired.contains("hook claude-code Stop"), "{wired}");
+    owner.write(".claude-work/settings.json", &wired.replace("opus", "sonnet"));
+    owner.uninstall();
+    assert_eq!(owner.read(".claude-work/settings.json"), settings.replace("opus", "sonnet"));
+    assert!(!owner.user.join(".claude-work/.claude.json").exists());
+}
+
+#[test]
+fn a_file_into_which_penpal_cannot_be_put_again_keeps_what_is_not_penpals() {
+    let folder = folder();
+    let owner = Owner::new(&folder);
+    let settings = |line: &str| {
+        format!(
+            "{{\n  \"model\": \"opus\",\n  \"permissions\": {{\"allow\": [\"Read\"]}},\n  \"statusLine\": {line}\n}}\n"
+        )
+    };
+    owner.write(".claude/settings.json", &settings("{\"type\": \"command\", \"command\": \"theirs\"}"));
+    owner.init(&["--client", "claude-code"]);
+    let wired = owner.read(".claude/settings.json");
+    let start = wired.find("{\"type\": \"command\"").expect("the status line");
+    let end = start + wired[start..].find('}').expect("its end") + 1;
+    owner.write(".claude/settings.json", &[&wired[..start], "{\"type\": \"none\"}", &wired[end..]].concat());
+    owner.uninstall();
+    assert_eq!(owner.read(".claude/settings.json"), settings("{\"type\": \"none\"}"));
+}
+
+#[test]
 fn grok_gets_nothing_of_its_own_beside_claude_code() {
     let folder = folder();
     let owner = Owner::new(&folder);

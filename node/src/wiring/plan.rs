@@ -40,6 +40,24 @@ pub(crate) struct AgentPlan {
     pub(crate) has_ours: bool,
 }
 
+impl AgentPlan {
+    fn new(agent: &'static dyn Agent) -> Self {
+        Self {
+            agent,
+            found: None,
+            state: State::Done,
+            files: Vec::new(),
+            remarks: Vec::new(),
+            has_ours: false,
+        }
+    }
+
+    fn conflict(&mut self, wish: &Wish, why: &str) {
+        self.state = State::Conflict;
+        self.remarks.push(format!("{}: {why}", wish.path.display()));
+    }
+}
+
 /// How it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -120,46 +138,46 @@ pub(crate) fn wire(setup: &Setup, home: &Home, want: &Want) -> Plan {
 pub(crate) fn unwire(setup: &Setup, home: &Home) -> Plan {
     let record = Record::load(home);
     let mut plan = Plan { agents: Vec::new() };
+    let mut seen: Vec<PathBuf> = Vec::new();
     for agent in agent::all() {
-        let mut one = plan_agent(agent, setup, &record);
-        for file in &mut one.files {
-            file.after.clone_from(&file.original);
+        let mut one = AgentPlan::new(agent);
+        for wish in &agent.wiring(setup).files {
+            if take_out(&mut one, wish, &record) {
+                seen.push(wish.path.clone());
+            }
         }
-        one.files.retain(FilePlan::changes);
-        if one.state == State::Conflict || !one.files.is_empty() {
-            plan.agents.push(one);
-        }
+        plan.agents.push(one);
     }
-    let known: Vec<PathBuf> =
-        plan.agents.iter().flat_map(|one| &one.files).map(|file| file.path.clone()).collect();
-    for path in record.files.keys().filter(|path| !known.contains(path)) {
-        let Ok(Some(text)) = files::read(path) else { continue };
-        let Ok(original) = original(&Wish::of_file(path.clone(), &text), Some(&text), &record) else {
-            continue;
-        };
-        let file = FilePlan {
-            path: path.clone(),
-            before: Some(text),
-            after: original.clone(),
-            original,
-            executable: false,
-            parts: Vec::new(),
-        };
-        let owner = plan.agents.first_mut().filter(|_| file.changes());
-        match owner {
-            Some(owner) => owner.files.push(file),
-            None if file.changes() => plan.agents.push(AgentPlan {
-                agent: owner_of(path, setup),
-                found: None,
-                state: State::Change,
-                files: vec![file],
-                remarks: Vec::new(),
-                has_ours: true,
-            }),
-            None => {}
-        }
+    for path in record.files.keys().filter(|path| !seen.contains(path)) {
+        let mut one = AgentPlan::new(owner_of(path, setup));
+        take_out(&mut one, &Wish::of_file(path.clone()), &record);
+        plan.agents.push(one);
     }
+    plan.agents.retain(|one| one.state != State::Done);
     plan
+}
+
+/// Plans taking ours out of one file. Gives whether there is anything to do or to say.
+///
+/// What could not be put in is no matter here: all that was put in goes.
+fn take_out(plan: &mut AgentPlan, wish: &Wish, record: &Record) -> bool {
+    let path = wish.path.clone();
+    let taken = files::read(&path).and_then(|before| {
+        let original = original(wish, before.as_deref(), record)?;
+        Ok(FilePlan { path, after: original.clone(), before, original, executable: false, parts: Vec::new() })
+    });
+    match taken {
+        Ok(file) if !file.changes() => return false,
+        Ok(file) => {
+            plan.has_ours = true;
+            if plan.state == State::Done {
+                plan.state = State::Change;
+            }
+            plan.files.push(file);
+        }
+        Err(why) => plan.conflict(wish, &why),
+    }
+    true
 }
 
 /// The agent in whose folder a file is; any, when it is in none.
@@ -170,44 +188,41 @@ fn owner_of(path: &Path, setup: &Setup) -> &'static dyn Agent {
 
 fn plan_agent(agent: &'static dyn Agent, setup: &Setup, record: &Record) -> AgentPlan {
     let wiring = agent.wiring(setup);
-    let mut plan = AgentPlan {
-        agent,
-        found: detect::find(agent, setup),
-        state: State::Done,
-        files: Vec::new(),
-        remarks: Vec::new(),
-        has_ours: false,
-    };
+    let mut plan = AgentPlan { found: detect::find(agent, setup), ..AgentPlan::new(agent) };
     for wish in &wiring.files {
         match plan_file(wish, record) {
-            Ok(file) => {
+            Ok((file, in_the_way)) => {
                 plan.has_ours |= file.before.is_some() && file.before != file.original;
                 if file.changes() && plan.state == State::Done {
                     plan.state = State::Change;
                 }
                 plan.files.push(file);
+                if let Some(why) = in_the_way {
+                    plan.conflict(wish, &why);
+                }
             }
-            Err(why) => {
-                plan.state = State::Conflict;
-                plan.remarks.push(format!("{}: {why}", wish.path.display()));
-            }
+            Err(why) => plan.conflict(wish, &why),
         }
     }
     plan
 }
 
-fn plan_file(wish: &Wish, record: &Record) -> Result<FilePlan, String> {
+/// Plans one file. One into which ours cannot be put stays as it is, and is known all the same: ours may be in it from before.
+fn plan_file(wish: &Wish, record: &Record) -> Result<(FilePlan, Option<String>), String> {
     let before = files::read(&wish.path)?;
     let original = original(wish, before.as_deref(), record)?;
-    let after = wish.put(before.as_deref()).map_err(|error| error.to_string())?;
+    let (after, in_the_way) = match wish.put(before.as_deref()) {
+        Ok(after) => (Some(after), None),
+        Err(error) => (before.clone(), Some(error.to_string())),
+    };
     let mut parts = wish.parts();
-    if wraps(wish, &after)
+    if after.as_deref().is_some_and(|after| wraps(wish, after))
         && let Some(line) = parts.iter_mut().find(|part| *part == "status line")
     {
         line.push_str(" (wraps yours)");
     }
     let executable = matches!(wish.content, Content::Whole { executable: true, .. });
-    Ok(FilePlan { path: wish.path.clone(), before, after: Some(after), original, executable, parts })
+    Ok((FilePlan { path: wish.path.clone(), before, after, original, executable, parts }, in_the_way))
 }
 
 /// The file as it is without penpal: exactly as it was if nobody changed it since, else with our entries taken out.

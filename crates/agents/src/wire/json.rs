@@ -163,6 +163,11 @@ fn make(
     }
 }
 
+/// What a list of hooks holds that is a file of its own.
+pub(super) fn hook_list() -> [JsonEntry; 2] {
+    [JsonEntry::element(&["hooks"], Value::Null), JsonEntry::default("version", json!(1))]
+}
+
 /// The text without anything of ours.
 pub(super) fn take(text: &str, entries: &[JsonEntry]) -> Result<Without, WireError> {
     let before = value_of(jsonc::parse(text)?.as_ref());
@@ -175,14 +180,14 @@ pub(super) fn take(text: &str, entries: &[JsonEntry]) -> Result<Without, WireErr
             JsonEntry::Default { .. } => text,
         };
     }
-    let defaults = |name: &str| {
-        entries.iter().any(|entry| matches!(entry, JsonEntry::Default { name: ours, .. } if ours == name))
-    };
+    let is_default = |name: &str, value: Value| entries.contains(&JsonEntry::default(name, value));
     let root = jsonc::parse(&text)?;
     check(&before, &value_of(root.as_ref()))?;
     let bare = match root {
         None => true,
-        Some(Node { kind: Kind::Object(members), .. }) => members.iter().all(|member| defaults(&member.name)),
+        Some(Node { kind: Kind::Object(members), .. }) => {
+            members.iter().all(|member| is_default(&member.name, member.value.value()))
+        }
         Some(_) => false,
     };
     let remarks = text.contains("//") || text.contains("/*");

@@ -12,7 +12,7 @@ mod ours;
 mod program;
 mod toml_table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -144,28 +144,31 @@ impl Wish {
         match &self.content {
             Content::Json(entries) => json::take(text, entries),
             Content::Toml { .. } => toml_table::take(text),
-            Content::Whole { .. } => {
-                let ours = is_our_script(text);
-                let text = if ours { String::new() } else { text.to_owned() };
-                Ok(Without { text, bare: ours })
-            }
+            Content::Whole { .. } if is_our_script(text) => Ok(Without { text: String::new(), bare: true }),
+            // Somebody wrote something of theirs into a list of hooks.
+            Content::Whole { .. } if is_json(&self.path) => json::take(text, &json::hook_list()),
+            Content::Whole { .. } => Ok(Without { text: text.to_owned(), bare: false }),
         }
     }
 
-    /// What takes our entries out of a file of which nothing but its path and text is known any more.
+    /// What takes our entries out of a file of which nothing but its path is known any more.
+    ///
+    /// Whose file it is shows in its name only: one that holds nothing but our commands may hold settings as well.
     #[must_use]
-    pub fn of_file(path: PathBuf, text: &str) -> Self {
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        let content = match extension {
-            _ if is_our_script(text) => Content::Whole { text: String::new(), executable: false },
-            "json" | "jsonc" => Content::Json(vec![
+    pub fn of_file(path: PathBuf) -> Self {
+        let ours_alone = path.file_stem().is_some_and(|stem| stem == "penpal");
+        let content = if is_json(&path) && !ours_alone {
+            Content::Json(vec![
                 JsonEntry::member(&["mcpServers"], "penpal", Value::Null),
                 JsonEntry::member(&["mcp"], "penpal", Value::Null),
                 JsonEntry::element(&["hooks"], Value::Null),
                 JsonEntry::StatusLine { command: String::new() },
-            ]),
-            "toml" => Content::Toml { words: Vec::new() },
-            _ => Content::Whole { text: String::new(), executable: false },
+                JsonEntry::default("version", json!(1)),
+            ])
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            Content::Toml { words: Vec::new() }
+        } else {
+            Content::Whole { text: String::new(), executable: false }
         };
         Self { path, content }
     }
@@ -199,6 +202,10 @@ impl Wish {
         }
         parts
     }
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json" || extension == "jsonc")
 }
 
 fn plural(hooks: usize) -> String {

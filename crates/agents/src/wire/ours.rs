@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::split;
+use super::{json, split};
 
 /// Option after which the wrapped command of a status line stands.
 const THEN: &str = "--then";
@@ -71,7 +71,7 @@ pub(super) fn is_our_hook(value: &Value) -> bool {
     ["command", "bash"].iter().any(|name| value.get(name).and_then(Value::as_str).is_some_and(is_our_command))
 }
 
-/// Whether a file that stands alone was written by penpal: a script, a plugin or a list of hooks that runs nothing else.
+/// Whether a file that stands alone was written by penpal: a script, a plugin or a list of hooks with nothing else in it.
 #[must_use]
 pub fn is_our_script(text: &str) -> bool {
     if let Some(script) = text.strip_prefix("#!/bin/sh\n") {
@@ -81,25 +81,7 @@ pub fn is_our_script(text: &str) -> bool {
     if text.starts_with("// penpal: ") {
         return true;
     }
-    let Ok(value) = serde_json::from_str::<Value>(text) else { return false };
-    let mut commands = Vec::new();
-    collect(&value, &mut commands);
-    !commands.is_empty() && commands.iter().all(|command| is_our_command(command))
-}
-
-fn collect<'v>(value: &'v Value, commands: &mut Vec<&'v str>) {
-    match value {
-        Value::Object(members) => {
-            for (name, value) in members {
-                match value.as_str() {
-                    Some(command) if name == "command" || name == "bash" => commands.push(command),
-                    Some(_) | None => collect(value, commands),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, commands)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
+    json::take(text, &json::hook_list()).is_ok_and(|without| without.bare && without.text != text)
 }
 
 #[cfg(test)]
