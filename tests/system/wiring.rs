@@ -334,6 +334,36 @@ fn what_is_in_the_way_is_named_and_the_others_are_wired() {
 }
 
 #[test]
+fn uninstall_fails_when_entries_stay_in_a_file_that_cannot_be_read() {
+    let folder = folder();
+    let owner = Owner::new(&folder);
+    owner.write(".gemini/settings.json", "{}");
+    owner.init(&["--client", "gemini"]);
+    let wired = owner.read(".gemini/settings.json");
+    let broken = wired.clone() + "}";
+    owner.write(".gemini/settings.json", &broken);
+    let record = owner.person.home().join("wiring.json");
+    let kept = fs::read(&record).expect("the record");
+    // With and without a record: the text itself names penpal.
+    for more in ["--yes", "--dry-run", "--yes"] {
+        let said = owner.run(&["uninstall", more, "--json"]);
+        let shape = said.json();
+        assert_eq!((said.status, shape["error"]["code"].as_str()), (1, Some("bad-file")), "{said:?}");
+        fs::remove_file(&record).ok();
+    }
+    let said = owner.run(&["uninstall", "--yes"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(!said.out.contains("No agent's file"), "{said:?}");
+    assert!(said.err.contains(".gemini/settings.json: line"), "{said:?}");
+    assert_eq!(owner.read(".gemini/settings.json"), broken);
+    // Put right, all of it goes.
+    fs::write(&record, kept).expect("written");
+    owner.write(".gemini/settings.json", &wired);
+    owner.uninstall();
+    assert_eq!(owner.read(".gemini/settings.json"), "{}");
+}
+
+#[test]
 fn doctor_says_what_is_wired_and_repairs_it() {
     let folder = folder();
     let owner = Owner::new(&folder);

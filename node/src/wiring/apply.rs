@@ -6,7 +6,7 @@ use penpal_local_api::error::{ApiError, ErrorCode};
 use penpal_local_api::home::Home;
 
 use super::files;
-use super::plan::{FilePlan, Plan, State};
+use super::plan::{FilePlan, Plan};
 use super::record::{Record, Wired, hash};
 
 /// What was done.
@@ -90,10 +90,9 @@ pub(crate) fn apply(plan: &Plan, home: &Home, keep: bool) -> Result<Applied, Api
     folders.sort_by_key(|folder| folder.components().count());
     files::remove_empty(&folders);
     if !keep {
-        // What is not there any more needs no record; what failed keeps its own.
+        // What is not there any more needs no record; what stays keeps its own.
         let failed: Vec<&PathBuf> = applied.failed.iter().map(|(path, _)| path).collect();
-        let conflicts = plan.agents.iter().any(|agent| agent.state == State::Conflict);
-        record.files.retain(|path, _| failed.contains(&path) || (conflicts && path.exists()));
+        record.files.retain(|path, _| failed.contains(&path) || plan.left.contains(path));
     }
     store(&mut record, home)?;
     Ok(applied)

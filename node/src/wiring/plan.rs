@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use penpal_agents::agent::{self, Agent, Setup};
 use penpal_agents::detect::{self, Found};
 use penpal_agents::kind::AgentKind;
-use penpal_agents::wire::{Content, JsonEntry, Wish, wrapped_command};
+use penpal_agents::wire::{Content, JsonEntry, Wish, names_ours, wrapped_command};
 use penpal_local_api::home::Home;
 
 use super::files;
@@ -26,6 +26,8 @@ pub(crate) enum Want {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) agents: Vec<AgentPlan>,
+    /// Files out of which ours should go and cannot; the remarks say why.
+    pub(crate) left: Vec<PathBuf>,
 }
 
 /// One agent.
@@ -131,53 +133,77 @@ pub(crate) fn wire(setup: &Setup, home: &Home, want: &Want) -> Plan {
         plan.files.retain(FilePlan::changes);
         plan.state = State::Covered;
     }
-    Plan { agents }
+    Plan { agents, left: Vec::new() }
 }
 
 /// Plans taking everything out: of the files that agents have, and of those that were written once.
 pub(crate) fn unwire(setup: &Setup, home: &Home) -> Plan {
     let record = Record::load(home);
-    let mut plan = Plan { agents: Vec::new() };
+    let mut plan = Plan { agents: Vec::new(), left: Vec::new() };
     let mut seen: Vec<PathBuf> = Vec::new();
     for agent in agent::all() {
         let mut one = AgentPlan::new(agent);
         for wish in &agent.wiring(setup).files {
-            if take_out(&mut one, wish, &record) {
+            let out = take_out(&mut one, wish, &record);
+            if out != Out::Nothing {
                 seen.push(wish.path.clone());
+            }
+            if out == Out::Stays {
+                plan.left.push(wish.path.clone());
             }
         }
         plan.agents.push(one);
     }
     for path in record.files.keys().filter(|path| !seen.contains(path)) {
         let mut one = AgentPlan::new(owner_of(path, setup));
-        take_out(&mut one, &Wish::of_file(path.clone()), &record);
+        if take_out(&mut one, &Wish::of_file(path.clone()), &record) == Out::Stays {
+            plan.left.push(path.clone());
+        }
         plan.agents.push(one);
     }
     plan.agents.retain(|one| one.state != State::Done);
     plan
 }
 
-/// Plans taking ours out of one file. Gives whether there is anything to do or to say.
+/// How ours leave one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Out {
+    /// There are none.
+    Nothing,
+    /// They go.
+    Goes,
+    /// The file cannot be read as what it should be, and is none of ours as far as is known.
+    Unknown,
+    /// Some stay.
+    Stays,
+}
+
+/// Plans taking ours out of one file.
 ///
 /// What could not be put in is no matter here: all that was put in goes.
-fn take_out(plan: &mut AgentPlan, wish: &Wish, record: &Record) -> bool {
+fn take_out(plan: &mut AgentPlan, wish: &Wish, record: &Record) -> Out {
     let path = wish.path.clone();
-    let taken = files::read(&path).and_then(|before| {
+    let read = files::read(&path);
+    let ours = record.files.contains_key(&path) || matches!(&read, Ok(Some(text)) if names_ours(text));
+    let taken = read.and_then(|before| {
         let original = original(wish, before.as_deref(), record)?;
         Ok(FilePlan { path, after: original.clone(), before, original, executable: false, parts: Vec::new() })
     });
     match taken {
-        Ok(file) if !file.changes() => return false,
+        Ok(file) if !file.changes() => Out::Nothing,
         Ok(file) => {
             plan.has_ours = true;
             if plan.state == State::Done {
                 plan.state = State::Change;
             }
             plan.files.push(file);
+            Out::Goes
         }
-        Err(why) => plan.conflict(wish, &why),
+        Err(why) => {
+            plan.conflict(wish, &why);
+            if ours { Out::Stays } else { Out::Unknown }
+        }
     }
-    true
 }
 
 /// The agent in whose folder a file is; any, when it is in none.

@@ -71,6 +71,13 @@ pub(super) fn is_our_hook(value: &Value) -> bool {
     ["command", "bash"].iter().any(|name| value.get(name).and_then(Value::as_str).is_some_and(is_our_command))
 }
 
+/// Whether a text that cannot be read as what it should be names an entry of ours all the same.
+#[must_use]
+pub fn names_ours(text: &str) -> bool {
+    let marks = [" hook ", " statusline", "\"penpal\"", "mcp_servers"];
+    text.lines().any(|line| line.contains("penpal") && marks.iter().any(|mark| line.contains(mark)))
+}
+
 /// Whether a file that stands alone was written by penpal: a script, a plugin or a list of hooks with nothing else in it.
 #[must_use]
 pub fn is_our_script(text: &str) -> bool {
@@ -113,6 +120,21 @@ mod tests {
         assert!(is_our_server(&json!({ "transport": { "command": "penpal", "args": ["mcp"] } })));
         assert!(!is_our_server(&json!({ "command": "npx", "args": ["penpal", "mcp"] })));
         assert!(!is_our_server(&json!({ "url": "https://penpal.example" })));
+    }
+
+    #[test]
+    fn entries_are_seen_in_a_text_that_cannot_be_read() {
+        for ours in [
+            "{ \"command\": \"'/my tools/penpal' --home /h hook qwen Stop\"",
+            "\"command\": \"/x/penpal statusline",
+            "{\n  \"penpal\": {",
+            "[mcp_servers.penpal]\n[",
+        ] {
+            assert!(names_ours(ours), "{ours}");
+        }
+        for other in ["{ broken", "{ \"projects\": { \"/src/penpal\": {", "\"a hook \"\n\"/src/penpal\""] {
+            assert!(!names_ours(other), "{other}");
+        }
     }
 
     #[test]

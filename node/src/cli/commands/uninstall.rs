@@ -12,7 +12,7 @@ use super::send::failed;
 use crate::cli::output::clean;
 use crate::cli::{Context, Done, Failure};
 use crate::wiring::service::Service;
-use crate::wiring::{self, State};
+use crate::wiring::{self, Applied, Plan, State};
 
 /// What has to be typed before keys and mail are deleted.
 const CONFIRMATION: &str = "delete everything";
@@ -88,16 +88,18 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
                 out.remark(format_args!("  {} {}: {}", out.warn("!"), agent.agent.title(), clean(remark)));
             }
         }
-        if files.is_empty() {
+        if files.is_empty() && plan.left.is_empty() {
             out.line("  No agent's file holds anything of penpal.")?;
         }
     }
     if args.dry_run {
+        let failure = in_the_way(&plan, None);
         if out.json {
             let paths: Vec<_> = files.iter().map(|file| &file.path).collect();
-            out.json(&json!({ "v": SHAPE_VERSION, "would_change": paths }))?;
+            let shape = json!({ "v": SHAPE_VERSION, "would_change": paths });
+            out.show_failed(&shape, failure.as_ref(), |_| Ok(()))?;
         }
-        return Ok(());
+        return failed(failure, out);
     }
     if !files.is_empty() && !args.yes {
         match out.ask("Take these out? [y/N]").as_deref() {
@@ -123,8 +125,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     for (path, why) in &applied.failed {
         out.remark(format_args!("{} {}: {}", out.warn("✗"), path.display(), clean(why)));
     }
-    let left = plan.agents.iter().any(|agent| agent.state == State::Conflict) || !applied.failed.is_empty();
-    if args.purge && left {
+    let failure = in_the_way(&plan, Some(&applied));
+    if args.purge && failure.is_some() {
         // The copies that `init` made are all that could give those files back.
         let message = "nothing was deleted: a file named above still holds entries of penpal";
         return Err(ApiError::new(ErrorCode::BadFile, message)
@@ -134,10 +136,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     if args.purge {
         purge(context)?;
     }
-    let failure = (!applied.failed.is_empty()).then(|| {
-        ApiError::new(ErrorCode::BadFile, "a file of an agent could not be written; it is named above")
-            .hint("put that file right by hand, and run the same command again")
-    });
     if out.json {
         let shape = json!({
             "v": SHAPE_VERSION,
@@ -156,6 +154,19 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
         out.line(format_args!("  {} files changed. {kept}", applied.written.len()))?;
     }
     failed(failure, out)
+}
+
+/// Entries of penpal that stay are a failure of the command, after all others were taken out. A file that cannot be read and never
+/// was penpal's is none.
+fn in_the_way(plan: &Plan, applied: Option<&Applied>) -> Option<ApiError> {
+    let unwritten = applied.into_iter().flat_map(|applied| &applied.failed).map(|(path, _)| path);
+    let paths: Vec<String> =
+        plan.left.iter().chain(unwritten).map(|path| path.display().to_string()).collect();
+    (!paths.is_empty()).then(|| {
+        let message = format!("entries of penpal stay in {}", paths.join(", "));
+        ApiError::new(ErrorCode::BadFile, message)
+            .hint("put that file right by hand, and run the same command again")
+    })
 }
 
 /// Keys cannot be made again: a person types that they may go.
