@@ -364,6 +364,36 @@ fn uninstall_fails_when_entries_stay_in_a_file_that_cannot_be_read() {
 }
 
 #[test]
+fn a_hook_to_which_somebody_added_a_command_stays_as_it_is() {
+    let folder = folder();
+    let owner = Owner::new(&folder);
+    owner.write(".gemini/settings.json", "{}");
+    owner.init(&["--client", "gemini"]);
+    let wired = owner.read(".gemini/settings.json");
+    let added = wired.replace("hook gemini AfterAgent\"", "hook gemini AfterAgent; /usr/local/bin/ding\"");
+    assert_ne!(wired, added);
+    owner.write(".gemini/settings.json", &added);
+    let program = Binaries::get().penpal.to_str().expect("UTF-8").to_owned();
+    let said = owner.run(&["init", "--yes", "--program", &program, "--client", "gemini"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(said.out.contains("AfterAgent; /usr/local/bin/ding"), "{said:?}");
+    owner.run(&["doctor", "--fix"]);
+    assert_eq!(owner.read(".gemini/settings.json"), added);
+    // All others go; this one is said to stay, each time.
+    for _ in 0..2 {
+        let said = owner.run(&["uninstall", "--yes"]);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(said.err.contains("AfterAgent; /usr/local/bin/ding"), "{said:?}");
+        let left = owner.read(".gemini/settings.json");
+        assert_eq!(left.matches("penpal hook").count(), 1, "{left}");
+        assert!(
+            left.contains("hook gemini AfterAgent; /usr/local/bin/ding") && !left.contains("mcpServers"),
+            "{left}"
+        );
+    }
+}
+
+#[test]
 fn doctor_says_what_is_wired_and_repairs_it() {
     let folder = folder();
     let owner = Owner::new(&folder);

@@ -79,7 +79,7 @@ pub(crate) fn apply(plan: &Plan, home: &Home, keep: bool) -> Result<Applied, Api
                 applied.written.push(file.path.clone());
                 if let Some(wired) = record.files.get_mut(&file.path).filter(|_| keep) {
                     wired.folders.extend(made);
-                } else {
+                } else if !plan.left.contains(&file.path) {
                     record.files.remove(&file.path);
                 }
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use penpal_agents::agent::{self, Agent, Setup};
 use penpal_agents::detect::{self, Found};
 use penpal_agents::kind::AgentKind;
-use penpal_agents::wire::{Content, JsonEntry, Wish, names_ours, wrapped_command};
+use penpal_agents::wire::{Content, JsonEntry, Wish, names_ours, shared_line, wrapped_command};
 use penpal_local_api::home::Home;
 
 use super::files;
@@ -190,14 +190,23 @@ fn take_out(plan: &mut AgentPlan, wish: &Wish, record: &Record) -> Out {
         Ok(FilePlan { path, after: original.clone(), before, original, executable: false, parts: Vec::new() })
     });
     match taken {
-        Ok(file) if !file.changes() => Out::Nothing,
         Ok(file) => {
-            plan.has_ours = true;
-            if plan.state == State::Done {
-                plan.state = State::Change;
+            let shared = file.after.as_deref().and_then(shared_line);
+            let mut out = Out::Nothing;
+            if file.changes() {
+                plan.has_ours = true;
+                if plan.state == State::Done {
+                    plan.state = State::Change;
+                }
+                plan.files.push(file);
+                out = Out::Goes;
             }
-            plan.files.push(file);
-            Out::Goes
+            // Taking it out would take what somebody added to it.
+            if let Some(line) = shared {
+                plan.conflict(wish, &format!("a line runs penpal and more, and stays: {line}"));
+                out = Out::Stays;
+            }
+            out
         }
         Err(why) => {
             plan.conflict(wish, &why);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::jsonc::{self, Kind, Node};
-use super::ours::{is_our_command, is_our_hook, is_our_server, wrap, wrapped_command};
+use super::ours::{is_our_command, is_our_hook, is_our_server, is_shared, waits, wrap, wrapped_command};
 use super::{JsonEntry, WireError, Without};
 
 /// Most of our entries that one file is thought to hold.
@@ -76,8 +76,13 @@ fn put_element(text: &str, root: Option<&Node>, at: &[String], value: &Value) ->
     let command = command_of(value).unwrap_or_default();
     // One event can have two of ours: one that shows mail, and one that waits for a wake.
     let same_part = |node: &&Node| node.value().as_str().is_some_and(|line| waits(line) == waits(&command));
-    let ours: Vec<&Node> =
-        found.map(Node::items).unwrap_or_default().iter().flat_map(commands).filter(same_part).collect();
+    let lines = || found.map(Node::items).unwrap_or_default().iter().flat_map(lines).filter(same_part);
+    if let Some(line) =
+        lines().find_map(|node| node.value().as_str().filter(|line| is_shared(line)).map(str::to_owned))
+    {
+        return Err(shared("a hook", &line));
+    }
+    let ours: Vec<&Node> = lines().filter(|node| node.value().as_str().is_some_and(is_our_command)).collect();
     match ours.split_first() {
         None => make(text, root, at, None, value),
         Some((first, more)) => {
@@ -110,6 +115,9 @@ fn put_status_line(text: &str, root: Option<&Node>, command: &str) -> Result<Str
             what: "a status line is there that is no command; it stays".to_owned(),
         });
     };
+    if is_shared(&line) {
+        return Err(shared("the status line", &line));
+    }
     let wanted = match wrapped_command(&line) {
         Some(None) => command.to_owned(),
         Some(Some(inner)) => wrap(command, &inner),
@@ -284,16 +292,21 @@ fn prune(text: &str, way: &[String]) -> Result<String, WireError> {
     }
 }
 
+fn shared(what: &str, line: &str) -> WireError {
+    WireError::Taken { what: format!("{what} runs penpal and more, and stays; make two of it: {line}") }
+}
+
 /// Texts within a hook's entry that are commands of ours.
 fn commands(node: &Node) -> impl Iterator<Item = &Node> {
+    lines(node).filter(|found| found.value().as_str().is_some_and(is_our_command))
+}
+
+/// Texts within a hook's entry that are commands.
+fn lines(node: &Node) -> impl Iterator<Item = &Node> {
     let own = ["command", "bash"].into_iter().filter_map(|name| node.get(name));
     let inner = node.get("hooks").map(Node::items).unwrap_or_default().iter();
     let inner = inner.flat_map(|hook| ["command", "bash"].into_iter().filter_map(|name| hook.get(name)));
-    own.chain(inner).filter(|found| found.value().as_str().is_some_and(is_our_command))
-}
-
-fn waits(line: &str) -> bool {
-    line.ends_with(&format!(" {}", crate::agent::WAIT))
+    own.chain(inner)
 }
 
 fn command_of(value: &Value) -> Option<String> {

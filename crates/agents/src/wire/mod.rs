@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-pub use ours::{is_our_command, is_our_script, names_ours, wrapped_command};
+pub use ours::{is_our_command, is_our_script, names_ours, shared_line, wrapped_command};
 pub use program::{Program, quote, split};
 
 /// What one file should hold.

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{json, split};
+use super::program::first_command;
+use super::{json, jsonc, split};
+use crate::agent::WAIT;
 
 /// Option after which the wrapped command of a status line stands.
 const THEN: &str = "--then";
@@ -12,38 +14,88 @@ fn is_our_program(path: &str) -> bool {
     file == "penpal" || file == "penpal.exe"
 }
 
-/// What these words make penpal do (`hook`, `mcp`, `statusline`), if they run it.
-fn part<'w>(words: &[&'w str]) -> Option<&'w str> {
-    let mut words = words.iter().skip_while(|word| word.contains('=') || **word == "exec" || **word == "env");
+/// What these words make penpal do (`hook`, `mcp`, `statusline`), if they run it, and the words after that.
+fn part<'w>(words: &[&'w str]) -> Option<(&'w str, Vec<&'w str>)> {
+    let mut words =
+        words.iter().copied().skip_while(|word| word.contains('=') || *word == "exec" || *word == "env");
     if !is_our_program(words.next()?) {
         return None;
     }
-    let mut next = words.next().copied()?;
+    let mut next = words.next()?;
     if next == "--home" {
         words.next()?;
-        next = words.next().copied()?;
+        next = words.next()?;
     }
-    ["hook", "mcp", "statusline"].contains(&next).then_some(next)
+    ["hook", "mcp", "statusline"].contains(&next).then(|| (next, words.collect()))
 }
 
-/// Whether a shell line runs penpal as an agent's hook or status line.
+/// A shell line that runs penpal as an agent's hook or status line.
+struct Line {
+    status: bool,
+    /// Words after `hook` or `statusline`.
+    rest: Vec<String>,
+    /// It has a form that penpal writes: nobody added anything behind it.
+    plain: bool,
+}
+
+fn read(line: &str) -> Option<Line> {
+    let (command, more) = first_command(line);
+    let words = split(command)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (part, rest) = part(&words)?;
+    let is_name = |word: &str| word.chars().all(|one| one.is_ascii_alphanumeric() || "-_.:".contains(one));
+    let form = match (part, rest.as_slice()) {
+        ("hook", [agent, event]) => is_name(agent) && is_name(event),
+        ("statusline", []) => true,
+        ("statusline", [then, _]) => *then == THEN,
+        _ => false,
+    };
+    let rest = rest.into_iter().map(str::to_owned).collect();
+    (part != "mcp").then(|| Line { status: part == "statusline", rest, plain: form && !more })
+}
+
+/// Whether a shell line runs penpal as an agent's hook or status line, and nothing else.
 #[must_use]
 pub fn is_our_command(line: &str) -> bool {
-    let words = split(line).unwrap_or_default();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    part(&words).is_some_and(|part| part != "mcp")
+    read(line).is_some_and(|line| line.plain)
+}
+
+/// Whether somebody added something to a hook or status line of ours: it is theirs then.
+pub(super) fn is_shared(line: &str) -> bool {
+    read(line).is_some_and(|line| !line.plain)
+}
+
+/// Whether a hook waits for a wake.
+pub(super) fn waits(line: &str) -> bool {
+    read(line).is_some_and(|line| !line.status && line.rest.get(1).is_some_and(|event| event == WAIT))
+}
+
+/// A line in a file that runs penpal and is somebody's: they added something to it, or wrote more beside it into a script.
+#[must_use]
+pub fn shared_line(text: &str) -> Option<String> {
+    if text.starts_with("#!") {
+        let ours = |line: &&str| !is_our_script(text) && read(line).is_some();
+        return text.lines().find(ours).map(str::to_owned);
+    }
+    shared_in(&jsonc::parse(text).ok()??.value())
+}
+
+fn shared_in(value: &Value) -> Option<String> {
+    match value {
+        Value::Object(members) => members.iter().find_map(|(name, value)| match value.as_str() {
+            Some(line) if name == "command" || name == "bash" => is_shared(line).then(|| line.to_owned()),
+            Some(_) | None => shared_in(value),
+        }),
+        Value::Array(items) => items.iter().find_map(shared_in),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
 }
 
 /// The command that a status line of ours wraps; `Some(None)` when it wraps none, `None` when it is not ours.
 #[must_use]
 pub fn wrapped_command(line: &str) -> Option<Option<String>> {
-    let words = split(line)?;
-    let plain: Vec<&str> = words.iter().map(String::as_str).collect();
-    if part(&plain) != Some("statusline") {
-        return None;
-    }
-    let at = words.iter().position(|word| word == THEN);
-    Some(at.and_then(|at| words.get(at + 1).cloned()))
+    let line = read(line).filter(|line| line.status && line.plain)?;
+    Some(line.rest.into_iter().nth(1))
 }
 
 /// A status line of ours that runs `wrapped` as well.
@@ -63,7 +115,7 @@ pub(super) fn is_our_server(value: &Value) -> bool {
         _ => return value.get("transport").is_some_and(is_our_server),
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    part(&words) == Some("mcp")
+    part(&words).is_some_and(|(part, _)| part == "mcp")
 }
 
 /// Whether a hook's entry itself (not one within it) runs penpal.
@@ -120,6 +172,36 @@ mod tests {
         assert!(is_our_server(&json!({ "transport": { "command": "penpal", "args": ["mcp"] } })));
         assert!(!is_our_server(&json!({ "command": "npx", "args": ["penpal", "mcp"] })));
         assert!(!is_our_server(&json!({ "url": "https://penpal.example" })));
+    }
+
+    #[test]
+    fn a_line_to_which_somebody_added_something_is_theirs() {
+        for ours in [
+            "/x/penpal hook gemini AfterAgent",
+            "'/my;tools/penpal' --home '/a&b' hook qwen Stop\n",
+            "penpal statusline --then 'a; b | c'",
+        ] {
+            assert!(is_our_command(ours) && !is_shared(ours), "{ours}");
+        }
+        for shared in [
+            "/x/penpal hook gemini AfterAgent; /usr/local/bin/ding",
+            "/x/penpal hook gemini AfterAgent;ding",
+            "/x/penpal hook gemini AfterAgent 2>/dev/null",
+            "/x/penpal hook gemini AfterAgent|tee log",
+            "/x/penpal hook gemini AfterAgent && it's",
+            "/x/penpal hook gemini AfterAgent\nding",
+            "/x/penpal hook gemini AfterAgent # mine",
+            "/x/penpal hook gemini $(ding)",
+            "penpal statusline; ding",
+            "penpal statusline --then 'x' more",
+        ] {
+            assert!(is_shared(shared) && !is_our_command(shared), "{shared}");
+            assert_eq!(wrapped_command(shared), None, "{shared}");
+        }
+        assert!(waits("penpal hook claude-code wait; ding") && !waits("penpal hook claude-code Stop; wait"));
+        let script = "#!/bin/sh\nexec penpal hook cline TaskStart\n";
+        assert_eq!(shared_line(script), None);
+        assert!(shared_line(&format!("{script}ding\n")).is_some());
     }
 
     #[test]

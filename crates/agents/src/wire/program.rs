@@ -103,6 +103,25 @@ pub fn split(line: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
+/// The first command of a shell line, and whether the line goes on after it with another one, a file or the like.
+pub(super) fn first_command(line: &str) -> (&str, bool) {
+    let line = line.trim();
+    let mut quote = None;
+    let mut chars = line.char_indices();
+    while let Some((at, one)) = chars.next() {
+        match (quote, one) {
+            (None | Some('"'), '\\') => drop(chars.next()),
+            (None, '\'' | '"') => quote = Some(one),
+            (Some(open), close) if open == close => quote = None,
+            (None, ';' | '&' | '|' | '<' | '>' | '(' | ')' | '\n' | '\r') => {
+                return (line.get(..at).unwrap_or_default(), true);
+            }
+            _ => {}
+        }
+    }
+    (line, false)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
