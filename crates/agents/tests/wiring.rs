@@ -254,6 +254,20 @@ fn every_agents_entries_are_recognised_as_ours() {
 }
 
 #[test]
+fn what_somebody_wrote_into_a_file_of_ours_stays() {
+    for kind in [AgentKind::Grok, AgentKind::Copilot] {
+        let list = wish(&kind, "hooks/penpal.json");
+        let text = list.put(None).expect("put").replacen('{', "{\n  \"theirs\": [1],", 1);
+        assert!(list.put(Some(&text)).is_err(), "{kind}: it would be lost");
+        for wish in [list.clone(), Wish::of_file(list.path.clone())] {
+            let without = wish.take(&text).expect("taken");
+            assert!(!without.bare && without.text.contains("\"theirs\": [1]"), "{kind}: {}", without.text);
+            assert!(!without.text.contains("/usr/bin/penpal"), "{kind}: {}", without.text);
+        }
+    }
+}
+
+#[test]
 fn what_an_agent_says_of_its_hooks_is_what_it_installs() {
     for agent in agent::all() {
         let texts: Vec<String> = agent
