@@ -69,7 +69,7 @@ fn hook(person: &Person, event: &str) -> Option<String> {
 }
 
 /// A command in an agent's shell: in that of the session `work`, or in one whose session is not known.
-fn inside(person: &Person, session: Option<&str>, args: &[&str]) -> Said {
+pub(crate) fn inside(person: &Person, session: Option<&str>, args: &[&str]) -> Said {
     let mut command = person.command(args);
     command.arg("--json").env("CLAUDECODE", "1").envs(session.map(|name| ("PENPAL_SESSION", name)));
     command.stdin(Stdio::null()).output().expect("penpal runs").into()

@@ -1,7 +1,9 @@
 //! Answers into rooms, and messages there that are for one session: whom they reach, and what their sender is told.
 
 use penpal_tests::{Person, Said, wait};
+use serde_json::json;
 
+use crate::choices::inside;
 use crate::rooms::{ADDRESS, ROOM, Team, has, join, members_of, messages, standing};
 
 /// Bob's session, once Alice's node knows of it.
@@ -39,6 +41,44 @@ fn waiting_for_one_session_of_a_room_ends_when_that_one_has_seen_it() {
         "{sent:?}"
     );
     wait::until("the copy", || has(carol, "for bob's web"));
+}
+
+#[test]
+fn an_agent_answers_what_is_for_another_in_its_own_name_and_leaves_it_unread() {
+    let team = Team::of_contacts();
+    let (alice, bob) = (&team.alice, &team.bob);
+    team.room(&[bob]);
+    let hook = |name: &str, event: &str| {
+        let input = json!({ "session_id": name, "cwd": format!("/nowhere/{name}"), "hook_event_name": event, "source": "startup", "prompt": "go on" });
+        bob.run_with(&["hook", "claude-code", event], input.to_string().as_bytes())
+    };
+    for name in ["api", "web"] {
+        hook(name, "SessionStart");
+    }
+    wait::until("bob's sessions", || {
+        let list = alice.json(&["contact", "sessions", "bob"]);
+        list["sessions"].as_array().is_some_and(|rows| rows.len() == 2)
+    });
+    let to = format!("{ADDRESS} @bob/web");
+    let sent = alice.json(&["send", &to, "does the migration run?", "--ask", "--wait", "0s"]);
+    wait::until("the ask", || bob.bodies("web") == ["does the migration run?"]);
+    let id = messages(bob, &["inbox", "web", "--all"])[0]["id"].as_str().expect("an id").to_owned();
+    for args in [&["read", &id][..], &["reply", &id, "ask web"]] {
+        let said = inside(bob, Some("api"), args);
+        assert_eq!(said.status, 0, "{args:?}: {said:?}");
+    }
+    wait::until("the answer", || has(alice, "ask web"));
+    let answer = messages(alice, &["room", "history", ADDRESS]).pop().expect("it");
+    assert_eq!(answer["from"], "bob/api");
+    let surfaced = || {
+        let trace = alice.json(&["trace", sent["id"].as_str().expect("an id")]);
+        let events = trace["events"].as_array().cloned().unwrap_or_default();
+        events.into_iter().filter(|event| event["stage"] == "surfaced").collect::<Vec<_>>()
+    };
+    assert_eq!(surfaced(), Vec::<serde_json::Value>::new());
+    let shown = hook("web", "UserPromptSubmit");
+    assert!(shown.out.contains("does the migration run?"), "{shown:?}");
+    wait::until("the receipt", || surfaced().iter().any(|event| event["mechanism"] == "prompt-hook"));
 }
 
 #[test]

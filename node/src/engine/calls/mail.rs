@@ -163,7 +163,8 @@ impl Engine {
     pub(super) fn read(&mut self, request: &ReadRequest) -> Outcome {
         let key = self.message_key(&request.id, &request.caller)?;
         let view = self.view_of(key)?;
-        if let Some(mailbox) = view.mailbox {
+        let sight = self.sight(&request.caller)?;
+        if let Some(mailbox) = view.mailbox.filter(|mailbox| sight.is_of(*mailbox)) {
             let surfacing = self.surfacing("cli", mailbox, true);
             if let Err(error) = self.delivery.surface(key, &surfacing, &mut delivery_step!(self)) {
                 tracing::debug!(%error, "a message is read that waits for nobody");

@@ -37,6 +37,17 @@ pub(super) enum Sight {
     },
 }
 
+impl Sight {
+    /// Whether a mailbox is the caller's, so that what waits in it is read when the caller has it. What is said in a room to another
+    /// session may be seen and still waits for that one.
+    pub(super) fn is_of(&self, mailbox: Mailbox) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of { mailboxes, .. } => mailboxes.contains(&mailbox),
+        }
+    }
+}
+
 /// Where a message goes.
 pub(super) struct Route {
     pub(super) destinations: Vec<Destination>,
@@ -68,13 +79,13 @@ impl Engine {
         let own = self.acting_mailbox(&request.caller, request.from_session.as_deref())?;
         let reply_to =
             request.reply_to.as_deref().map(|id| self.message_key(id, &request.caller)).transpose()?;
-        // An answer comes from the mailbox that received the message; a session that sees the desk answers in its own name.
+        // A person's answer comes from the mailbox that received the message. An agent answers in its own name, also what it sees of the
+        // desk, or of a room although it is for another.
         let received = reply_to.map(|key| self.view_of(key)).transpose()?.and_then(|view| view.mailbox);
-        let from = match (received, request.from_session.is_some()) {
-            (Some(Mailbox::Desk), false) if own != Mailbox::Desk && self.acts_in_agent(&request.caller) => {
-                own
+        let from = match received {
+            Some(received) if request.from_session.is_none() && !self.acts_in_agent(&request.caller) => {
+                received
             }
-            (Some(received), false) => received,
             _ => own,
         };
         let mut route = match (&request.to, reply_to) {
@@ -163,7 +174,10 @@ impl Engine {
                 self.wrote_to(&route.accounts);
             }
         }
-        if let Some(key) = reply_to {
+        let sight = self.sight(&request.caller)?;
+        if let Some(key) = reply_to
+            && received.is_some_and(|received| received == from || sight.is_of(received))
+        {
             // Whoever answers has read.
             let surfacing = self.surfacing(request.mechanism.as_deref().unwrap_or("api"), from, true);
             if let Err(error) = self.delivery.surface(key, &surfacing, &mut delivery_step!(self)) {
