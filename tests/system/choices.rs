@@ -138,6 +138,16 @@ fn the_desk_is_shown_to_no_agent_unless_its_person_says_so() {
         let said = inside(alice, work, args);
         assert_eq!((said.status, said.code().as_str()), (4, "needs-person"), "{args:?}: {said:?}");
     }
+    // Nor does one take the name of an agent that ended and may come back.
+    for event in ["UserPromptSubmit", "SessionEnd"] {
+        let input = json!({ "session_id": "c2", "cwd": "/nowhere/other", "hook_event_name": event, "prompt": "go on" });
+        alice.run_with(&["hook", "claude-code", event], input.to_string().as_bytes());
+    }
+    assert_eq!(row(alice, "other"), Value::Null, "it ended");
+    for args in [&["session", "open", "other"][..], &["session", "rename", "work", "other"]] {
+        let said = inside(alice, work, args);
+        assert_eq!((said.status, said.code().as_str()), (4, "needs-person"), "{args:?}: {said:?}");
+    }
     assert_eq!(inside(alice, work, &["inbox", "api"]).status, 0);
     assert!(inside(alice, work, &["session", "desk", "work"]).err.contains("in their own terminal"));
 

@@ -59,9 +59,25 @@ impl Engine {
         {
             return self.session_shape(sid);
         }
+        self.refuse_agents_name(&request.caller, &name)?;
         let placed = self.sessions.handle_open(name, agent, self.now, &mut self.rng);
         let placed = placed.map_err(|error| name_error(&error))?;
         self.session_shape(placed.session)
+    }
+
+    /// An agent takes no name of another agent's session: one that ended comes back under it, and has the mail that waits there.
+    fn refuse_agents_name(
+        &self,
+        caller: &penpal_local_api::caller::Caller,
+        name: &penpal_protocol::text::Label,
+    ) -> Result<(), ApiError> {
+        let holder = self.sessions.by_name(name).and_then(|sid| self.sessions.session(sid));
+        let agents = holder.is_some_and(|view| view.model != penpal_sessions::ProcessModel::ByHand);
+        if agents && self.acts_in_agent(caller) {
+            let message = format!("{name} is another agent's session, and this runs inside an agent");
+            return Err(ApiError::new(ErrorCode::NeedsPerson, message));
+        }
+        Ok(())
     }
 
     pub(super) fn session_close(&mut self, request: &NameRequest) -> Outcome {
@@ -77,6 +93,9 @@ impl Engine {
     pub(super) fn session_rename(&mut self, request: &RenameRequest) -> Outcome {
         let sid = self.acting_session(&request.caller, &request.name)?;
         let new = label(&request.new)?;
+        if self.sessions.by_name(&new) != Some(sid) {
+            self.refuse_agents_name(&request.caller, &new)?;
+        }
         self.sessions.handle_rename(sid, new, self.now).map_err(|error| name_error(&error))?;
         self.session_shape(sid)
     }
