@@ -19,10 +19,10 @@ pub(super) const MAX_WAITING: usize = 512;
 pub(super) enum Wait {
     /// A better stage of an own message.
     Sent(SentWait),
-    /// Mail to list.
-    Inbox(Box<InboxRequest>),
+    /// Mail to list. Who calls was told when the call came: waiting is no sign of life.
+    Inbox { request: Box<InboxRequest>, own: Option<SessionId> },
     /// Mail to take.
-    Take(Box<TakeRequest>),
+    Take { request: Box<TakeRequest>, session: SessionId },
     /// A session that is to be woken by the caller: by itself, or as the one of a supervised terminal.
     Wake { session: Option<SessionId>, run: Option<String>, rung: Rung },
     /// A content that is fetched.

@@ -111,6 +111,16 @@ impl Engine {
         named: Option<&str>,
     ) -> Result<Mailbox, ApiError> {
         let own = self.caller_session(caller)?;
+        self.mailbox_of(own, caller, named)
+    }
+
+    /// The same for a caller whose session is known.
+    pub(super) fn mailbox_of(
+        &self,
+        own: Option<SessionId>,
+        caller: &Caller,
+        named: Option<&str>,
+    ) -> Result<Mailbox, ApiError> {
         match named {
             Some("desk") => {
                 if self.acts_in_agent(caller) && !own.is_some_and(|own| self.sees_desk(own)) {

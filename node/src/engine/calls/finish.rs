@@ -5,8 +5,9 @@ use penpal_delivery::MailKey;
 use penpal_local_api::SHAPE_VERSION;
 use penpal_local_api::contacts::{Added, Invite, Invites, Removed};
 use penpal_local_api::error::{ApiError, ErrorCode};
-use penpal_local_api::mail::Sent;
-use penpal_protocol::ids::{Fingerprint, InviteId};
+use penpal_local_api::mail::{Inbox, Sent, Taken};
+use penpal_protocol::ids::{Fingerprint, InviteId, SessionId};
+use penpal_protocol::sealed::SessionState;
 
 use super::json;
 use crate::daemon::link::Trouble;
@@ -41,12 +42,24 @@ impl Engine {
     fn look(&mut self, parked: &Parked, late: bool, heard: &[Notice]) -> Look {
         match &parked.wait {
             Wait::Sent(wait) => self.look_sent(wait, late),
-            Wait::Inbox(request) => {
-                let listed = self.list_mail(request)?;
+            Wait::Inbox { request, own } => {
+                let own = match own {
+                    None => None,
+                    Some(own) => match self.still_there(*own) {
+                        None => return json(&Inbox { v: SHAPE_VERSION, messages: Vec::new() }).map(Some),
+                        there => there,
+                    },
+                };
+                let listed = self.list_mail(request, own)?;
                 if listed.messages.is_empty() && !late { Ok(None) } else { json(&listed).map(Some) }
             }
-            Wait::Take(request) => {
-                let taken = self.take_now(request)?;
+            Wait::Take { request, session } => {
+                let Some(session) = self.still_there(*session) else {
+                    let (quote, messages) = (String::new(), Vec::new());
+                    let nothing = Taken { v: SHAPE_VERSION, lease: None, messages, quote, more: 0 };
+                    return json(&nothing).map(Some);
+                };
+                let taken = self.take_now(request, session)?;
                 if taken.messages.is_empty() && !late { Ok(None) } else { json(&taken).map(Some) }
             }
             Wait::Wake { session, run, rung: _ } => self.look_wake(*session, run.as_deref(), late),
@@ -70,6 +83,12 @@ impl Engine {
                 if ended || late { json(&removed).map(Some) } else { Ok(None) }
             }
         }
+    }
+
+    /// The session of a waiting call, by the id that it has by now; `None` when it ended: nobody reads what it is given.
+    fn still_there(&self, session: SessionId) -> Option<SessionId> {
+        let view = self.sessions.session(session)?;
+        (view.state != SessionState::Ended).then_some(view.session)
     }
 
     fn look_sent(&mut self, wait: &SentWait, late: bool) -> Look {

@@ -13,6 +13,7 @@ use penpal_protocol::ids::{MsgId, SessionId};
 use penpal_protocol::text::Label;
 use penpal_wake::{Outcome as WakeOutcome, Rung};
 
+use super::send::Sight;
 use super::{Outcome, Reply, now, wait};
 use crate::engine::machines::{Engine, delivery_step};
 use crate::engine::views::{count, kind, stage, unreadable};
@@ -29,23 +30,29 @@ const PAGE: usize = 256;
 
 impl Engine {
     pub(super) fn inbox(&mut self, request: InboxRequest) -> Outcome {
-        let listed = self.list_mail(&request)?;
+        let own = self.caller_session(&request.caller)?;
+        let listed = self.list_mail(&request, own)?;
         if listed.messages.is_empty() && request.wait_ms > 0 {
             let span = wait(request.wait_ms);
-            return Ok(Reply::Later(Wait::Inbox(Box::new(request)), span));
+            return Ok(Reply::Later(Wait::Inbox { request: Box::new(request), own }, span));
         }
         now(&listed)
     }
 
-    /// Mail that a listing shows now.
-    pub(in crate::engine) fn list_mail(&mut self, request: &InboxRequest) -> Result<Inbox, ApiError> {
+    /// Mail that a listing shows now to a caller of this session.
+    pub(in crate::engine) fn list_mail(
+        &self,
+        request: &InboxRequest,
+        own: Option<SessionId>,
+    ) -> Result<Inbox, ApiError> {
         let room = request.session.iter().chain(&request.with).find(|name| name.starts_with('#'));
         let session = request.session.as_deref().filter(|name| !name.starts_with('#'));
-        let own = self.acting_mailbox(&request.caller, session)?;
+        let sight = self.sight_of(own, &request.caller);
+        let own = self.mailbox_of(own, &request.caller, session)?;
         let one_mailbox = request.session.is_some() || own != Mailbox::Desk;
         let after = match &request.after {
             Some(id) => {
-                let key = self.message_key(id, &request.caller)?;
+                let key = self.message_seen(id, &sight)?;
                 Some(self.view_of(key)?.ordinal)
             }
             None => None,
@@ -173,7 +180,7 @@ impl Engine {
         let view = self.view_of(key)?;
         let mut thread = Vec::new();
         if request.thread {
-            for one in self.thread_of(&view, &request.caller)? {
+            for one in self.thread_of(&view, &sight)? {
                 thread.push(self.message(&one)?);
             }
         }
@@ -181,11 +188,7 @@ impl Engine {
     }
 
     /// A message with what it answers and the answers to it, as far as the caller may see them, oldest first.
-    fn thread_of(
-        &mut self,
-        view: &MailView,
-        caller: &penpal_local_api::caller::Caller,
-    ) -> Result<Vec<MailView>, ApiError> {
+    fn thread_of(&self, view: &MailView, sight: &Sight) -> Result<Vec<MailView>, ApiError> {
         let mut thread = self.page_through(Selection::Conversation(view.conversation), None)?;
         let first = thread.len().saturating_sub(MAX_THREAD);
         thread.drain(..first);
@@ -194,8 +197,7 @@ impl Engine {
             thread.push(view.clone());
             thread.sort_by_key(|one| one.ordinal);
         }
-        let sight = self.sight(caller)?;
-        thread.retain(|one| one.key == view.key || self.sees(&sight, &one.key));
+        thread.retain(|one| one.key == view.key || self.sees(sight, &one.key));
         Ok(thread)
     }
 
@@ -205,23 +207,27 @@ impl Engine {
     }
 
     pub(super) fn take(&mut self, request: TakeRequest) -> Outcome {
-        let taken = self.take_now(&request)?;
+        let Some(session) = self.caller_session(&request.caller)? else {
+            return Err(ApiError::new(ErrorCode::WhichSession, "this call belongs to no session"));
+        };
+        let taken = self.take_now(&request, session)?;
         if taken.messages.is_empty() && request.wait_ms > 0 {
             let span = wait(request.wait_ms);
-            return Ok(Reply::Later(Wait::Take(Box::new(request)), span));
+            return Ok(Reply::Later(Wait::Take { request: Box::new(request), session }, span));
         }
         now(&taken)
     }
 
-    /// Takes what can be taken now.
-    pub(in crate::engine) fn take_now(&mut self, request: &TakeRequest) -> Result<Taken, ApiError> {
-        let session = self.caller_session(&request.caller)?;
-        let Some(session) = session else {
-            return Err(ApiError::new(ErrorCode::WhichSession, "this call belongs to no session"));
-        };
+    /// Takes what a session can take now.
+    pub(in crate::engine) fn take_now(
+        &mut self,
+        request: &TakeRequest,
+        session: SessionId,
+    ) -> Result<Taken, ApiError> {
+        let sight = self.sight_of(Some(session), &request.caller);
         let seen = self.mailboxes_of(session);
         let only = match &request.id {
-            Some(id) => Some(vec![self.message_key(id, &request.caller)?]),
+            Some(id) => Some(vec![self.message_seen(id, &sight)?]),
             None => None,
         };
         let shows_old = request.all || request.with.is_some() || only.is_some();
@@ -261,7 +267,7 @@ impl Engine {
                     let views: Vec<MailView> =
                         keys.iter().filter_map(|key| self.view_of(*key).ok()).collect();
                     match views.first().cloned() {
-                        Some(view) if request.thread => self.thread_of(&view, &request.caller)?,
+                        Some(view) if request.thread => self.thread_of(&view, &sight)?,
                         _ => views,
                     }
                 }

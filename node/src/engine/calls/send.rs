@@ -493,7 +493,12 @@ impl Engine {
         caller: &penpal_local_api::caller::Caller,
     ) -> Result<MailKey, ApiError> {
         let sight = self.sight(caller)?;
-        let found = self.delivery.resolve(typed, |key| self.sees(&sight, key), &self.storage);
+        self.message_seen(typed, &sight)
+    }
+
+    /// The same among those that somebody sees.
+    pub(super) fn message_seen(&self, typed: &str, sight: &Sight) -> Result<MailKey, ApiError> {
+        let found = self.delivery.resolve(typed, |key| self.sees(sight, key), &self.storage);
         found.map_err(|error| self.unresolved(&error))
     }
 
@@ -516,11 +521,20 @@ impl Engine {
     /// What a caller may see.
     pub(super) fn sight(&mut self, caller: &penpal_local_api::caller::Caller) -> Result<Sight, ApiError> {
         let own = self.caller_session(caller)?;
+        Ok(self.sight_of(own, caller))
+    }
+
+    /// The same for a caller whose session is known.
+    pub(super) fn sight_of(
+        &self,
+        own: Option<SessionId>,
+        caller: &penpal_local_api::caller::Caller,
+    ) -> Sight {
         if !self.acts_in_agent(caller) {
-            return Ok(Sight::All);
+            return Sight::All;
         }
         let mailboxes = own.map(|session| self.mailboxes_of(session)).unwrap_or_default();
-        Ok(Sight::Of { session: own, mailboxes })
+        Sight::Of { session: own, mailboxes }
     }
 
     /// Whether a caller may see a message. Inside an agent only its own session's mail counts.
