@@ -37,6 +37,8 @@ pub(super) struct Waking {
     sight: BTreeMap<SessionId, Reach>,
     /// Leases of what was pushed and has not shown yet.
     pushed: BTreeMap<WakeId, (SessionId, String)>,
+    /// Wakes whose mail a waiter took.
+    handed: BTreeMap<SessionId, WakeId>,
     /// Something that matters changed in this step.
     changed: bool,
 }
@@ -94,9 +96,20 @@ impl Engine {
         let Some((wake, rung)) = self.waking.ladder.under_way(session) else { return };
         if by.is_none_or(|by| by == rung) {
             self.waking.pushed.remove(&wake);
+            self.waking.handed.remove(&session);
             self.waking.ladder.handle_outcome(wake, outcome, self.now.mono);
             self.waking.look_again();
         }
+    }
+
+    /// Somebody waits again to wake a session, and so is not at work on a wake any more.
+    pub(super) fn waits_again(&mut self, session: SessionId, rung: Rung) {
+        let under_way = self.waking.ladder.under_way(session).map(|(wake, _)| wake);
+        // Who took the mail and began no turn with it will not do better in a moment. A terminal may be in use by its person.
+        let failed = rung != Rung::Terminal
+            && under_way.is_some()
+            && self.waking.handed.get(&session).copied() == under_way;
+        self.wake_ended(session, Some(rung), if failed { Outcome::Failed } else { Outcome::Nothing });
     }
 
     /// What became of a push that the shell made.
@@ -158,6 +171,7 @@ impl Engine {
             self.waking.offers.remove(&session);
             self.waking.hooked.remove(&session);
             self.waking.sight.remove(&session);
+            self.waking.handed.remove(&session);
             self.waking.runs.retain(|_, of| *of != session);
             return;
         };
@@ -297,6 +311,9 @@ impl Engine {
         let handed = self.hand_out(session, Mailbox::Session(session), rung.name());
         let (lease, quote) =
             handed.inspect_err(|error| tracing::warn!(%error, "mail cannot be read")).ok()??;
+        if let Some((wake, _)) = self.waking.ladder.under_way(session) {
+            self.waking.handed.insert(session, wake);
+        }
         Some((lease, format!("{NOT_TYPED}\n{quote}")))
     }
 

@@ -22,9 +22,8 @@ impl Engine {
             return now(&WakeWaited { v: SHAPE_VERSION, over: true, ..WakeWaited::default() });
         }
         let present = session.or_else(|| self.waking.session_of_run(request.run.as_deref()?));
-        // Whoever waits again is not at work on a wake any more.
         if let Some(present) = present {
-            self.wake_ended(present, Some(rung), WakeOutcome::Nothing);
+            self.waits_again(present, rung);
         }
         // One waiter for each rung: a hook that waits comes anew after every turn, and the older one is let go.
         let run = request.run;
