@@ -1,6 +1,6 @@
 //! Wakes: tells the ladder what is true, and does what it decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use penpal_delivery::{HeldReason, LeaseId, MailKey, MailView, Mailbox};
 use penpal_local_api::wake::{WakeOffer, WakeState, WakeWaited, WakeWay};
@@ -29,8 +29,8 @@ pub(super) struct Waking {
     pub(super) ladder: Wakes,
     /// Ways that agents offered.
     offers: BTreeMap<SessionId, Vec<WakeOffer>>,
-    /// Sessions of supervised terminals.
-    runs: BTreeMap<String, SessionId>,
+    /// Sessions of supervised terminals, the one heard of last at the end.
+    runs: VecDeque<(String, SessionId)>,
     /// Sessions whose prompt hook runs: it shows when a wake arrived.
     hooked: BTreeSet<SessionId>,
     /// Where hooks show mail next, apart from wakes.
@@ -51,7 +51,16 @@ impl Waking {
 
     /// The session of a supervised terminal.
     pub(super) fn session_of_run(&self, run: &str) -> Option<SessionId> {
-        self.runs.get(run).copied()
+        self.runs.iter().find(|(known, _)| known == run).map(|(_, session)| *session)
+    }
+
+    /// A session runs in this terminal now.
+    fn note_run(&mut self, run: &str, session: SessionId) {
+        self.runs.retain(|(known, _)| known != run);
+        if self.runs.len() == MAX_RUNS {
+            self.runs.pop_front();
+        }
+        self.runs.push_back((run.to_owned(), session));
     }
 }
 
@@ -63,10 +72,8 @@ impl Engine {
         }
         let offers: Vec<WakeOffer> = offers.iter().take(MAX_OFFERS).cloned().collect();
         for offer in &offers {
-            if let WakeOffer::Terminal { run } = offer
-                && (self.waking.runs.len() < MAX_RUNS || self.waking.runs.contains_key(run))
-            {
-                self.waking.runs.insert(run.clone(), session);
+            if let WakeOffer::Terminal { run } = offer {
+                self.waking.note_run(run, session);
             }
         }
         self.waking.offers.insert(session, offers);
@@ -172,11 +179,12 @@ impl Engine {
             self.waking.hooked.remove(&session);
             self.waking.sight.remove(&session);
             self.waking.handed.remove(&session);
-            self.waking.runs.retain(|_, of| *of != session);
+            self.waking.runs.retain(|(_, of)| *of != session);
             return;
         };
         if view.state == SessionState::Ended {
             self.waking.offers.remove(&session);
+            self.waking.runs.retain(|(_, of)| *of != session);
         }
         let live = view.state != SessionState::Ended && !view.provisional;
         for offer in self.waking.offers.get(&session).into_iter().flatten() {
