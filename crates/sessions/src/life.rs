@@ -110,6 +110,10 @@ impl Local {
         }
     }
 
+    pub(crate) fn in_turn(&self) -> bool {
+        !self.ended() && self.turn == Some(Turn::Busy)
+    }
+
     pub(crate) fn refresh_state(&mut self, now: Now) {
         if self.silent_since.is_none() {
             self.silent_since = Some(now.mono);

@@ -23,6 +23,8 @@ pub struct LocalView {
     pub model: ProcessModel,
     /// What it is doing.
     pub state: SessionState,
+    /// The last that was heard of turns is that one runs, also when that was too long ago for its state to say so.
+    pub in_turn: bool,
     /// Since when, Unix milliseconds.
     pub since_ms: u64,
     /// How it can be reached.
@@ -115,6 +117,7 @@ fn local_view(session: SessionId, local: &Local) -> LocalView {
         agent: record.agent.clone(),
         model: record.model,
         state: local.state,
+        in_turn: local.in_turn(),
         since_ms: local.since_ms,
         reach: local.reach(),
         folder: record.place.as_ref().and_then(|place| place.folder.as_deref()).map(str::to_owned),

@@ -51,6 +51,8 @@ mod rooms;
 mod run;
 mod sealing;
 mod search;
+#[cfg(test)]
+mod session_tests;
 mod settle;
 mod siblings;
 mod storage;

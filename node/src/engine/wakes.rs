@@ -203,7 +203,8 @@ impl Engine {
             rungs.clear();
         }
         let sources = if rungs.is_empty() { BTreeSet::new() } else { self.callers_for_wake(session) };
-        let idle = matches!(view.state, SessionState::Idle | SessionState::Unknown);
+        // A turn may be silent for long, and what is queued into it wakes nobody.
+        let idle = matches!(view.state, SessionState::Idle | SessionState::Unknown) && !view.in_turn;
         let ready = idle && live && view.mode == DeliveryMode::Wake;
         self.waking.ladder.handle_facts(session, &Facts { ready, rungs, waiting: sources }, now);
         self.show_reach(session);
