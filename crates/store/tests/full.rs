@@ -97,16 +97,22 @@ fn what_was_taken_is_there_however_often_the_disk_is_full() {
     assert!(refused > 100 && died_full > 5, "{refused} refused, {died_full} ends on a full disk");
 }
 
-/// Growth is refused as soon as the last file is being written, though it has room: that is for what frees space.
-#[test]
-fn the_last_file_is_kept_for_what_frees_space() {
-    let (disk, index) = (MemDisk::new(), MemIndex::new());
+/// A store on a disk of four files that takes no further row, and how many it has.
+fn full(disk: &MemDisk, index: &MemIndex) -> (LogStore, MemStore, u64) {
     disk.set_capacity(Some(4 * SEGMENT_BYTES + 1000));
-    let (mut store, mut model) = (open(&disk, &index), MemStore::new());
+    let (mut store, mut model) = (open(disk, index), MemStore::new());
     let mut rows = 0;
     while both(&mut store, &mut model, row(rows + 1, 2000)) == Outcome::Done {
         rows += 1;
     }
+    (store, model, rows)
+}
+
+/// Growth is refused as soon as the last file is being written, though it has room: that is for what frees space.
+#[test]
+fn the_last_file_is_kept_for_what_frees_space() {
+    let (disk, index) = (MemDisk::new(), MemIndex::new());
+    let (mut store, mut model, rows) = full(&disk, &index);
     assert_eq!(store.stats().spare_segments, 1);
     for n in 1..rows {
         if store.stats().spare_segments == 0 {
@@ -125,12 +131,7 @@ fn the_last_file_is_kept_for_what_frees_space() {
 #[test]
 fn what_may_use_the_last_file_grows_into_it() {
     let (disk, index) = (MemDisk::new(), MemIndex::new());
-    disk.set_capacity(Some(4 * SEGMENT_BYTES + 1000));
-    let (mut store, mut model) = (open(&disk, &index), MemStore::new());
-    let mut rows = 0;
-    while both(&mut store, &mut model, row(rows + 1, 2000)) == Outcome::Done {
-        rows += 1;
-    }
+    let (mut store, mut model, _) = full(&disk, &index);
     let shorter = || Batch::new().put(TABLES[0], "account", vec![7; 2000]).remove(QUEUE, [1]);
     assert_eq!(both(&mut store, &mut model, shorter()), Outcome::Full);
     assert_eq!(both(&mut store, &mut model, shorter().from_reserve()), Outcome::Done);

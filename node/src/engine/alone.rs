@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use penpal_delivery::{Destination, Mailbox, NewMessage};
 use penpal_local_api::account::RegisterRequest;
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::ApiError;
 use penpal_local_api::home::Home;
 use penpal_local_api::methods::Call;
+use penpal_protocol::cbor::{List, Text};
 use penpal_protocol::ids::{Hash, RelayPin};
+use penpal_protocol::sealed::{ArtifactRef, Content, Kind, Letter};
 use penpal_protocol::text::{HostPort, RelayAddress};
 use penpal_seal::MemoryKeys;
 use penpal_store::MemStore;
@@ -122,4 +125,36 @@ pub(super) fn begun(outputs: Vec<Output>) -> Vec<TransferJob> {
         _ => None,
     };
     outputs.into_iter().filter_map(job).collect()
+}
+
+/// A letter of a person here.
+pub(super) fn letter(text: &str, artifacts: Option<Vec<ArtifactRef>>) -> Letter {
+    Letter {
+        from: None,
+        to: None,
+        subject: None,
+        text: Text::truncated(text),
+        reply_to: None,
+        room: None,
+        artifacts: artifacts.map(List::truncated),
+        target_device: None,
+    }
+}
+
+/// It as a message from the desk.
+pub(super) fn message(kind: Kind, letter: &Letter, to: &str, destination: Destination) -> NewMessage {
+    NewMessage {
+        kind,
+        content: Content::Letter(Box::new(letter.clone())),
+        from: Mailbox::Desk,
+        to: to.to_owned(),
+        destinations: vec![destination],
+        reply_to: None,
+        trace_id: None,
+        hops: 0,
+        wake_budget: 0,
+        life_ms: None,
+        boot: false,
+        msg_id: None,
+    }
 }

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use penpal_delivery::{Destination, MailKey, Mailbox, NewMessage, Peer};
+use penpal_delivery::{Destination, MailKey, Peer};
 use penpal_local_api::artifact::{GcRequest, GetRequest, ListRequest, MAX_LISTED, hash_text};
 use penpal_local_api::caller::Caller;
 use penpal_local_api::error::ErrorCode;
 use penpal_local_api::mail::{Attached, IdRequest, SendRequest};
 use penpal_local_api::methods::Call;
 use penpal_protocol::blob::PartSet;
-use penpal_protocol::cbor::{List, Text};
+use penpal_protocol::cbor::Text;
 use penpal_protocol::ids::{BlobId, Capability, DeviceId, Fingerprint, Hash, MsgId};
 use penpal_protocol::limits::{BLOB_GRACE_MS, DAY_MS, DEFAULT_MESSAGE_LIFE_MS};
-use penpal_protocol::sealed::{ArtifactRef, Content, Kind, Letter};
+use penpal_protocol::sealed::{ArtifactRef, Kind, Letter};
 use penpal_protocol::text::RelayAddress;
 
 use super::Input;
-use super::alone::{Alone, answer, begun, relay};
+use super::alone::{Alone, answer, begun, message, relay};
 use super::artifacts::{ContentRow, FIRST_LOOK, FORGOTTEN_AT_ONCE};
 use super::machines::delivery_step;
 use super::storage::{REFERENCES, UPLOADS};
@@ -25,16 +25,7 @@ use crate::daemon::transfer::{TransferJob, TransferReport};
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn letter(artifacts: Vec<ArtifactRef>) -> Letter {
-    Letter {
-        from: None,
-        to: None,
-        subject: None,
-        text: Text::truncated("here it is"),
-        reply_to: None,
-        room: None,
-        artifacts: Some(List::truncated(artifacts)),
-        target_device: None,
-    }
+    super::alone::letter("here it is", Some(artifacts))
 }
 
 fn attached(hash: &Hash) -> Attached {
@@ -82,20 +73,7 @@ impl Alone {
         let (list, uploads) = engine.attach(&[attached(hash)], Some(until_ms)).unwrap();
         let letter = letter(list.unwrap().into_vec());
         let away = Peer::new(Fingerprint::from_bytes([8; 16]), DeviceId::from_bytes([9; 16]));
-        let message = NewMessage {
-            kind: Kind::Note,
-            content: Content::Letter(Box::new(letter.clone())),
-            from: Mailbox::Desk,
-            to: "bob".to_owned(),
-            destinations: vec![Destination::Device(away)],
-            reply_to: None,
-            trace_id: None,
-            hops: 0,
-            wake_budget: 0,
-            life_ms: None,
-            boot: false,
-            msg_id: None,
-        };
+        let message = message(Kind::Note, &letter, "bob", Destination::Device(away));
         let sent = engine.delivery.send(message, &mut delivery_step!(engine)).unwrap();
         engine.begin_uploads(uploads);
         engine.note_references(MailKey::own(sent.msg_id), &letter);

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use penpal_delivery::{Destination, Mailbox, NewMessage};
+use penpal_delivery::{Destination, Mailbox};
 use penpal_local_api::caller::{Caller, Conversation, ConversationSource};
 use penpal_local_api::hook::{HookEvent, HookRequest, HookShows};
 use penpal_local_api::mail::TakeRequest;
 use penpal_local_api::methods::Call;
 use penpal_local_api::wake::{WakeOffer, WakeTakeRequest, WakeWaitRequest};
-use penpal_protocol::cbor::Text;
 use penpal_protocol::ids::SessionId;
-use penpal_protocol::sealed::{Content, Kind, Letter, SessionState};
+use penpal_protocol::sealed::{Kind, SessionState};
 
-use super::alone::{Alone, answer, relay};
+use super::alone::{Alone, answer, letter, message, relay};
 use super::machines::delivery_step;
 
 /// A conversation in a place of its own.
@@ -46,30 +45,8 @@ impl Alone {
         let mailbox = Mailbox::Session(self.session(name).unwrap());
         let engine = &mut self.engine;
         engine.now = engine.clock.now();
-        let letter = Letter {
-            from: None,
-            to: None,
-            subject: None,
-            text: Text::truncated("does it run?"),
-            reply_to: None,
-            room: None,
-            artifacts: None,
-            target_device: None,
-        };
-        let message = NewMessage {
-            kind: Kind::Ask,
-            content: Content::Letter(Box::new(letter)),
-            from: Mailbox::Desk,
-            to: name.to_owned(),
-            destinations: vec![Destination::Local { mailbox, held: None }],
-            reply_to: None,
-            trace_id: None,
-            hops: 0,
-            wake_budget: 0,
-            life_ms: None,
-            boot: false,
-            msg_id: None,
-        };
+        let letter = letter("does it run?", None);
+        let message = message(Kind::Ask, &letter, name, Destination::Local { mailbox, held: None });
         engine.delivery.send(message, &mut delivery_step!(engine)).unwrap();
         engine.waking.look_again();
         self.step(vec![]);
